@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a port calls in the kernel. The only kernel header a port may include.
+#pragma once
+
+#include "port/port.h"
+
+// Boot CPU, on its boot stack, interrupts off: runs the whole kernel start; never returns (becomes idle).
+// `record` is the boot record in directly mapped memory the port keeps reserved.
+_Noreturn void kernel_upcall_boot(const void *boot_record, size_t size);
+// Another CPU is up, on its boot stack: becomes that CPU's idle task.
+_Noreturn void kernel_upcall_cpu_started(void);
+
+// A system call of the current task; registers in `regs` (result into regs->ax). Task context.
+void kernel_upcall_syscall(struct user_regs *regs);
+
+// Before every return to user mode when port_current()->work != 0 (first field of struct task, uint32_t,
+// atomic): signals, rescheduling, stops, tracing. Task context. Loops until there is no work left.
+void kernel_upcall_user_return(struct user_regs *regs);
+
+// A new task runs for the first time, before it enters user mode.
+void kernel_upcall_task_started(void);
+
+#define UPCALL_FAULT_WRITE 1u
+#define UPCALL_FAULT_EXEC  2u
+#define UPCALL_FAULT_USER  4u // in user mode; else in a user-memory access of the kernel
+// A page fault on a user address. 0: retry the access. -EFAULT: for a user-mode fault the signal was already
+// queued (return through kernel_upcall_user_return); for a kernel access the port takes its fixup. Task context.
+int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned flags);
+
+// A CPU exception in user mode other than a page fault: `vector` and `error` as in SDM vol. 3 ch. 6; `address`: faulting
+// instruction or 0. Becomes a signal. Task context.
+void kernel_upcall_trap(struct user_regs *regs, unsigned vector, uint64_t error, uint64_t address);
+
+// Interrupt context: the timer of this CPU fired; a kick or device interrupt was handled.
+void kernel_upcall_timer(void);
+void kernel_upcall_interrupt(void);
+
+// A fault in the kernel itself that no fixup covers. Prints and ends the machine.
+_Noreturn void kernel_upcall_panic(const char *what, uintptr_t ip, uintptr_t address, const struct user_regs *regs);
