@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inline part of the port contract for unit tests on the host: a test sets the fake current task and CPU itself.
+#pragma once
+
+#include <stddef.h>
+
+#define PORT_SCHEDULES_TASKS 0
+#define PORT_DEMAND_PAGING   1
+
+struct task;
+
+// A test file that needs them defines them once each by including "port/fake.h".
+extern _Thread_local struct task *fake_current;
+extern _Thread_local unsigned fake_cpu;
+
+static inline struct task *port_current(void) { return fake_current; }
+static inline unsigned port_cpu_index(void) { return fake_cpu; }
+static inline void port_cpu_relax(void) {}
