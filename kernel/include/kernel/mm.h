@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Address spaces: struct mm, VMAs, memory objects and the page cache. Owner: kernel/mm/.
+//
+// Lock order: mm.lock -> file/inode locks are NEVER taken under mm.lock except through faults reading pages:
+// mm.lock (read) -> page lock -> mobj.lock -> page-table region lock -> zone lock. User copies take mm.lock, so no file system may
+// hold a page lock or mobj.lock while copying from or to the program (filemap.c pre-faults and copies atomically).
+#pragma once
+
+#include "kernel/mutex.h"
+#include "kernel/page.h"
+#include "kernel/refcount.h"
+#include "lib/radix.h"
+#include "lib/rbtree.h"
+
+struct file;
+struct inode;
+struct iov_iter;
+struct mobj;
+struct vma;
+
+// ---- memory objects: what can be mapped and cached by page ----
+
+struct mobj_ops {
+	// Fills `count` consecutive, locked, not uptodate pages; sets PAGE_UPTODATE (or PAGE_ERROR) on each and unlocks each, possibly
+	// after the return. NULL: zero-filled (tmpfs, shared anonymous).
+	int (*read_pages)(struct mobj *o, struct page **pages, unsigned count);
+	// Writes consecutive pages that are marked PAGE_WRITEBACK; when each is done: mobj_write_done(page, error). NULL: never dirty.
+	int (*write_pages)(struct mobj *o, struct page **pages, unsigned count);
+	// A page is to be allocated for this object beyond what exists (tmpfs: accounting). 0 or -ENOSPC. NULL: fine.
+	int (*charge)(struct mobj *o, int64_t pages);
+	void (*release)(struct mobj *o); // last reference of an object without inode
+};
+
+struct mobj {
+	struct refcount refs;
+	const struct mobj_ops *ops;
+	struct inode *inode;    // NULL: anonymous shared memory; not counted
+	unsigned page_flags;    // for page_alloc: PAGE_SHARED for device-backed files
+	struct spinlock lock;   // guards pages, page->object/index of its pages
+	struct radix pages;     // struct page, marks: dirty, writeback
+	struct mutex vma_lock;  // guards vmas
+	struct list vmas;       // struct vma.object_node: who maps it
+	uint64_t size_bytes;    // end of data; atomic reads; changed under the inode's lock
+	uint32_t readahead_errors;
+	int write_error;        // first error of write-back since last fsync reported it
+	void *private;
+};
+
+void mobj_init(struct mobj *o, const struct mobj_ops *ops, struct inode *inode);
+struct mobj *mobj_create_anonymous(uint64_t size_bytes); // shared anonymous memory; NULL
+static inline void mobj_get(struct mobj *o) { refcount_get(&o->refs); }
+void mobj_put(struct mobj *o);
+// The page at `index`, read in and uptodate, with a reference. fill: allocate when absent (else *out = NULL, 0). -EIO, -ENOMEM, -ENOSPC.
+int mobj_get_page(struct mobj *o, uint64_t index, bool fill, struct page **out);
+void mobj_mark_dirty(struct page *p);
+void mobj_write_done(struct page *p, int error);
+// Drops cached pages wholly in [start, end); dirty ones are thrown away; the partial page at `start` is zeroed from there on; unmaps them
+// everywhere. For truncate, hole punching, invalidation. Sleeps.
+void mobj_truncate(struct mobj *o, uint64_t start, uint64_t end);
+// Drops clean, unmapped pages of the range (host-side change, POSIX_FADV_DONTNEED).
+void mobj_invalidate(struct mobj *o, uint64_t start, uint64_t end);
+// Starts (and with wait: finishes) write-back of dirty pages in [start, end); first error since last call.
+int mobj_sync(struct mobj *o, uint64_t start, uint64_t end, bool wait);
+void mobj_destroy(struct mobj *o); // inode goes: no users left; drops all pages
+
+// Read and write of a file through the page cache; advance *pos. Bytes or -errno. The caller of filemap_write() holds the inode's
+// lock and has checked limits; it grows size_bytes.
+ssize_t filemap_read(struct mobj *o, struct iov_iter *to, loff_t *pos);
+ssize_t filemap_write(struct mobj *o, struct iov_iter *from, loff_t *pos);
+
+// ---- address spaces ----
+
+#define VMA_READ   PORT_PROT_READ
+#define VMA_WRITE  PORT_PROT_WRITE
+#define VMA_EXEC   PORT_PROT_EXEC
+#define VMA_SHARED    0x08u
+#define VMA_GROWSDOWN 0x10u
+#define VMA_LOCKED    0x20u
+#define VMA_STACK     0x40u
+#define VMA_NORESERVE 0x80u
+#define VMA_DONTFORK  0x100u
+#define VMA_WIPEONFORK 0x200u
+#define VMA_DONTDUMP  0x400u
+#define VMA_HAS_ANON  0x800u  // some private page was made: fork must copy translations
+#define VMA_SPECIAL   0x1000u // vdso, vvar: never merged, written or remapped partially
+#define VMA_MAY_WRITE 0x2000u // mprotect may add write (file opened for writing or private)
+#define VMA_MAY_READ  0x4000u
+#define VMA_MAY_EXEC  0x8000u
+#define VMA_HEAP      0x10000u
+
+struct vma {
+	struct rb_node node;     // mm->vmas, by start
+	struct mm *mm;
+	uint64_t start, end;     // [start, end), page aligned
+	uint32_t flags;          // VMA_*
+	struct mobj *object;     // NULL: private anonymous; holds a reference
+	uint64_t object_page;    // page of the object at start
+	struct list object_node; // object->vmas, when object
+	struct file *file;       // for /proc and lifetime; may be NULL
+	const char *name;        // "[vdso]" and such, static, or NULL
+};
+
+struct mm {
+	struct refcount users;   // tasks that run in it; the last one unmaps everything
+	struct refcount refs;    // + whoever looks (proc); the last one frees
+	struct rwsem lock;       // guards the tree, the fields below up to counters
+	struct rb_root vmas;
+	struct vma *cache;       // last found; hint, read under lock
+	unsigned vma_count;
+	struct port_aspace *aspace;
+	uint64_t mmap_base;      // top-down allocation starts below
+	uint64_t brk_start, brk_end;
+	uint64_t stack_top;
+	uint64_t arg_start, arg_end, env_start, env_end;
+	uint64_t vdso;
+	uint64_t locked_pages;
+	struct file *exe;        // /proc/self/exe
+	uint64_t auxv[48];
+	unsigned auxv_words;
+	bool dumpable;
+	// counters; atomic
+	uint64_t total_pages, resident_anon, resident_file, peak_resident, data_pages, stack_pages;
+};
+
+struct mm *mm_create(void); // empty, users = refs = 1; NULL
+static inline void mm_get(struct mm *mm) { refcount_get(&mm->refs); }
+void mm_put(struct mm *mm);        // drops refs
+void mm_release_user(struct mm *mm); // drops users (and the user's ref)
+struct mm *mm_fork(struct mm *from); // copy-on-write copy; err_ptr
+
+// Maps; `object`/`file` references are taken by the callee. flags: VMA_*, map_flags: MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_32BIT, MAP_POPULATE,
+// MAP_GROWSDOWN. Address or -errno. Takes mm.lock.
+long mm_map(struct mm *mm, uint64_t hint, uint64_t size, unsigned flags, unsigned map_flags, struct file *file,
+	    struct mobj *object, uint64_t object_page, const char *name);
+int mm_unmap(struct mm *mm, uint64_t start, uint64_t size);
+int mm_protect(struct mm *mm, uint64_t start, uint64_t size, unsigned prot);
+struct vma *mm_find(struct mm *mm, uint64_t address); // first VMA with end > address; under lock
+// Handles a fault at `address`. 0, or a siginfo in *signal/*code when not.
+int mm_fault(struct mm *mm, uint64_t address, unsigned fault_flags, int *signal, int *code);
+// Reads or writes another address space (ptrace, /proc/PID/mem, process_vm_*). Bytes moved.
+size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write);
+int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write);
+// For exec: maps argument pages, see kernel/proc/exec.c.
+
+// Futex keys: the object and offset a shared address names. Private: mm and address. *object is referenced or NULL.
+int mm_futex_key(struct mm *mm, uint64_t address, bool write, struct mobj **object, uint64_t *offset);
+
+struct oom_stats { uint64_t kills; };

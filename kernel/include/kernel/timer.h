@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// One-shot kernel timers on per-CPU trees, and time of day. Owner: kernel/sched/timer.c, kernel/sched/clock.c.
+#pragma once
+
+#include "kernel/spinlock.h"
+#include "lib/rbtree.h"
+
+struct ktimer {
+	struct rb_node node;
+	uint64_t deadline_ns; // monotonic
+	void (*expire)(struct ktimer *t); // interrupt context: no sleeping; may re-arm
+	unsigned cpu;         // tree it is on
+	uint8_t state;        // idle, queued, running
+};
+
+void ktimer_init(struct ktimer *t, void (*expire)(struct ktimer *t));
+void ktimer_set(struct ktimer *t, uint64_t deadline_ns); // (re)arms
+// Disarms. True when it was armed. Does not wait for a running expire().
+bool ktimer_cancel(struct ktimer *t);
+// The same, and on return expire() is not running: t may be freed. Not from expire() itself. Spins.
+bool ktimer_cancel_sync(struct ktimer *t);
+
+static inline uint64_t clock_monotonic_ns(void) { return port_time_ns(); }
+int64_t clock_realtime_ns(void);
+int64_t clock_realtime_offset_ns(void);      // realtime - monotonic
+void clock_set_realtime(int64_t realtime_ns); // control channel or clock_settime; wakes TFD_TIMER_CANCEL_ON_SET waiters
