@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Signals: sending, pending queues, delivery. Owner: kernel/proc/signal*.c. signal(7), sigaction(2).
+//
+// Lock order: tasklist_lock -> sighand.lock -> run queue. sighand.lock is a spinlock that guards dispositions, the shared
+// and private pending sets and blocked masks of all tasks of the thread group.
+#pragma once
+
+#include <asm/siginfo.h>
+#include <asm/signal.h>
+
+#include "kernel/refcount.h"
+#include "kernel/types.h"
+#include "kernel/waitq.h"
+
+struct task;
+struct process;
+
+typedef uint64_t sigmask_t; // bit n-1: signal n
+#define SIGMASK(sig) (UINT64_C(1) << ((sig) - 1))
+#define SIGNALS_MAX 64
+
+struct sigaction_kernel { // the kernel ABI's struct sigaction
+	uint64_t handler, flags, restorer, mask;
+};
+
+struct sigqueue_entry {
+	struct list node;
+	siginfo_t info;
+	uid_t charged_uid; // RLIMIT_SIGPENDING
+	bool preallocated; // POSIX timer's own entry
+};
+
+struct sigpending {
+	sigmask_t set;
+	struct list queue; // struct sigqueue_entry
+};
+
+struct sighand {
+	struct refcount refs;
+	struct spinlock lock;
+	struct sigaction_kernel action[SIGNALS_MAX];
+	struct waitq signalfd_wait;
+};
+
+// Queue a signal. info may be NULL (kernel-made, SI_KERNEL). 0, -EAGAIN (real-time queue full), -ESRCH. Any context with no sighand lock held
+// except where the name says locked; wakes the receiver.
+int signal_send_task(struct task *t, int signal, const siginfo_t *info);
+int signal_send_process(struct process *p, int signal, const siginfo_t *info);
+int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info); // every process of it; -ESRCH when none
+// Synchronous, cannot be blocked or ignored (SIGSEGV and kin) on the current task.
+void signal_force(int signal, int code, uint64_t address);
+void signal_force_trap(int signal, int code, uint64_t address, unsigned trap, uint64_t error);
+bool signal_pending_slow(struct task *t); // a deliverable signal is there
+void signal_recompute(struct task *t);    // WORK_SIGNAL from masks and queues; sighand.lock held
+void signal_set_blocked(sigmask_t mask);  // current task
+// Used by sigsuspend, ppoll, pselect, epoll_pwait: installs `mask` until the call's end (or the handler's return).
+int signal_set_user_mask(struct uptr mask, size_t size); // NULL: no-op. 0, -EINVAL, -EFAULT
+void signal_restore_user_mask(bool interrupted);
+// Takes the first pending signal in `mask` (signalfd, sigtimedwait): its number or 0.
+int signal_dequeue(struct task *t, sigmask_t mask, siginfo_t *info);

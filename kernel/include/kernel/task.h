@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tasks (threads) and processes (thread groups). Owner: kernel/proc/.
+//
+// A task names its shared parts by counted pointers, as clone(2) shares them. Parent, child, group and session relations of
+// processes are guarded by tasklist_lock (a spinlock; fork, exit, wait and setpgid only; nothing in a fast path).
+#pragma once
+
+#include "kernel/cred.h"
+#include "kernel/refcount.h"
+#include "kernel/sched.h"
+#include "kernel/signal.h"
+#include "kernel/timer.h"
+#include "kernel/types.h"
+#include "kernel/waitq.h"
+
+#include <linux/resource.h>
+
+struct files;
+struct fs_context;
+struct mm;
+struct pid;
+struct tty;
+
+// Bits of task->work: what must happen before the return to user mode, and what slows a system call's entry.
+#define WORK_SIGNAL     0x01u // a signal may be deliverable
+#define WORK_RESCHEDULE 0x02u
+#define WORK_STOP       0x04u // job control or ptrace stop
+#define WORK_TRACE      0x08u // --trace or ptrace: system calls are reported (stays set)
+#define WORK_KILLED     0x10u // a fatal signal was taken: exit
+#define WORK_CALLBACK   0x20u // task->callbacks (deferred fput and such)
+#define WORK_RESTORE_MASK 0x40u // saved_blocked is to be restored unless a handler runs
+#define WORK_PTRACE     0x80u // ptrace system-call stops
+
+struct restart_block { // restart_syscall(2)
+	long (*fn)(struct restart_block *r);
+	uint64_t arguments[5];
+};
+
+// Deferred work that runs in the task before it returns to user mode.
+struct task_callback {
+	struct task_callback *next;
+	void (*fn)(struct task_callback *c);
+};
+
+struct task {
+	uint32_t work; // atomic WORK_*; first field, the port reads it
+	uint32_t flags; // TASK_*; own task only unless noted
+	struct port_task *port;
+	struct refcount refs;
+	struct sched_entity sched;
+
+	pid_t tid;
+	struct pid *pid;
+	struct process *process;
+	struct list thread_node; // process->threads; tasklist_lock
+	char comm[16];
+
+	struct mm *mm; // NULL for kernel tasks; own task; others by task_mm_get()
+	struct files *files;
+	struct fs_context *fs;
+	struct sighand *sighand;
+	const struct cred *cred; // own task; others by task_cred_get()
+	struct spinlock lock; // guards mm, files, fs, cred pointers against readers in other tasks, and comm
+
+	// signals: sighand->lock
+	sigmask_t blocked, saved_blocked, real_blocked;
+	struct sigpending pending;
+	uint64_t altstack_base, altstack_size;
+	uint32_t altstack_flags;
+	struct restart_block restart;
+
+	// own task
+	uint64_t clear_child_tid, set_child_tid;
+	uint64_t robust_list, robust_list_size;
+	uint64_t rseq_area;
+	uint32_t rseq_size, rseq_signature;
+	struct task_callback *callbacks; // atomic stack
+	struct waitq *vfork_done; // parent waits here until exec or exit
+	int exit_signal; // to the parent when the thread group leader dies; -1 for threads
+	int exit_code;   // wait status
+	uint64_t start_ns;
+	uint64_t min_faults, maj_faults;
+	int parent_death_signal;
+	uint64_t timer_slack_ns;
+	uint32_t personality;
+
+	// ptrace: tasklist_lock
+	struct task *tracer;
+	struct list tracees, tracee_node;
+	uint32_t ptrace_options;
+	uint32_t ptrace_state;
+	int ptrace_stop_code;
+	uint64_t ptrace_message;
+	siginfo_t ptrace_info;
+};
+
+#define TASK_KERNEL  1u // no user mode
+#define TASK_EXITING 2u
+#define TASK_FORKED_NO_EXEC 4u
+#define TASK_VFORKED 8u
+#define TASK_IO_FLUSHER 16u
+
+struct process { // what Linux calls a thread group
+	struct refcount refs; // its tasks, its children's look-ups, zombies not yet waited for
+	pid_t pid;
+	struct task *leader;
+	struct list threads; // tasklist_lock
+	unsigned thread_count;
+	struct list node; // all processes; tasklist_lock
+
+	// relations: tasklist_lock
+	struct process *parent;
+	struct list children, sibling;
+	struct pid *pgrp, *session;
+	struct list pgrp_node, session_node;
+	struct tty *tty; // controlling terminal
+	bool is_session_leader, is_subreaper, has_child_subreaper;
+
+	// exit and wait; sighand lock of the group
+	struct waitq child_wait; // parents wait here for their children
+	bool exiting;
+	int exit_code;
+	int stop_signal;
+	bool stopped, continued, stop_reported;
+	unsigned stop_count;
+	bool execing;
+
+	struct sigpending pending; // shared queue; sighand->lock
+	struct spinlock lock; // guards rlimits, timers, usage
+	struct rlimit64 rlimits[RLIM_NLIMITS];
+	struct ktimer real_timer;
+	uint64_t real_interval_ns;
+	uint64_t virtual_left_ns, virtual_interval_ns, prof_left_ns, prof_interval_ns;
+	struct list posix_timers;
+	int next_timer_id;
+	// usage of dead threads, and of waited-for children
+	uint64_t dead_user_ns, dead_system_ns, children_user_ns, children_system_ns;
+	uint64_t dead_min_faults, dead_maj_faults, children_min_faults, children_maj_faults;
+	uint64_t dead_voluntary, dead_involuntary, children_max_rss_pages, max_rss_pages;
+	uint64_t start_ns;
+	int oom_score_adjust;
+};
+
+#define current port_current()
+
+extern struct spinlock tasklist_lock;
+extern struct list process_list;    // every process; tasklist_lock
+extern struct process *init_process; // pid 1
+
+static inline void task_get(struct task *t) { refcount_get(&t->refs); }
+void task_put(struct task *t); // last reference frees
+static inline void task_work_set(struct task *t, uint32_t bits) { __atomic_or_fetch(&t->work, bits, __ATOMIC_SEQ_CST); }
+static inline void task_work_clear(struct task *t, uint32_t bits) { __atomic_and_fetch(&t->work, ~bits, __ATOMIC_SEQ_CST); }
+static inline bool task_work_test(const struct task *t, uint32_t bits) { return __atomic_load_n(&t->work, __ATOMIC_ACQUIRE) & bits; }
+static inline bool signal_pending(struct task *t) { return unlikely(task_work_test(t, WORK_SIGNAL | WORK_STOP | WORK_KILLED)); }
+bool fatal_signal_pending(struct task *t);
+void task_add_callback(struct task_callback *c); // current task
+
+struct mm *task_mm_get(struct task *t);           // with a user reference (mm_release_user), or NULL
+const struct cred *task_cred_get(struct task *t); // cred_put
+struct files *task_files_get(struct task *t);     // files_put, or NULL
+struct task *task_find(pid_t tid);                // with a reference, or NULL
+struct process *process_find(pid_t pid);          // with a reference (process_put), or NULL
+static inline void process_get(struct process *p) { refcount_get(&p->refs); }
+void process_put(struct process *p);
+uint64_t process_rlimit(struct process *p, unsigned resource); // soft limit
+
+_Noreturn void task_exit(int status);          // this thread; status as wait(2)
+_Noreturn void process_exit_group(int status); // the whole thread group
+void process_kill_all(void);                   // shutdown: everything but kernel tasks
+
+// First process, from the boot record; -errno with a text of what failed.
+struct boot_config;
+int process_start_init(const struct boot_config *boot, char *why, size_t why_size);
+
+// ---- process identifiers: one number, one object; pidfds and groups hold references ----
+struct pid {
+	struct refcount refs;
+	pid_t number;
+	struct task *task;       // NULL when gone; tasklist_lock
+	struct list group, session; // processes; tasklist_lock
+	struct waitq exit_wait;  // pidfd poll
+};
+struct pid *pid_find(pid_t number); // with a reference, or NULL
+void pid_put(struct pid *p);
+unsigned pid_count(void);
