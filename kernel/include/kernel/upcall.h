@@ -4,6 +4,14 @@
 
 #include "port/port.h"
 
+// How struct task begins: all a port knows of it. kernel/task.h asserts the offsets.
+struct task_head {
+	uint32_t work;          // atomic; != 0: kernel_upcall_user_return() has something to do before user mode
+	uint32_t reserved;      // the kernel's own use
+	struct port_task *port; // as port_task_create()/port_task_adopt() made it; set before the first switch to it
+};
+static_assert(sizeof(struct task_head) == 16, "head of struct task");
+
 // Boot CPU, on its boot stack, interrupts off: runs the whole kernel start; never returns (becomes idle).
 // `record` is the boot record in directly mapped memory the port keeps reserved.
 _Noreturn void kernel_upcall_boot(const void *boot_record, size_t size);
@@ -17,8 +25,9 @@ void kernel_upcall_syscall(struct user_regs *regs);
 // atomic): signals, rescheduling, stops, tracing. Task context. Loops until there is no work left.
 void kernel_upcall_user_return(struct user_regs *regs);
 
-// A new task runs for the first time, before it enters user mode.
-void kernel_upcall_task_started(void);
+// A new task runs for the first time, before it enters user mode or the function of port_task_set_entry(). `prev` is
+// the task that ran before on this CPU, as port_task_switch() returns it: hand it to the scheduler. Atomic until then.
+void kernel_upcall_task_started(struct task *prev);
 
 #define UPCALL_FAULT_WRITE 1u
 #define UPCALL_FAULT_EXEC  2u
@@ -37,3 +46,12 @@ void kernel_upcall_interrupt(void);
 
 // A fault in the kernel itself that no fixup covers. Prints and ends the machine.
 _Noreturn void kernel_upcall_panic(const char *what, uintptr_t ip, uintptr_t address, const struct user_regs *regs);
+
+// ---- memory for the port's own tables (implemented in kernel/mm/upcall.c) ----
+
+// One zeroed page (direct-mapped), NULL when there is none; any context without kernel locks of mm held.
+void *kernel_upcall_page_alloc(void);
+void kernel_upcall_page_free(void *page);
+// Small zeroed objects, 64-byte aligned when size >= 64. Task context.
+void *kernel_upcall_alloc(size_t size);
+void kernel_upcall_free(void *object);

@@ -68,14 +68,18 @@ void port_lock_wake(uint32_t *word);
 // Allocates the port's part of `t`: kernel stack with a guard page, vector-state area in its initial state.
 // -ENOMEM. Task context.
 int port_task_create(struct task *t, struct port_task **out);
+// Makes the context this CPU runs on since its start (boot stack) the task `t`: its idle task. Sets port_current().
+// Once a CPU, before its first port_task_switch(). Never fails: the port keeps one port_task a CPU for this.
+void port_task_adopt(struct task *t, struct port_task **out);
 // Frees it. `p` is not running and never runs again. Task context (not on p's own stack).
 void port_task_destroy(struct port_task *p);
 
-// Prepares `p` to enter fn(arg) on its kernel stack when first switched to; fn never returns.
+// Prepares `p` to enter fn(arg) on its kernel stack when first switched to, after kernel_upcall_task_started(prev); fn
+// never returns.
 void port_task_set_entry(struct port_task *p, void (*fn)(void *), void *arg);
 
 // Prepares `child` to return to user mode with a copy of the current task's registers, vector state and TLS
-// bases, except ax = 0 and, when nonzero, sp = `sp`. The child first calls kernel_upcall_task_started().
+// bases, except ax = 0 and, when nonzero, sp = `sp`. The child first calls kernel_upcall_task_started(prev).
 void port_task_fork(struct port_task *child, uint64_t sp);
 
 // Switches from `prev` (the current task) to `next`, loading `as` when it is not NULL and not loaded (kernel
@@ -215,6 +219,8 @@ unsigned port_backtrace(uintptr_t *out, unsigned max);
 void port_panic_registers(void);
 // Kernel image offset between link and run address, for symbolising.
 uintptr_t port_image_slide(void);
+// The function that contains `address`, and the offset in it; NULL when unknown. Any context.
+const char *port_symbol(uintptr_t address, size_t *offset);
 // What /proc/cpuinfo prints for `cpu`: one block of text. Length as snprintf.
 int port_cpuinfo(unsigned cpu, char *buffer, size_t size);
 // Topology of `cpu`, for /sys/devices/system/cpu. Source: CPUID leaves 4, 0xb / 1.
