@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: Apache-2.0
+// The virtual file system: superblocks, inodes, dentries, mounts, open files. Owner: kernel/vfs/.
+//
+// Lock order:
+//   super.rename_lock (directory renames) -> inode.lock of directories (parent before child, else by address) -> inode.lock of files
+//   -> dentry.lock -> dentry hash bucket / lru locks; mount_lock (rwsem) is taken before all of them, never held over I/O.
+// inode.lock is a mutex: directory contents, and writes, size and attributes of a file. Reads of a file do not take it.
+#pragma once
+
+#include <linux/fcntl.h>
+#include <linux/stat.h>
+
+#include "kernel/errno.h"
+#include "kernel/mm.h"
+#include "kernel/mutex.h"
+#include "kernel/poll.h"
+#include "kernel/refcount.h"
+#include "kernel/types.h"
+
+struct dentry;
+struct file;
+struct file_lock;
+struct inode;
+struct mount;
+struct statfs64_kernel;
+struct super;
+struct task;
+
+#define NAME_MAX_BYTES 255
+#define PATH_MAX_BYTES 4096
+
+struct path {
+	struct mount *mount;
+	struct dentry *dentry;
+};
+
+struct timestamp {
+	int64_t seconds;
+	uint32_t nanoseconds;
+};
+struct timestamp timestamp_now(void);
+
+// ---- data in flight ----
+
+// Where a read goes or a write comes from: the program's buffers or one kernel buffer. Copies advance it.
+struct iov_segment {
+	uint64_t address, size;
+};
+struct iov_iter {
+	const struct iov_segment *segments; // user segments; NULL: kernel buffer
+	unsigned segment_count;
+	size_t segment_offset;
+	char *kernel;   // kernel buffer, advances
+	size_t count;   // bytes left in total
+	struct iov_segment single; // storage of the one-segment case
+};
+void iov_init_user(struct iov_iter *i, struct uptr buffer, size_t size);
+void iov_init_kernel(struct iov_iter *i, void *buffer, size_t size);
+// Copies up to `size` bytes; returns bytes copied: fewer only at a fault (or the end).
+size_t iov_copy_to(struct iov_iter *to, const void *from, size_t size);
+size_t iov_copy_from(void *to, struct iov_iter *from, size_t size);
+size_t iov_zero(struct iov_iter *to, size_t size);
+void iov_advance(struct iov_iter *i, size_t size);
+void iov_revert(struct iov_iter *i, size_t size);
+
+// ---- inodes ----
+
+struct kstat {
+	uint64_t ino, size, blocks, nlink;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	dev_t dev, rdev;
+	uint32_t block_size;
+	struct timestamp atime, mtime, ctime, btime;
+	bool has_btime;
+};
+
+#define ATTR_MODE  0x01u
+#define ATTR_UID   0x02u
+#define ATTR_GID   0x04u
+#define ATTR_SIZE  0x08u
+#define ATTR_ATIME 0x10u
+#define ATTR_MTIME 0x20u
+#define ATTR_CTIME 0x40u
+#define ATTR_ATIME_NOW 0x80u
+#define ATTR_MTIME_NOW 0x100u
+
+struct attr_change {
+	unsigned valid; // ATTR_*
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	loff_t size;
+	struct timestamp atime, mtime, ctime;
+	struct file *file; // ftruncate: the open file, or NULL
+};
+
+struct inode_ops {
+	// Directories; `dir` locked. lookup: dentry_instantiate(d, inode or NULL) itself, or returns -errno. -ENOENT is not an error: instantiate NULL.
+	int (*lookup)(struct inode *dir, struct dentry *d);
+	// Optional: create and open in one step (FUSE); f is to be set up. NULL: create, then open.
+	int (*create)(struct inode *dir, struct dentry *d, mode_t mode, bool exclusive);
+	int (*create_open)(struct inode *dir, struct dentry *d, struct file *f, mode_t mode);
+	int (*mknod)(struct inode *dir, struct dentry *d, mode_t mode, dev_t rdev);
+	int (*mkdir)(struct inode *dir, struct dentry *d, mode_t mode);
+	int (*symlink)(struct inode *dir, struct dentry *d, const char *target);
+	int (*link)(struct dentry *from, struct inode *dir, struct dentry *d);
+	int (*unlink)(struct inode *dir, struct dentry *d);
+	int (*rmdir)(struct inode *dir, struct dentry *d);
+	int (*rename)(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to, unsigned flags);
+	int (*tmpfile)(struct inode *dir, struct inode **out, mode_t mode);
+	// Target of a symlink into buffer, NUL-terminated: length or -errno.
+	ssize_t (*readlink)(struct inode *i, struct dentry *d, char *buffer, size_t size);
+	// Magic link (/proc/self/fd/N, exe): jumps straight to a path, references taken. NULL: ordinary.
+	int (*follow)(struct inode *i, struct dentry *d, struct path *out);
+	int (*getattr)(struct inode *i, struct kstat *out); // NULL: from the inode's fields
+	int (*setattr)(struct inode *i, const struct attr_change *c); // locked; NULL: only the fields
+	int (*permission)(struct inode *i, unsigned mask); // NULL: mode bits
+	ssize_t (*getxattr)(struct inode *i, const char *name, void *value, size_t size); // size 0: length only
+	int (*setxattr)(struct inode *i, const char *name, const void *value, size_t size, int flags);
+	ssize_t (*listxattr)(struct inode *i, char *list, size_t size);
+	int (*removexattr)(struct inode *i, const char *name);
+};
+
+struct inode {
+	struct refcount refs;
+	const struct inode_ops *ops;
+	const struct file_ops *file_ops; // for open
+	struct super *super;
+	ino_t ino;
+	mode_t mode;   // type and permissions; lock
+	uid_t uid;     // lock
+	gid_t gid;     // lock
+	uint32_t nlink; // lock
+	dev_t rdev;
+	struct timestamp atime, mtime, ctime, btime; // lock (atime: racy)
+	struct mutex lock;
+	struct mobj *object;   // what reads, writes and maps: &data, or NULL
+	struct mobj data;
+	struct list hash_node; // super's inode hash
+	struct list lru;       // unused inodes
+	struct list dentries;  // aliases; alias_lock
+	struct spinlock alias_lock;
+	struct list locks;     // POSIX, OFD and flock locks; kernel/vfs/lock.c
+	struct spinlock locks_lock;
+	struct waitq *locks_wait;
+	int32_t write_count;   // writers open (> 0), or executing/deny-write (< 0); atomic
+	struct pipe *pipe;     // FIFO
+	struct unix_socket *socket; // bound AF_UNIX name
+	struct inotify_mark *marks; // watches; kernel/ipc/inotify.c
+	uint64_t version;
+	void *private;         // file system's
+};
+#define inode_is_dir(i)  (((i)->mode & S_IFMT) == S_IFDIR)
+#define inode_is_reg(i)  (((i)->mode & S_IFMT) == S_IFREG)
+#define inode_is_link(i) (((i)->mode & S_IFMT) == S_IFLNK)
+
+struct inode *inode_create(struct super *s, ino_t ino); // refs = 1, not hashed; NULL
+// Finds inode `ino` of `s` in its cache, or creates it hashed and locked by a \"new\" mark: *is_new; the caller fills it, then inode_ready().
+struct inode *inode_get_cached(struct super *s, ino_t ino, bool *is_new);
+void inode_ready(struct inode *i, bool good);
+static inline void inode_get(struct inode *i) { refcount_get(&i->refs); }
+void inode_put(struct inode *i);
+int inode_permission(struct inode *i, unsigned mask); // MAY_*; current fs credentials
+#define MAY_EXEC  1u
+#define MAY_WRITE 2u
+#define MAY_READ  4u
+int inode_getattr(struct inode *i, struct kstat *out);
+int inode_setattr(struct inode *i, struct attr_change *c); // checks rights, takes the lock
+
+// ---- dentries ----
+
+struct dentry_ops {
+	// Is the cached entry still right? 1 yes, 0 no (it is dropped and looked up again), -errno. May sleep. NULL: always.
+	int (*revalidate)(struct dentry *d);
+	void (*release)(struct dentry *d);
+};
+
+struct dentry {
+	struct refcount refs;
+	uint32_t flags; // DENTRY_*; lock
+	struct dentry *parent; // held; lock of the rename
+	struct inode *inode;   // NULL: negative
+	const char *name;      // NUL-terminated; inline_name or kalloc
+	uint32_t name_length, hash;
+	struct list hash_node; // bucket
+	struct list child_node, children; // parent->lock
+	struct list alias_node; // inode->alias_lock
+	struct list lru;
+	struct spinlock lock;
+	struct super *super;
+	const struct dentry_ops *ops;
+	uint64_t expires_ns;   // entry timeout, file system's
+	uint64_t private;
+	char inline_name[40];
+};
+#define DENTRY_MOUNTPOINT 1u
+#define DENTRY_DISCONNECTED 2u // unhashed: unlinked or anonymous
+#define DENTRY_PINNED 4u // tmpfs: the dentry tree is the directory
+
+static inline void dentry_get(struct dentry *d) { refcount_get(&d->refs); }
+void dentry_put(struct dentry *d);
+struct dentry *dentry_create(struct dentry *parent, const char *name, size_t length); // not hashed; NULL
+void dentry_instantiate(struct dentry *d, struct inode *inode); // consumes the inode reference; NULL: negative
+void dentry_hash(struct dentry *d);
+void dentry_drop(struct dentry *d); // unhash: later lookups ask the file system again
+struct dentry *dentry_lookup_cached(struct dentry *parent, const char *name, size_t length); // reference or NULL
+// Cached or looked up child; parent's inode lock taken as needed. err_ptr.
+struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t length);
+struct dentry *dentry_make_root(struct inode *inode);
+
+void path_get(const struct path *p);
+void path_put(const struct path *p);
+
+// ---- superblocks, types, mounts ----
+
+struct super_ops {
+	int (*statfs)(struct super *s, struct statfs64_kernel *out);
+	int (*sync)(struct super *s, bool wait);
+	void (*evict_inode)(struct inode *i);  // last reference went: forget, free private; data is dropped by the caller
+	bool (*keep_inode)(struct inode *i);   // cache it while unused? NULL: no
+	void (*put_super)(struct super *s);
+	void (*show_options)(struct super *s, char *buffer, size_t size);
+};
+struct statfs64_kernel {
+	uint64_t type, block_size, blocks, blocks_free, blocks_available, files, files_free, name_max, fragment_size, flags, fsid;
+};
+struct super {
+	struct refcount refs;
+	const struct super_ops *ops;
+	const struct fs_type *type;
+	const struct dentry_ops *dentry_ops;
+	dev_t dev;
+	uint32_t flags; // SB_*: MS_RDONLY...
+	uint32_t block_size;
+	uint64_t max_file_bytes;
+	struct dentry *root;
+	struct mutex rename_lock;
+	struct spinlock hash_lock;
+	struct list *inode_hash;
+	unsigned inode_hash_size;
+	struct list inodes_unused;
+	ino_t next_ino; // atomic
+	void *private;
+};
+struct fs_type {
+	const char *name;
+	uint32_t flags; // FS_*
+	// Fills s (root, ops). `source`: device or tag; `options`: comma separated or NULL.
+	int (*mount)(struct super *s, const char *source, const char *options);
+	struct fs_type *next;
+};
+#define FS_NODEV 1u
+#define FS_SINGLE 2u // one superblock for all mounts (proc, sysfs, devpts)
+void fs_type_register(struct fs_type *t); // level 2 or 3
+
+struct mount {
+	struct refcount refs;
+	struct super *super;
+	struct dentry *root;
+	struct mount *parent;       // mount_lock
+	struct dentry *mountpoint;  // mount_lock
+	struct list children, child_node, hash_node;
+	uint32_t flags; // MNT_*: MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_RELATIME
+	int id;
+	char source[64];
+};
+// Mounts at an absolute path (or the root when there is none yet). A missing mount point is made up: a directory that exists in the
+// mount's view only. For the boot record and mount(2). 0 or -errno.
+int mount_at(const char *type, const char *source, const char *target, uint32_t flags, const char *options);
+int mounts_show(char *(*line)(void *context, const char *text), void *context);
+
+// ---- open files ----
+
+struct dir_context {
+	// Takes one entry; false: full, stop and do not advance. offset: position *after* this entry.
+	bool (*emit)(struct dir_context *c, const char *name, size_t length, loff_t next_offset, ino_t ino, unsigned type);
+	loff_t position;
+};
+
+struct file_ops {
+	int (*open)(struct inode *i, struct file *f); // NULL: fine. May replace f->ops.
+	void (*release)(struct file *f);              // last reference
+	int (*flush)(struct file *f);                 // each close(2)
+	ssize_t (*read)(struct file *f, struct iov_iter *to, loff_t *pos);
+	ssize_t (*write)(struct file *f, struct iov_iter *from, loff_t *pos); // O_APPEND and limits are the caller's where inode is regular
+	loff_t (*seek)(struct file *f, loff_t offset, int whence); // NULL: by inode size
+	int (*iterate)(struct file *f, struct dir_context *c);
+	unsigned (*poll)(struct file *f, struct poll_table *t);    // NULL: always readable and writable
+	long (*ioctl)(struct file *f, unsigned command, uint64_t argument);
+	// Chooses the object of a new mapping: *object (reference) and maybe vma flags. NULL: inode->object, or -ENODEV.
+	int (*mmap)(struct file *f, uint64_t page, uint64_t size, unsigned *vma_flags, struct mobj **object);
+	int (*fsync)(struct file *f, loff_t start, loff_t end, bool data_only);
+	long (*fallocate)(struct file *f, int mode, loff_t offset, loff_t size);
+	int (*lock)(struct file *f, int command, struct file_lock *l); // NULL: local
+	int (*fasync)(struct file *f, bool on);
+	void (*show_fdinfo)(struct file *f, char *buffer, size_t size);
+	bool stream; // no position: pread gives ESPIPE
+};
+
+struct file {
+	struct refcount refs;
+	const struct file_ops *ops;
+	struct path path;     // may have a NULL mount for anonymous files
+	struct inode *inode;  // path.dentry->inode; held through the dentry
+	uint32_t flags;       // O_*; F_SETFL bits atomic
+	uint32_t mode;        // FILE_*
+	loff_t position;      // position_lock
+	struct mutex position_lock;
+	const struct cred *cred; // opener's
+	struct mobj *object;  // page cache for mmap and read, usually inode->object
+	uint64_t readahead_next, readahead_size, readahead_start; // racy hints
+	struct list epoll_items; // struct epitem: kernel/ipc/epoll.c
+	struct spinlock epoll_lock;
+	int owner_pid, owner_signal, owner_type;
+	void *private;
+	struct task_callback *unused;
+};
+#define FILE_READ  1u
+#define FILE_WRITE 2u
+#define FILE_PATH  4u // O_PATH
+#define FILE_EXEC  8u
+#define FILE_STREAM 16u
+
+static inline void file_get(struct file *f) { refcount_get(&f->refs); }
+void file_put(struct file *f); // any task context without spinlocks
+// Opens. flags O_*, err_ptr. at: AT_FDCWD or a directory descriptor; path in kernel memory.
+struct file *file_open(const char *path, int flags, mode_t mode);
+struct file *file_open_at(int at, const char *path, int flags, mode_t mode, unsigned resolve_flags);
+struct file *file_open_path(const struct path *p, int flags); // existing inode
+// A file that has no name (pipe, socket, eventfd): own inode on the anonymous file system, `name` as /proc/self/fd shows it.
+struct file *file_create_anonymous(const char *name, const struct file_ops *ops, void *private, int flags, mode_t mode);
+ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos);  // checks mode; pos NULL: f->position
+ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
+ssize_t file_read_kernel(struct file *f, void *buffer, size_t size, loff_t pos); // exec and such
+unsigned file_poll(struct file *f, struct poll_table *t);
+// Generic operations over inode->object.
+ssize_t generic_file_read(struct file *f, struct iov_iter *to, loff_t *pos);
+ssize_t generic_file_write(struct file *f, struct iov_iter *from, loff_t *pos); // takes inode->lock, limits, times, setuid drop
+loff_t generic_seek(struct file *f, loff_t offset, int whence);
+
+// Walks. flags: LOOKUP_*. 0 or -errno; *out referenced.
+#define LOOKUP_FOLLOW    1u
+#define LOOKUP_DIRECTORY 2u
+#define LOOKUP_PARENT    4u // stops before the last component, which path_parent returns
+#define LOOKUP_EMPTY     8u // AT_EMPTY_PATH
+int path_lookup(int at, const char *name, unsigned flags, struct path *out);
+int path_lookup_user(int at, struct uptr name, unsigned flags, struct path *out);
+// Absolute path of `p` as seen from the current root, into the end of buffer: pointer or err_ptr. " (deleted)" appended.
+char *path_print(const struct path *p, char *buffer, size_t size);
+// Path string from the program into a fresh kernel buffer: err_ptr. Free with path_string_free().
+char *path_string_get(struct uptr user);
+void path_string_free(char *s);
+
+// ---- descriptors ----
+
+struct fs_context { // what CLONE_FS shares
+	struct refcount refs;
+	struct spinlock lock;
+	struct path root, cwd;
+	mode_t umask;
+};
+struct fs_context *fs_context_copy(struct fs_context *f); // NULL
+void fs_context_put(struct fs_context *f);
+
+struct files *files_create(void);
+struct files *files_copy(struct files *f); // fork; err_ptr
+struct files *files_get(struct files *f);
+void files_put(struct files *f);           // last: closes all
+void files_close_on_exec(struct files *f);
+int files_unshare(void);                   // exec, unshare: private copy for the current task
+// A reference the caller puts with file_put(); NULL: EBADF. fd_get() refuses O_PATH files, fd_get_any() does not.
+struct file *fd_get(int fd);
+struct file *fd_get_any(int fd);
+struct file *files_lookup(struct files *f, int fd); // of another task; reference or NULL
+// Borrowed for the length of a system call: no atomics while the table is not shared. Pair with fd_end().
+struct fd_borrow { struct file *file; bool counted; };
+struct fd_borrow fd_begin(int fd);
+void fd_end(struct fd_borrow b);
+int fd_reserve(int from, bool cloexec);       // a free descriptor >= from, or -EMFILE
+void fd_install(int fd, struct file *f);      // consumes the file reference
+void fd_cancel(int fd);                       // gives a reserved one back
+int fd_install_new(struct file *f, bool cloexec); // reserve + install; on error the file is put. fd or -errno
+int fd_close(int fd);
+unsigned files_max_open(struct files *f);     // one past the highest open descriptor
+bool files_is_cloexec(struct files *f, int fd);
+
+// Hooks for inotify; cheap when nothing is watched. Owner: kernel/ipc/inotify.c.
+void fsnotify(struct inode *i, struct dentry *d, uint32_t mask);
+void fsnotify_name(struct inode *dir, uint32_t mask, uint32_t cookie, const char *name);
+
+// Device numbers: character devices register their file operations. Owner: kernel/fs/dev.
+int chrdev_register(unsigned major, unsigned minor_first, unsigned minor_count, const struct file_ops *ops);
+const struct file_ops *chrdev_find(dev_t dev);
+extern const struct file_ops chrdev_open_ops; // open: finds the device's own operations
+extern const struct file_ops fifo_open_ops;   // kernel/ipc/pipe.c
+extern const struct file_ops socket_name_ops; // open(2) of a bound socket: ENXIO
+// Sets mode, file_ops (and rdev) of a special inode by its type.
+void inode_init_special(struct inode *i, mode_t mode, dev_t rdev);
