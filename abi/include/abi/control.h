@@ -40,12 +40,26 @@ enum control_type {
 	CONTROL_SUMMARY = 69,    // text: the end-of-run summary
 	CONTROL_START_FAILED = 70, // int32_t errno, then text naming the program and why it could not start
 	CONTROL_LEAK = 71,       // text: what leaked, with BOOT_OPTION_LEAK_CHECK; empty text = nothing
+	// uint32_t bytes: somebody in the cell reads (or polls) standard input and nothing is there; the launcher may read
+	// and pass on that many bytes more (UINT32_MAX: no limit from now on). Until the first of these it reads nothing, so
+	// that a program that never reads leaves the host's standard input to whoever reads it next.
+	CONTROL_STDIN_WANT = 72,
+	// struct control_stream_closed: the last descriptor of a standard output stream is closed in the cell. Needed because
+	// the virtual machine does not pass a port's close on to the launcher.
+	CONTROL_STREAM_CLOSED = 73,
 };
 
 struct control_time {
 	uint64_t cookie;
 	int64_t realtime_ns;
 };
+
+struct control_stream_closed {
+	uint32_t stream;      // 1: standard output, 2: standard error
+	uint32_t reserved;
+	uint64_t total_bytes; // written to the port since boot; the launcher closes its side after that many
+};
+static_assert(sizeof(struct control_stream_closed) == 16, "control stream closed layout");
 
 // Exit status of the virtual machine (the value written to the debug-exit device, see port/x86).
 #define MACHINE_EXIT_DONE  0x10u // CONTROL_EXIT was sent before
