@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bitmap searches, a word at a time.
+#include "lib/bitmap.h"
+
+static size_t next(const uint64_t *map, size_t bits, size_t from, uint64_t flip)
+{
+	while (from < bits) {
+		uint64_t word = (map[from / 64] ^ flip) >> (from % 64);
+		if (word) {
+			size_t found = from + (size_t)__builtin_ctzll(word);
+			return found < bits ? found : bits;
+		}
+		from = (from / 64 + 1) * 64;
+	}
+	return bits;
+}
+
+size_t bitmap_next_clear(const uint64_t *map, size_t bits, size_t from) { return next(map, bits, from, ~UINT64_C(0)); }
+size_t bitmap_next_set(const uint64_t *map, size_t bits, size_t from) { return next(map, bits, from, 0); }
+
+size_t bitmap_count(const uint64_t *map, size_t bits)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < bits / 64; i++)
+		n += (size_t)__builtin_popcountll(map[i]);
+	if (bits % 64)
+		n += (size_t)__builtin_popcountll(map[bits / 64] & ((UINT64_C(1) << (bits % 64)) - 1));
+	return n;
+}
