@@ -3,7 +3,8 @@
 //
 // Lock order:
 //   super.rename_lock (directory renames) -> inode.lock of directories (parent before child, else by address) -> inode.lock of files
-//   -> dentry.lock -> dentry hash bucket / lru locks; mount_lock (rwsem) is taken before all of them, never held over I/O.
+//   -> dentry.lock (parent before child) -> dentry hash bucket / lru locks; mount_lock (rwsem) is taken before all of them, never held over
+//   I/O; the mount hash has a spinlock of its own, a leaf.
 // inode.lock is a mutex: directory contents, and writes, size and attributes of a file. Reads of a file do not take it.
 #pragma once
 
@@ -101,6 +102,8 @@ struct inode_ops {
 	int (*lookup)(struct inode *dir, struct dentry *d);
 	// Optional: create and open in one step (FUSE); f is to be set up. NULL: create, then open.
 	int (*create)(struct inode *dir, struct dentry *d, mode_t mode, bool exclusive);
+	// `d` is negative (hashed or not); on success it was instantiated and f is open as file_ops->open leaves it (ops, private, object).
+	// f->inode and f->path are set by the caller afterwards. -ENOSYS: create, then open.
 	int (*create_open)(struct inode *dir, struct dentry *d, struct file *f, mode_t mode);
 	int (*mknod)(struct inode *dir, struct dentry *d, mode_t mode, dev_t rdev);
 	int (*mkdir)(struct inode *dir, struct dentry *d, mode_t mode);
@@ -113,10 +116,11 @@ struct inode_ops {
 	// Target of a symlink into buffer, NUL-terminated: length or -errno.
 	ssize_t (*readlink)(struct inode *i, struct dentry *d, char *buffer, size_t size);
 	// Magic link (/proc/self/fd/N, exe): jumps straight to a path, references taken. NULL: ordinary.
+	// -ENOSYS: follow the text after all.
 	int (*follow)(struct inode *i, struct dentry *d, struct path *out);
 	int (*getattr)(struct inode *i, struct kstat *out); // NULL: from the inode's fields
 	int (*setattr)(struct inode *i, const struct attr_change *c); // locked; NULL: only the fields
-	int (*permission)(struct inode *i, unsigned mask); // NULL: mode bits
+	int (*permission)(struct inode *i, unsigned mask); // NULL: mode bits. May end in generic_permission()
 	ssize_t (*getxattr)(struct inode *i, const char *name, void *value, size_t size); // size 0: length only
 	int (*setxattr)(struct inode *i, const char *name, const void *value, size_t size, int flags);
 	ssize_t (*listxattr)(struct inode *i, char *list, size_t size);
@@ -139,7 +143,6 @@ struct inode {
 	struct mobj *object;   // what reads, writes and maps: &data, or NULL
 	struct mobj data;
 	struct list hash_node; // super's inode hash
-	struct list lru;       // unused inodes
 	struct list dentries;  // aliases; alias_lock
 	struct spinlock alias_lock;
 	struct list locks;     // POSIX, OFD and flock locks; kernel/vfs/lock.c
@@ -150,14 +153,20 @@ struct inode {
 	struct unix_socket *socket; // bound AF_UNIX name
 	struct inotify_mark *marks; // watches; kernel/ipc/inotify.c
 	uint64_t version;
+	uint32_t state;        // INODE_*; atomic
 	void *private;         // file system's
 };
+#define INODE_NEW   1u // being filled by inode_get_cached()'s caller
+#define INODE_DEAD  2u // removed directory, or failed to fill
+#define INODE_UNHASHED 4u
+#define INODE_NOSUID_CLEAN 8u // a write has nothing to strip (S_ISUID, S_ISGID, capabilities); cleared by chmod
 #define inode_is_dir(i)  (((i)->mode & S_IFMT) == S_IFDIR)
 #define inode_is_reg(i)  (((i)->mode & S_IFMT) == S_IFREG)
 #define inode_is_link(i) (((i)->mode & S_IFMT) == S_IFLNK)
 
 struct inode *inode_create(struct super *s, ino_t ino); // refs = 1, not hashed; NULL
-// Finds inode `ino` of `s` in its cache, or creates it hashed and locked by a \"new\" mark: *is_new; the caller fills it, then inode_ready().
+// Finds inode `ino` of `s` in its cache (waits until it is ready), or creates it hashed with *is_new = true: the caller fills it, then says
+// inode_ready(); with !good it leaves the cache and the caller still puts it. NULL: out of memory.
 struct inode *inode_get_cached(struct super *s, ino_t ino, bool *is_new);
 void inode_ready(struct inode *i, bool good);
 static inline void inode_get(struct inode *i) { refcount_get(&i->refs); }
@@ -166,21 +175,33 @@ int inode_permission(struct inode *i, unsigned mask); // MAY_*; current fs crede
 #define MAY_EXEC  1u
 #define MAY_WRITE 2u
 #define MAY_READ  4u
+int generic_permission(struct inode *i, unsigned mask); // by mode bits and capabilities
 int inode_getattr(struct inode *i, struct kstat *out);
+void generic_getattr(struct inode *i, struct kstat *out); // from the inode's fields
+void generic_setattr(struct inode *i, const struct attr_change *c); // only the fields (not size); locked
+// Owner, group and mode (set-group-ID directories) of a new inode in `dir`.
+void inode_init_owner(struct inode *i, const struct inode *dir, mode_t mode);
+// Executing and writing exclude each other: 0 or -ETXTBSY. inode_write_end() and inode_allow_write() undo.
+int inode_write_begin(struct inode *i);
+void inode_write_end(struct inode *i);
+int inode_deny_write(struct inode *i);
+void inode_allow_write(struct inode *i);
 int inode_setattr(struct inode *i, struct attr_change *c); // checks rights, takes the lock
 
 // ---- dentries ----
 
 struct dentry_ops {
 	// Is the cached entry still right? 1 yes, 0 no (it is dropped and looked up again), -errno. May sleep. NULL: always.
+	// Asked only once d->expires_ns (monotonic clock) has passed; 0 (the default): at every use.
 	int (*revalidate)(struct dentry *d);
 	void (*release)(struct dentry *d);
 };
 
+// A hashed dentry is referenced by the hash: with refs == 1 it is merely cached, and reclaimed least recently used first.
 struct dentry {
 	struct refcount refs;
 	uint32_t flags; // DENTRY_*; lock
-	struct dentry *parent; // held; lock of the rename
+	struct dentry *parent; // held (the root: itself, not held); changed by renames under lock and dentry_rename_lock
 	struct inode *inode;   // NULL: negative
 	const char *name;      // NUL-terminated; inline_name or kalloc
 	uint32_t name_length, hash;
@@ -191,24 +212,35 @@ struct dentry {
 	struct spinlock lock;
 	struct super *super;
 	const struct dentry_ops *ops;
-	uint64_t expires_ns;   // entry timeout, file system's
+	uint64_t expires_ns;   // entry timeout, see dentry_ops
 	uint64_t private;
 	char inline_name[40];
 };
 #define DENTRY_MOUNTPOINT 1u
 #define DENTRY_DISCONNECTED 2u // unhashed: unlinked or anonymous
-#define DENTRY_PINNED 4u // tmpfs: the dentry tree is the directory
+#define DENTRY_PINNED 4u // not on the LRU: tmpfs, where the dentry tree is the directory (and holds a reference), and made-up mount points
+#define DENTRY_HASHED 8u
+#define DENTRY_MADE_UP 16u      // a mount point that the file system does not have
+#define DENTRY_HAS_MADE_UP 32u  // a directory with such children: readdir shows them
+#define DENTRY_REFERENCED 64u   // used since the LRU last looked; racy
 
 static inline void dentry_get(struct dentry *d) { refcount_get(&d->refs); }
 void dentry_put(struct dentry *d);
 struct dentry *dentry_create(struct dentry *parent, const char *name, size_t length); // not hashed; NULL
 void dentry_instantiate(struct dentry *d, struct inode *inode); // consumes the inode reference; NULL: negative
-void dentry_hash(struct dentry *d);
+void dentry_hash(struct dentry *d); // the hash takes its own reference
 void dentry_drop(struct dentry *d); // unhash: later lookups ask the file system again
 struct dentry *dentry_lookup_cached(struct dentry *parent, const char *name, size_t length); // reference or NULL
 // Cached or looked up child; parent's inode lock taken as needed. err_ptr.
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t length);
-struct dentry *dentry_make_root(struct inode *inode);
+struct dentry *dentry_make_root(struct inode *inode); // consumes the inode reference also on failure (NULL)
+// Gives `d` the name and parent of `to` (rename); `to` is unhashed. Both directories are locked.
+void dentry_move(struct dentry *d, struct dentry *to);
+void dentry_exchange(struct dentry *a, struct dentry *b);
+// Frees up to `count` unused dentries (and with them inodes): memory pressure. Count freed. May sleep; no inode lock of an unused inode is held.
+size_t dentry_shrink(size_t count);
+struct dentry_stats { uint64_t dentries, unused, negative, inodes; };
+void dentry_stats_get(struct dentry_stats *out);
 
 void path_get(const struct path *p);
 void path_put(const struct path *p);
@@ -219,7 +251,6 @@ struct super_ops {
 	int (*statfs)(struct super *s, struct statfs64_kernel *out);
 	int (*sync)(struct super *s, bool wait);
 	void (*evict_inode)(struct inode *i);  // last reference went: forget, free private; data is dropped by the caller
-	bool (*keep_inode)(struct inode *i);   // cache it while unused? NULL: no
 	void (*put_super)(struct super *s);
 	void (*show_options)(struct super *s, char *buffer, size_t size);
 };
@@ -235,15 +266,20 @@ struct super {
 	uint32_t flags; // SB_*: MS_RDONLY...
 	uint32_t block_size;
 	uint64_t max_file_bytes;
+	uint64_t magic;          // statfs f_type
 	struct dentry *root;
 	struct mutex rename_lock;
 	struct spinlock hash_lock;
-	struct list *inode_hash;
+	struct list *inode_hash; // made on first use by inode_get_cached()
 	unsigned inode_hash_size;
-	struct list inodes_unused;
+	struct list node;        // all superblocks
 	ino_t next_ino; // atomic
+	int sync_error;
 	void *private;
 };
+#define SUPER_RDONLY  1u     // MS_RDONLY
+#define SUPER_NOATIME 1024u  // MS_NOATIME: the file system, or its server, keeps access times
+#define SUPER_MAX_BYTES INT64_MAX
 struct fs_type {
 	const char *name;
 	uint32_t flags; // FS_*
@@ -269,7 +305,11 @@ struct mount {
 // Mounts at an absolute path (or the root when there is none yet). A missing mount point is made up: a directory that exists in the
 // mount's view only. For the boot record and mount(2). 0 or -errno.
 int mount_at(const char *type, const char *source, const char *target, uint32_t flags, const char *options);
-int mounts_show(char *(*line)(void *context, const char *text), void *context);
+// Text of /proc/PID/mounts (0), mountinfo (1) and mountstats (2).
+struct seq;
+void mounts_show(struct seq *s, int kind);
+int mount_statfs(const struct path *p, struct statfs64_kernel *out);
+bool mount_is_readonly(const struct mount *m); // the mount or its superblock: EROFS
 
 // ---- open files ----
 
@@ -278,6 +318,8 @@ struct dir_context {
 	bool (*emit)(struct dir_context *c, const char *name, size_t length, loff_t next_offset, ino_t ino, unsigned type);
 	loff_t position;
 };
+// Emits "." and ".." of the open directory `f` at positions 0 and 1. False: full.
+bool dir_emit_dots(struct file *f, struct dir_context *c);
 
 struct file_ops {
 	int (*open)(struct inode *i, struct file *f); // NULL: fine. May replace f->ops.
@@ -315,13 +357,15 @@ struct file {
 	struct spinlock epoll_lock;
 	int owner_pid, owner_signal, owner_type;
 	void *private;
-	struct task_callback *unused;
+	void *watches; // fasync and leases: kernel/vfs/fcntl.c
 };
 #define FILE_READ  1u
 #define FILE_WRITE 2u
 #define FILE_PATH  4u // O_PATH
 #define FILE_EXEC  8u
 #define FILE_STREAM 16u
+#define FILE_WRITE_COUNTED 32u // holds inode->write_count
+#define FILE_NEEDS_FASYNC 64u
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
 void file_put(struct file *f); // any task context without spinlocks
@@ -345,6 +389,7 @@ loff_t generic_seek(struct file *f, loff_t offset, int whence);
 #define LOOKUP_DIRECTORY 2u
 #define LOOKUP_PARENT    4u // stops before the last component, which path_parent returns
 #define LOOKUP_EMPTY     8u // AT_EMPTY_PATH
+#define LOOKUP_NO_AUTOMOUNT 16u // accepted, no effect
 int path_lookup(int at, const char *name, unsigned flags, struct path *out);
 int path_lookup_user(int at, struct uptr name, unsigned flags, struct path *out);
 // Absolute path of `p` as seen from the current root, into the end of buffer: pointer or err_ptr. " (deleted)" appended.
