@@ -12,4 +12,4 @@ struct init_entry {
 // 4 late (everything is there).
 #define KERNEL_INIT(level, function) \
 	static const struct init_entry init_entry_##function \
-	__attribute__((used, section(".init_table_" #level), aligned(8))) = { function }
+	__attribute__((used, section("init_table_" #level), aligned(8))) = { function }
