@@ -26,3 +26,4 @@ struct channel *channel_find(const char *name); // NULL
 void control_start(void);                       // the control task
 void control_send(unsigned type, const void *payload, size_t size); // whole message; may sleep
 void control_send_text(unsigned type, const char *text);
+void control_flush(void);                       // waits until the launcher took everything

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control channel's kernel side (abi/control.h): a task reads the launcher's messages, anybody sends. Senders are
+// serialised by a mutex so that messages stay whole. Without a channel (a machine started by hand) text goes to the log.
+#include "abi/control.h"
+#include "kernel/boot_config.h"
+#include "kernel/channel.h"
+#include "kernel/core.h"
+#include "kernel/log.h"
+#include "kernel/mutex.h"
+#include "kernel/task.h"
+#include "kernel/tty.h"
+#include "kernel/slab.h"
+#include "lib/string.h"
+
+static struct channel *control;
+static struct mutex send_lock = MUTEX_INIT(send_lock);
+
+static int write_all(const void *data, size_t size)
+{
+	const char *at = data;
+
+	while (size) {
+		ssize_t n = control->ops->write(control, at, size, false);
+		if (n == -ERESTARTSYS || n == -EAGAIN)
+			continue;
+		if (n < 0)
+			return (int)n;
+		at += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+void control_send(unsigned type, const void *payload, size_t size)
+{
+	struct {
+		struct control_header header;
+		char payload[CONTROL_PAYLOAD_MAX_BYTES];
+	} *message;
+
+	if (!control)
+		return;
+	size = min(size, (size_t)CONTROL_PAYLOAD_MAX_BYTES);
+	message = kalloc(sizeof(message->header) + size);
+	if (!message)
+		return;
+	message->header = (struct control_header){ .type = (uint16_t)type, .size_bytes = (uint32_t)size };
+	memcpy(message->payload, payload, size);
+	mutex_lock(&send_lock);
+	write_all(message, sizeof(message->header) + size);
+	mutex_unlock(&send_lock);
+	kfree(message);
+}
+
+void control_send_text(unsigned type, const char *text)
+{
+	size_t left = strlen(text);
+
+	if (!control)
+		port_log_write(text, left);
+	do {
+		size_t n = min(left, (size_t)CONTROL_PAYLOAD_MAX_BYTES);
+		control_send(type, text, n);
+		text += n;
+		left -= n;
+	} while (left);
+}
+
+void control_send_start_failed(int error, const char *why)
+{
+	struct {
+		int32_t error;
+		char why[252];
+	} message = { .error = -error };
+
+	string_copy(message.why, why, sizeof(message.why));
+	klog("the program could not start: %s: error %d", why, -error);
+	control_send(CONTROL_START_FAILED, &message, sizeof(message.error) + strlen(message.why));
+}
+
+void trace_line(const char *line)
+{
+	control_send_text(CONTROL_TRACE, line);
+}
+
+static void handle(const struct control_header *h, const char *payload)
+{
+	switch (h->type) {
+	case CONTROL_SIGNAL: {
+		int32_t signal;
+		if (h->size_bytes < sizeof(signal))
+			return;
+		memcpy(&signal, payload, sizeof(signal));
+		if (signal > 0 && signal <= SIGNALS_MAX && init_process)
+			signal_send_process(init_process, signal, NULL);
+		return;
+	}
+	case CONTROL_WINSIZE: {
+		uint16_t size[2];
+		if (h->size_bytes < sizeof(size))
+			return;
+		memcpy(size, payload, sizeof(size));
+		tty_console_resize(size[0], size[1]);
+		return;
+	}
+	case CONTROL_TIME_REPLY: {
+		struct control_time t;
+		if (h->size_bytes < sizeof(t))
+			return;
+		memcpy(&t, payload, sizeof(t));
+		// The cookie is our clock when we asked: half the round trip has passed since the launcher's look at its clock.
+		uint64_t now = port_time_ns();
+		if (t.cookie <= now && now - t.cookie < (uint64_t)NSEC_PER_SEC)
+			clock_set_realtime(t.realtime_ns + (int64_t)(now - t.cookie) / 2);
+		return;
+	}
+	}
+}
+
+static bool read_all(void *buffer, size_t size)
+{
+	char *to = buffer;
+
+	while (size) {
+		ssize_t n = control->ops->read(control, to, size, false);
+		if (n == -ERESTARTSYS || n == -EAGAIN)
+			continue;
+		if (n <= 0)
+			return false;
+		to += n;
+		size -= (size_t)n;
+	}
+	return true;
+}
+
+static void control_task(void *unused)
+{
+	struct control_header h;
+	static char payload[CONTROL_PAYLOAD_MAX_BYTES]; // this task's only
+
+	(void)unused;
+	while (read_all(&h, sizeof(h))) {
+		if (h.size_bytes > sizeof(payload)) {
+			klog("control channel: message of %u bytes refused", h.size_bytes);
+			break;
+		}
+		if (!read_all(payload, h.size_bytes))
+			break;
+		handle(&h, payload);
+	}
+	klog("control channel closed: the launcher is gone");
+	cell_shutdown(SIGKILL);
+	sched_exit_current();
+}
+
+void control_start(void)
+{
+	uint32_t version = BOOT_VERSION;
+	uint64_t cookie = port_time_ns();
+
+	control = channel_find(CONTROL_PORT_NAME);
+	if (!control) {
+		klog("no control channel: status and log stay in the machine");
+		return;
+	}
+	control_send(CONTROL_HELLO, &version, sizeof(version));
+	control_send(CONTROL_TIME_REQUEST, &cookie, sizeof(cookie));
+	kernel_task_create("control", control_task, NULL);
+}
+
+void control_flush(void)
+{
+	if (control && control->ops->flush)
+		control->ops->flush(control);
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the port's system-call entry to sys_NAME and back. The hot path is the first function; tracing and ptrace are out of line.
+#include "kernel/errno.h"
+#include "kernel/ptrace.h"
+#include "kernel/task.h"
+#include "kernel/upcall.h"
+#include "table.h"
+
+static long dispatch(uint64_t nr, const struct user_regs *r)
+{
+	syscall_fn *fn = likely(nr < SYSCALLS_MAX) ? syscall_table[nr] : NULL;
+
+	if (unlikely(!fn)) {
+		syscall_count_unimplemented(nr);
+		return -ENOSYS;
+	}
+	return fn(r->di, r->si, r->dx, r->r10, r->r8, r->r9);
+}
+
+static void dispatch_traced(struct user_regs *regs)
+{
+	uint64_t nr = regs->orig_ax;
+	bool trace = task_work_test(current, WORK_TRACE);
+
+	if (task_work_test(current, WORK_PTRACE)) {
+		ptrace_syscall_stop(regs, true); // may change the registers
+		nr = regs->orig_ax;
+	}
+	if (trace)
+		syscall_trace_enter(regs, nr);
+	if ((int64_t)nr >= 0)
+		regs->ax = (uint64_t)dispatch(nr, regs);
+	if (trace)
+		syscall_trace_exit(regs, nr, (long)regs->ax);
+	if (task_work_test(current, WORK_PTRACE))
+		ptrace_syscall_stop(regs, false);
+}
+
+void kernel_upcall_syscall(struct user_regs *regs)
+{
+	if (unlikely(task_work_test(current, WORK_TRACE | WORK_PTRACE)))
+		dispatch_traced(regs);
+	else
+		regs->ax = (uint64_t)dispatch(regs->orig_ax, regs);
+}
