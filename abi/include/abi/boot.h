@@ -77,6 +77,7 @@ struct boot_identity {
 #define BOOT_OPTION_TTY     UINT32_C(4) // standard streams are the console terminal, not three pipes
 #define BOOT_OPTION_NO_ASLR UINT32_C(8) // for debugging
 #define BOOT_OPTION_LEAK_CHECK UINT32_C(16) // after the last process: drop caches, report what is left
+#define BOOT_OPTION_MERGED_STDERR UINT32_C(32) // standard error is standard output's stream (2>&1): one order of writes
 
 struct boot_options {
 	uint32_t flags; // BOOT_OPTION_*

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Children of the launcher. They die with it (PR_SET_PDEATHSIG), are out of reach of the terminal's signals (own
+// session), start with default signals, /dev/null as input and a pipe as standard error, and inherit no descriptor but
+// those they are given.
+#pragma once
+
+#include "base/buffer.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct process {
+	char what[64]; // for messages: "qemu", "virtiofsd for /srv"
+	pid_t pid;     // 0: not running
+	int stderr_fd; // read end; -1
+	int status;    // of waitpid, once pid is 0
+	struct buffer said; // its last words
+};
+
+struct process_spec {
+	const char *const *argv;
+	const int *keep_fds; // stay open at their numbers
+	unsigned keep_count;
+	unsigned long clone_flags; // CLONE_NEW*
+	// In the child, before exec: false after writing why to standard error.
+	bool (*prepare)(void *context);
+	void *context;
+};
+
+// Starts argv[0] (a path). EXIT_USAGE when the host refuses.
+bool process_start(struct process *p, const struct process_spec *spec, struct err *e);
+// Reads what stands in the stderr pipe. False at its end.
+bool process_listen(struct process *p);
+// Kills, waits, closes. Idempotent.
+void process_kill(struct process *p);
+// Notes the end if it has ended; true then.
+bool process_reap(struct process *p);
+// The last line it said, or "said nothing"; for one-line errors. In a static buffer.
+const char *process_last_words(const struct process *p);
+// "with exit status 3", "by signal 9 (Killed)". In a static buffer.
+const char *process_how_it_ended(const struct process *p);

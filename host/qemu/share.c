@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sources: mount_setattr(2), open_tree(2), user_namespaces(7), capabilities(7), seccomp(2).
+//
+// What the child does before it becomes virtiofsd, in order: map ids (ordinary user), make mounts private, clone the
+// tree, make the clone read-only, mount a tmpfs over /tmp and hang the clone there, cover the host's system trees,
+// raise capabilities over the exec. virtiofsd then chroots into the tree and drops what it does not need.
+#include "qemu/share.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ROOT_PLACE "/tmp"
+#define ROOT_PATH  ROOT_PLACE "/root"
+
+struct child_context {
+	const struct cell_mount *mount;
+	bool user_namespace;
+	uid_t uid;
+	gid_t gid;
+};
+
+bool share_check_installed(struct err *e)
+{
+	if (!access(VIRTIOFSD_PATH, X_OK))
+		return true;
+	return err_set(e, EXIT_HOST_MISSING, "%s is missing: install the Debian package qemu-system-common", VIRTIOFSD_PATH);
+}
+
+static bool complain(const char *what, const char *where)
+{
+	fprintf(stderr, "cannot %s %s: %s\n", what, where, strerror(errno));
+	return false;
+}
+
+static bool write_file(const char *path, const char *text)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+static bool map_ids(const struct child_context *x)
+{
+	char map[64];
+
+	snprintf(map, sizeof(map), "%u %u 1", x->uid, x->uid);
+	if (!write_file("/proc/self/uid_map", map))
+		return complain("map", "the user id");
+	if (!write_file("/proc/self/setgroups", "deny"))
+		return complain("write", "/proc/self/setgroups");
+	snprintf(map, sizeof(map), "%u %u 1", x->gid, x->gid);
+	if (!write_file("/proc/self/gid_map", map))
+		return complain("map", "the group id");
+	return true;
+}
+
+static int clone_tree(const struct cell_mount *m)
+{
+	struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NODEV | (m->read_only ? MOUNT_ATTR_RDONLY : 0)};
+	cleanup_close int tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+
+	if (tree < 0) {
+		complain("bind", m->source);
+		return -1;
+	}
+	if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes))) {
+		complain("restrict", m->source);
+		return -1;
+	}
+	return take_fd(tree);
+}
+
+// The host's own proc, sys, dev, run and tmp are no part of a grant of "/": the cell has its own.
+static bool cover_system_trees(void)
+{
+	static const char *const trees[] = {ROOT_PATH "/proc", ROOT_PATH "/sys", ROOT_PATH "/dev", ROOT_PATH "/run", ROOT_PATH "/tmp"};
+
+	for (size_t i = 0; i < sizeof(trees) / sizeof(*trees); i++) {
+		if (!mount("none", trees[i], "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "mode=0755,nr_inodes=1"))
+			continue;
+		if (errno != ENOENT && errno != ENOTDIR)
+			return complain("cover", trees[i]);
+	}
+	return true;
+}
+
+static bool place_tree(const struct cell_mount *m)
+{
+	cleanup_close int tree = -1;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return complain("make private", "mounts");
+	tree = clone_tree(m);
+	if (tree < 0)
+		return false;
+	if (mount("none", ROOT_PLACE, "tmpfs", 0, "mode=0755,nr_inodes=4") || mkdir(ROOT_PATH, 0755))
+		return complain("prepare", ROOT_PLACE);
+	if (move_mount(tree, "", AT_FDCWD, ROOT_PATH, MOVE_MOUNT_F_EMPTY_PATH))
+		return complain("attach", m->source);
+	return !m->mask_system || cover_system_trees();
+}
+
+// A user other than 0 loses capabilities at exec unless they are ambient.
+static bool keep_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data))
+		return complain("read", "capabilities");
+	for (int i = 0; i < 2; i++)
+		data[i].inheritable = data[i].permitted;
+	if (syscall(SYS_capset, &header, data))
+		return complain("set", "capabilities");
+	for (unsigned c = 0; c <= CAP_LAST_CAP; c++)
+		if (data[c / 32].permitted & (1u << (c % 32)))
+			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0);
+	return true;
+}
+
+// virtiofsd drops supplementary groups and ends when it may not; in a user namespace nobody may. Their rights are the
+// caller's own, so the call is answered with success and does nothing.
+static bool ignore_setgroups(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setgroups, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
+	};
+	struct sock_fprog program = {.len = sizeof(filter) / sizeof(*filter), .filter = filter};
+
+	return !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) || complain("install", "a seccomp filter");
+}
+
+// Every inode the cell knows is a descriptor here.
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit = {1000000, 1000000};
+
+	if (!setrlimit(RLIMIT_NOFILE, &limit) || getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static bool prepare(void *context)
+{
+	const struct child_context *x = context;
+
+	umask(0);
+	raise_descriptor_limit();
+	if (x->user_namespace && !map_ids(x))
+		return false;
+	if (!place_tree(x->mount))
+		return false;
+	if (x->user_namespace && (!keep_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || !ignore_setgroups()))
+		return false;
+	return true;
+}
+
+// A listening socket without a name in the file system, and a connection to it made before anybody listens for it.
+static bool make_sockets(int *listener, int *connection, struct err *e)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	socklen_t size = sizeof(sa_family_t); // autobind: the kernel picks an abstract name
+	cleanup_close int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cleanup_close int c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (l < 0 || c < 0 || bind(l, (struct sockaddr *)&address, size) || listen(l, 1))
+		return err_set(e, EXIT_USAGE, "cannot make a socket for virtiofsd: %s", strerror(errno));
+	size = sizeof(address);
+	if (getsockname(l, (struct sockaddr *)&address, &size) || connect(c, (struct sockaddr *)&address, size))
+		return err_set(e, EXIT_USAGE, "cannot connect to virtiofsd's socket: %s", strerror(errno));
+	*listener = take_fd(l);
+	*connection = take_fd(c);
+	return true;
+}
+
+bool share_start(struct share *s, const struct cell_mount *m, struct err *e)
+{
+	cleanup_close int listener = -1, connection = -1;
+	cleanup_free char *fd_option = NULL;
+	struct child_context context = {.mount = m, .user_namespace = geteuid() != 0, .uid = geteuid(), .gid = getegid()};
+	struct process_spec spec = {
+		.clone_flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC,
+		.prepare = prepare,
+		.context = &context,
+		.keep_count = 1,
+	};
+
+	snprintf(s->process.what, sizeof(s->process.what), "virtiofsd for %s", m->source);
+	if (!make_sockets(&listener, &connection, e))
+		return false;
+	fd_option = text_format("--fd=%d", listener);
+	spec.keep_fds = &listener;
+	spec.argv = (const char *const[]){
+		VIRTIOFSD_PATH, fd_option, "--rlimit-nofile=0", "-f", "-o", "source=" ROOT_PATH, "-o", "sandbox=chroot",
+		"-o", "cache=auto", "-o", "writeback", "-o", "log_level=err", NULL};
+	if (context.user_namespace)
+		spec.clone_flags |= CLONE_NEWUSER;
+	if (!process_start(&s->process, &spec, e)) {
+		// Root without the right to make namespaces: in a container, most likely.
+		if (errno != EPERM || context.user_namespace)
+			return err_wrap(e, "user namespaces may be off (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)");
+		context.user_namespace = true;
+		spec.clone_flags |= CLONE_NEWUSER;
+		if (!process_start(&s->process, &spec, e))
+			return false;
+	}
+	s->socket = take_fd(connection);
+	return true;
+}
