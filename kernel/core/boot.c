@@ -19,7 +19,7 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 
-struct boot_config boot_config_storage;
+struct boot_config boot_config;
 
 #define LEVEL(n) \
 	extern const struct init_entry __start_init_table_##n[] __attribute__((weak)); \
@@ -97,7 +97,7 @@ _Noreturn void kernel_upcall_boot(const void *record, size_t size)
 
 	page_init();
 	slab_init();
-	int error = boot_record_parse(record, size, &boot_config_storage, &why);
+	int error = boot_record_parse(record, size, &boot_config, &why);
 	if (error)
 		refuse("boot record", why);
 	random_init(boot_config.seed, boot_config.seed_size);

@@ -8,6 +8,7 @@
 #include "kernel/fs.h"
 #include "kernel/leak.h"
 #include "kernel/log.h"
+#include "kernel/stdio.h"
 #include "kernel/syscall.h"
 #include "kernel/task.h"
 #include "lib/fmt.h"

@@ -24,7 +24,6 @@ struct boot_config {
 	const struct boot_rlimit *const *rlimits;
 };
 
-extern struct boot_config boot_config_storage;
-#define boot_config (*(const struct boot_config *)&boot_config_storage) // valid after the first lines of kernel_upcall_boot()
+extern struct boot_config boot_config; // written once, in the first lines of kernel_upcall_boot()
 // Checks a record and fills `out`, whose arrays come from kalloc. 0, -EINVAL, -ENOMEM; *why names what is wrong.
 int boot_record_parse(const void *record, size_t size, struct boot_config *out, const char **why);

@@ -12,7 +12,7 @@ struct channel_ops {
 	ssize_t (*read)(struct channel *c, void *buffer, size_t size, bool nonblock);
 	ssize_t (*write)(struct channel *c, const void *data, size_t size, bool nonblock);
 	void (*close_write)(struct channel *c); // tells the other side that no more comes
-	unsigned (*writable)(struct channel *c); // POLL* bits present now: EPOLLIN, EPOLLOUT, EPOLLHUP
+	unsigned (*ready)(struct channel *c);    // POLL* bits present now: EPOLLIN, EPOLLOUT, EPOLLHUP
 	void (*flush)(struct channel *c);        // waits until all written bytes were taken by the host
 };
 struct channel {

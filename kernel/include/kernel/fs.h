@@ -3,7 +3,7 @@
 //
 // Lock order:
 //   super.rename_lock (directory renames) -> inode.lock of directories (parent before child, else by address) -> inode.lock of files
-//   -> dentry.lock (parent before child) -> dentry hash bucket / lru locks; mount_lock (rwsem) is taken before all of them, never held over
+//   -> dentry_tree_lock -> dentry.lock -> dentry hash bucket lock; mount_lock (rwsem) is taken before all of them, never held over
 //   I/O; the mount hash has a spinlock of its own, a leaf.
 // inode.lock is a mutex: directory contents, and writes, size and attributes of a file. Reads of a file do not take it.
 #pragma once
@@ -154,6 +154,7 @@ struct inode {
 	struct inotify_mark *marks; // watches; kernel/ipc/inotify.c
 	uint64_t version;
 	uint32_t state;        // INODE_*; atomic
+	const char *link;      // symlink: its text when at hand, unchanged as long as the inode lives; else NULL and ops->readlink is asked
 	void *private;         // file system's
 };
 #define INODE_NEW   1u // being filled by inode_get_cached()'s caller
@@ -201,14 +202,15 @@ struct dentry_ops {
 struct dentry {
 	struct refcount refs;
 	uint32_t flags; // DENTRY_*; lock
-	struct dentry *parent; // held (the root: itself, not held); changed by renames under lock and dentry_rename_lock
+	struct dentry *parent; // held (the root: itself, not held); changed by renames under lock and dentry_tree_lock
 	struct inode *inode;   // NULL: negative
 	const char *name;      // NUL-terminated; inline_name or kalloc
 	uint32_t name_length, hash;
-	struct list hash_node; // bucket
-	struct list child_node, children; // parent->lock
+	struct dentry *hash_next, **hash_link; // bucket lock
+	struct list child_node, children; // hashed ones; dentry_tree_lock
 	struct list alias_node; // inode->alias_lock
-	struct list lru;
+	struct list lru;       // dentry_tree_lock
+	bool referenced;       // used since the LRU last looked; racy
 	struct spinlock lock;
 	struct super *super;
 	const struct dentry_ops *ops;
@@ -222,7 +224,7 @@ struct dentry {
 #define DENTRY_HASHED 8u
 #define DENTRY_MADE_UP 16u      // a mount point that the file system does not have
 #define DENTRY_HAS_MADE_UP 32u  // a directory with such children: readdir shows them
-#define DENTRY_REFERENCED 64u   // used since the LRU last looked; racy
+extern struct spinlock dentry_tree_lock; // guards every parent and name, children lists and the LRU; taken before dentry.lock
 
 static inline void dentry_get(struct dentry *d) { refcount_get(&d->refs); }
 void dentry_put(struct dentry *d);
@@ -373,7 +375,8 @@ void file_put(struct file *f); // any task context without spinlocks
 struct file *file_open(const char *path, int flags, mode_t mode);
 struct file *file_open_at(int at, const char *path, int flags, mode_t mode, unsigned resolve_flags);
 struct file *file_open_path(const struct path *p, int flags); // existing inode
-// A file that has no name (pipe, socket, eventfd): own inode on the anonymous file system, `name` as /proc/self/fd shows it.
+// A file that has no name (pipe, socket, eventfd): own inode on the anonymous file system, `name` as /proc/self/fd shows it; a name that ends
+// in ':' ("pipe:", "socket:") gets the inode number appended: pipe:[123]. err_ptr. Does not call ops->release on failure.
 struct file *file_create_anonymous(const char *name, const struct file_ops *ops, void *private, int flags, mode_t mode);
 ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos);  // checks mode; pos NULL: f->position
 ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
@@ -392,7 +395,7 @@ loff_t generic_seek(struct file *f, loff_t offset, int whence);
 #define LOOKUP_NO_AUTOMOUNT 16u // accepted, no effect
 int path_lookup(int at, const char *name, unsigned flags, struct path *out);
 int path_lookup_user(int at, struct uptr name, unsigned flags, struct path *out);
-// Absolute path of `p` as seen from the current root, into the end of buffer: pointer or err_ptr. " (deleted)" appended.
+// Absolute path of `p` as seen from the current root, into the end of buffer: pointer or err_ptr. " (deleted)" appended. Does not sleep.
 char *path_print(const struct path *p, char *buffer, size_t size);
 // Path string from the program into a fresh kernel buffer: err_ptr. Free with path_string_free().
 char *path_string_get(struct uptr user);
@@ -406,7 +409,7 @@ struct fs_context { // what CLONE_FS shares
 	struct path root, cwd;
 	mode_t umask;
 };
-struct fs_context *fs_context_copy(struct fs_context *f); // NULL
+struct fs_context *fs_context_copy(struct fs_context *f); // NULL: out of memory. f NULL: the first one, at the root mount
 void fs_context_put(struct fs_context *f);
 
 struct files *files_create(void);

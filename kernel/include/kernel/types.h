@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/compiler.h"
+#include "port/inline.h"
 #include "port/port.h"
 
 typedef int32_t pid_t;
