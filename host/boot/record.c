@@ -97,7 +97,7 @@ static void add_options(struct builder *b, const struct cell *c, const struct bo
 {
 	struct boot_options options = {
 		.flags = (c->trace ? BOOT_OPTION_TRACE : 0) | (c->verbose ? BOOT_OPTION_VERBOSE : 0) |
-			 (c->tty ? BOOT_OPTION_TTY : 0) | (c->no_aslr ? BOOT_OPTION_NO_ASLR : 0) |
+			 (c->tty ? BOOT_OPTION_TTY : 0) | (moment->merged_stderr ? BOOT_OPTION_MERGED_STDERR : 0) | (c->no_aslr ? BOOT_OPTION_NO_ASLR : 0) |
 			 (c->leak_check ? BOOT_OPTION_LEAK_CHECK : 0),
 		.tty_rows = moment->tty_rows,
 		.tty_columns = moment->tty_columns,

@@ -14,6 +14,7 @@ struct boot_moment {
 	uint64_t tsc_hz;
 	unsigned char seed[64];
 	unsigned stdin_closed; // bit n: standard stream n is closed
+	bool merged_stderr;    // standard error is the same file as standard output
 	unsigned short tty_rows, tty_columns;
 };
 

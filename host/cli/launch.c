@@ -51,14 +51,23 @@ static int open_part(const char *explicit_path, const char *name, const char *op
 	return -1;
 }
 
+// 2>&1: then the cell writes both to one stream, for they must not change their order.
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino && x.st_rdev == y.st_rdev;
+}
+
 static void fill_moment(struct launch *l, struct boot_moment *m)
 {
 	struct timespec now;
 
-	*m = (struct boot_moment){.tsc_hz = tsc_frequency()};
+	*m = (struct boot_moment){.tsc_hz = tsc_frequency(&l->started_tsc)};
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			m->stdin_closed |= 1u << fd;
+	m->merged_stderr = same_file(1, 2);
 	if (l->options->cell.tty)
 		terminal_size(&m->tty_rows, &m->tty_columns);
 	if (getrandom(m->seed, sizeof(m->seed), 0) != sizeof(m->seed))
@@ -256,6 +265,7 @@ static bool explain(struct launch *l, int *exit_status, struct err *e)
 static void launch_init(struct launch *l)
 {
 	l->started_ns = monotonic_ns();
+	tsc_sample_take(&l->started_tsc);
 	l->control.fd = -1;
 	l->machine.process.stderr_fd = -1;
 	for (int s = 0; s < STREAM_COUNT; s++)

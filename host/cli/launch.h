@@ -18,6 +18,7 @@ struct launch {
 	struct relay *input, *output, *error; // with a terminal: input and output only
 	struct buffer log;  // what the kernel said on its early console: its last words when it panics
 	int64_t started_ns;
+	struct tsc_sample started_tsc;
 
 	bool hello;        // the kernel runs
 	bool exit_known;   // CONTROL_EXIT came
@@ -29,6 +30,7 @@ struct launch {
 	int stop_signal;
 	bool nonsense;     // the kernel broke the control protocol
 	const struct process *dead_child; // a virtiofsd that ended under the cell
+	int64_t dead_ns;                  // when
 	int terms;         // SIGTERMs seen
 	int64_t deadline_ns; // after the exit is known the machine has until then; 0: none
 };

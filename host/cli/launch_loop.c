@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define LOG_MAX_BYTES    (256u << 10)
-#define EXIT_PATIENCE_NS INT64_C(10000000000)
+#define SHARE_PATIENCE_NS INT64_C(1000000000)
+#define EXIT_PATIENCE_NS  INT64_C(10000000000)
 
 int64_t monotonic_ns(void)
 {
@@ -184,9 +185,12 @@ static void read_signals(struct launch *l, int fd)
 
 static void check_children(struct launch *l)
 {
-	for (unsigned i = 0; i < l->share_count; i++)
-		if (l->shares[i].process.pid && process_reap(&l->shares[i].process) && !l->dead_child)
-			l->dead_child = &l->shares[i].process;
+	for (unsigned i = 0; i < l->share_count; i++) {
+		if (!l->shares[i].process.pid || !process_reap(&l->shares[i].process) || l->dead_child)
+			continue;
+		l->dead_child = &l->shares[i].process;
+		l->dead_ns = monotonic_ns();
+	}
 	process_reap(&l->machine.process);
 }
 
@@ -313,8 +317,9 @@ static bool is_over(struct launch *l)
 {
 	if (l->stopping || l->nonsense)
 		return true;
-	// A virtiofsd may end as soon as its machine has: only before that is it news.
-	if (l->dead_child && l->machine.process.pid && !l->exit_known)
+	// A virtiofsd ends by itself when its machine goes, which we may hear of later: only without that is it news.
+	if (l->dead_child && l->machine.process.pid && !l->exit_known &&
+	    (l->dead_child->status || monotonic_ns() - l->dead_ns > SHARE_PATIENCE_NS))
 		return true;
 	if (l->machine.process.pid && l->exit_known && l->deadline_ns && monotonic_ns() > l->deadline_ns && outputs_done(l))
 		return true;
@@ -330,7 +335,7 @@ bool launch_loop(struct launch *l, int signals, struct err *e)
 	l->control.context = l;
 	while (!is_over(l)) {
 		fill_slots(l, p, signals);
-		if (poll(p, SLOT_COUNT, l->exit_known ? 1000 : -1) < 0) {
+		if (poll(p, SLOT_COUNT, l->exit_known || l->dead_child ? 200 : -1) < 0) {
 			if (errno == EINTR)
 				continue;
 			return err_set(e, EXIT_USAGE, "poll: %s", strerror(errno));

@@ -17,8 +17,9 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define PROBE_ITERATIONS 1000u
-#define PROBE_LIMIT_NS   400000 // hardware needs about 1,000; emulation 4,000,000
+#define PROBE_ITERATIONS 400u
+#define PROBE_LIMIT_NS   200000 // hardware needs some 10,000 with all faults; emulation about 1,600,000
+#define MEASURE_NS       5000000 // long enough to know the TSC to some parts in a hundred thousand
 
 static int64_t clock_ns(clockid_t id)
 {
@@ -135,15 +136,9 @@ static uint64_t tsc_frequency_perf(void)
 	return hz;
 }
 
-struct tsc_sample {
-	uint64_t tsc;
-	int64_t ns;
-};
-
 // The closest of a few pairs of readings.
-static struct tsc_sample sample(void)
+void tsc_sample_take(struct tsc_sample *s)
 {
-	struct tsc_sample best = {0};
 	uint64_t best_gap = UINT64_MAX;
 
 	for (int i = 0; i < 8; i++) {
@@ -154,21 +149,22 @@ static struct tsc_sample sample(void)
 		if (gap >= best_gap)
 			continue;
 		best_gap = gap;
-		best = (struct tsc_sample){before + gap / 2, ns};
+		*s = (struct tsc_sample){before + gap / 2, ns};
 	}
-	return best;
 }
 
-uint64_t tsc_frequency(void)
+uint64_t tsc_frequency(const struct tsc_sample *earlier)
 {
 	uint64_t hz = tsc_frequency_perf();
-	struct timespec pause = {.tv_nsec = 5000000};
-	struct tsc_sample a, b;
+	struct timespec pause = {0};
+	struct tsc_sample now;
+	int64_t passed;
 
 	if (hz)
 		return hz;
-	a = sample();
+	passed = clock_ns(CLOCK_MONOTONIC_RAW) - earlier->ns;
+	pause.tv_nsec = passed < MEASURE_NS ? MEASURE_NS - passed : 0;
 	nanosleep(&pause, NULL);
-	b = sample();
-	return (uint64_t)((__uint128_t)(b.tsc - a.tsc) * 1000000000 / (uint64_t)(b.ns - a.ns));
+	tsc_sample_take(&now);
+	return (uint64_t)((__uint128_t)(now.tsc - earlier->tsc) * 1000000000 / (uint64_t)(now.ns - earlier->ns));
 }

@@ -14,5 +14,11 @@ struct accelerator {
 // it. Takes a few milliseconds at most.
 void accelerator_probe(struct accelerator *a);
 
-// Ticks a second, exact when the host kernel tells (perf), else as measured over a few milliseconds. 0 = unknown.
-uint64_t tsc_frequency(void);
+struct tsc_sample {
+	uint64_t tsc;
+	int64_t ns; // CLOCK_MONOTONIC_RAW
+};
+void tsc_sample_take(struct tsc_sample *s);
+// Ticks a second: exact when the host kernel tells (perf), else as measured since `earlier`, waiting until that is a few
+// milliseconds ago.
+uint64_t tsc_frequency(const struct tsc_sample *earlier);

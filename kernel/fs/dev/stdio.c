@@ -11,10 +11,56 @@
 #include "kernel/task.h"
 #include "kernel/tty.h"
 
-#define CHUNK_BYTES 16384u
+#define CHUNK_BYTES      16384u
+#define INPUT_WANT_MAX   (1u << 20) // what one read asks the launcher for at most
+#define INPUT_POLL_BYTES 4096u      // what a poll asks for: it cannot know without
+
+// What the launcher must be told (abi/control.h): that somebody waits for input, for it reads none that nobody wants; and
+// that the last descriptor of an output stream is gone.
+static struct spinlock account_lock = SPINLOCK_INIT;
+static uint64_t input_wanted;     // account_lock: bytes asked for and not yet read here
+static uint64_t bytes_written[3]; // account_lock
 
 static const char *const stream_names[3] = { STDIN_PORT_NAME, STDOUT_PORT_NAME, STDERR_PORT_NAME };
 static struct channel *streams[3]; // set before the first process runs
+
+static void input_want(struct channel *c, size_t size)
+{
+	uint32_t more = 0;
+
+	if (c->ops->ready(c) & (POLLIN | POLLHUP))
+		return;
+	spin_lock(&account_lock);
+	if (input_wanted < size) {
+		more = (uint32_t)(size - input_wanted);
+		input_wanted = size;
+	}
+	spin_unlock(&account_lock);
+	if (more)
+		control_send(CONTROL_STDIN_WANT, &more, sizeof(more));
+}
+
+static void input_got(size_t size)
+{
+	spin_lock(&account_lock);
+	input_wanted -= min(input_wanted, (uint64_t)size);
+	spin_unlock(&account_lock);
+}
+
+static int stream_number(const struct channel *c) { return c == streams[1] ? 1 : c == streams[2] ? 2 : 0; }
+
+static void stream_release(struct file *f)
+{
+	struct channel *c = f->private;
+	struct control_stream_closed closed = { .stream = (uint32_t)stream_number(c) };
+
+	if (!closed.stream)
+		return;
+	spin_lock(&account_lock);
+	closed.total_bytes = bytes_written[closed.stream];
+	spin_unlock(&account_lock);
+	control_send(CONTROL_STREAM_CLOSED, &closed, sizeof(closed));
+}
 
 static ssize_t stream_read(struct file *f, struct iov_iter *to, loff_t *pos)
 {
@@ -27,7 +73,10 @@ static ssize_t stream_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	char *chunk = kalloc(size);
 	if (!chunk)
 		return -ENOMEM;
+	input_want(c, min(to->count, (size_t)INPUT_WANT_MAX));
 	ssize_t n = c->ops->read(c, chunk, size, f->flags & O_NONBLOCK);
+	if (n > 0)
+		input_got((size_t)n);
 	if (n > 0 && iov_copy_to(to, chunk, (size_t)n) != (size_t)n)
 		n = -EFAULT;
 	kfree(chunk);
@@ -58,6 +107,9 @@ static ssize_t stream_write(struct file *f, struct iov_iter *from, loff_t *pos)
 		done += (ssize_t)put;
 	}
 	kfree(chunk);
+	spin_lock(&account_lock);
+	bytes_written[stream_number(c)] += (uint64_t)done;
+	spin_unlock(&account_lock);
 	if (n == -EPIPE && !done)
 		signal_send_task(current, SIGPIPE, NULL);
 	return done ? done : n;
@@ -68,6 +120,8 @@ static unsigned stream_poll(struct file *f, struct poll_table *table)
 	struct channel *c = f->private;
 
 	poll_wait(table, f, &c->wait);
+	if (f->mode & FILE_READ)
+		input_want(c, INPUT_POLL_BYTES);
 	unsigned events = c->ops->ready(c);
 	if (!(f->mode & FILE_READ))
 		events = (events & ~(POLLIN | POLLRDNORM | POLLHUP)) | (events & POLLHUP ? POLLERR : 0);
@@ -76,7 +130,8 @@ static unsigned stream_poll(struct file *f, struct poll_table *table)
 	return events;
 }
 
-static const struct file_ops stream_ops = { .read = stream_read, .write = stream_write, .poll = stream_poll, .stream = true };
+static const struct file_ops stream_ops = { .read = stream_read, .write = stream_write, .poll = stream_poll, .release = stream_release,
+					     .stream = true };
 
 static int open_terminal(void)
 {
@@ -97,6 +152,12 @@ int stdio_open(void)
 		return open_terminal();
 	for (int i = 0; i < 3; i++) {
 		struct file *f;
+		if (i == 2 && boot_config.options.flags & BOOT_OPTION_MERGED_STDERR && streams[1]) {
+			int fd = fd_install_new(fd_get(1), false);
+			if (fd < 0)
+				return fd;
+			continue;
+		}
 		streams[i] = channel_find(stream_names[i]);
 		bool closed = boot_config.options.stdin_closed >> i & 1;
 		if (streams[i] && !closed)
