@@ -5,38 +5,59 @@
 #pragma once
 
 #include "kernel/types.h"
+#include "port/inline.h"
 
 struct spinlock {
 	uint32_t word; // 0 free, 1 held, 2 held and waited for (ports that sleep)
 #if CLOISTER_DEBUG
 	const struct task *owner;
-	const char *name; // class, for the lock-order check (kernel/sched/lockdep.c)
+	const char *name; // class, for the lock-order check (kernel/sched/lockdep.c); NULL: every lock its own
 #endif
 };
 
 #define SPINLOCK_INIT { 0 }
 
+#if CLOISTER_DEBUG
+// The class of a lock is the line that initialises it.
+#define SPIN_STRING2(x) #x
+#define SPIN_STRING(x)  SPIN_STRING2(x)
+#define spin_init(l) spin_init_class((l), __FILE__ ":" SPIN_STRING(__LINE__))
+static inline void spin_init_class(struct spinlock *l, const char *name)
+{
+	*l = (struct spinlock){ .name = name };
+}
+#else
 static inline void spin_init(struct spinlock *l) { *l = (struct spinlock)SPINLOCK_INIT; }
+#endif
 
 void spin_lock_slow(struct spinlock *l);
+
+static inline bool spin_word_try_lock(struct spinlock *l)
+{
+	uint32_t free = 0;
+	return __atomic_compare_exchange_n(&l->word, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static inline void spin_word_unlock(struct spinlock *l)
+{
+	if (!PORT_SCHEDULES_TASKS) // waiters spin: a plain store is enough
+		__atomic_store_n(&l->word, 0, __ATOMIC_RELEASE);
+	else if (unlikely(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2))
+		port_lock_wake(&l->word);
+}
+
 #if CLOISTER_DEBUG
 void spin_lock(struct spinlock *l);
 void spin_unlock(struct spinlock *l);
 bool spin_try_lock(struct spinlock *l);
 #else
-static inline bool spin_try_lock(struct spinlock *l)
-{
-	uint32_t free = 0;
-	return __atomic_compare_exchange_n(&l->word, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-}
+static inline bool spin_try_lock(struct spinlock *l) { return spin_word_try_lock(l); }
 static inline void spin_lock(struct spinlock *l)
 {
-	if (unlikely(!spin_try_lock(l)))
+	if (unlikely(!spin_word_try_lock(l)))
 		spin_lock_slow(l);
 }
-static inline void spin_unlock(struct spinlock *l)
-{
-	if (unlikely(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2))
-		port_lock_wake(&l->word);
-}
+static inline void spin_unlock(struct spinlock *l) { spin_word_unlock(l); }
 #endif
+
+static inline bool spin_is_locked(const struct spinlock *l) { return __atomic_load_n(&l->word, __ATOMIC_RELAXED) != 0; }

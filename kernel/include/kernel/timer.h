@@ -9,9 +9,10 @@ struct ktimer {
 	struct rb_node node;
 	uint64_t deadline_ns; // monotonic
 	void (*expire)(struct ktimer *t); // interrupt context: no sleeping; may re-arm
-	unsigned cpu;         // tree it is on
-	uint8_t state;        // idle, queued, running
+	uint32_t cpu;         // tree it is on, or was on last; changed under both trees' locks
+	uint8_t state;        // enum ktimer_state
 };
+enum ktimer_state { KTIMER_IDLE, KTIMER_QUEUED };
 
 void ktimer_init(struct ktimer *t, void (*expire)(struct ktimer *t));
 void ktimer_set(struct ktimer *t, uint64_t deadline_ns); // (re)arms
@@ -19,8 +20,19 @@ void ktimer_set(struct ktimer *t, uint64_t deadline_ns); // (re)arms
 bool ktimer_cancel(struct ktimer *t);
 // The same, and on return expire() is not running: t may be freed. Not from expire() itself. Spins.
 bool ktimer_cancel_sync(struct ktimer *t);
+static inline bool ktimer_armed(const struct ktimer *t) { return __atomic_load_n(&t->state, __ATOMIC_RELAXED) == KTIMER_QUEUED; }
 
 static inline uint64_t clock_monotonic_ns(void) { return port_time_ns(); }
 int64_t clock_realtime_ns(void);
 int64_t clock_realtime_offset_ns(void);      // realtime - monotonic
 void clock_set_realtime(int64_t realtime_ns); // control channel or clock_settime; wakes TFD_TIMER_CANCEL_ON_SET waiters
+// Grows by one with every clock_set_realtime(); the queue is woken then.
+uint64_t clock_set_count(void);
+struct waitq;
+extern struct waitq clock_set_wait;
+
+// Timers of a process. exec: POSIX timers go, interval timers stay. exit: all go, nothing fires afterwards. Task context, no
+// spinlock held; the process has one thread left.
+struct process;
+void process_timers_exec(struct process *p);
+void process_timers_exit(struct process *p);

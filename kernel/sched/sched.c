@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scheduler: who runs, and the switch.
+//
+// The run queue's lock is held from the decision until the next task has the CPU: prev locks it, next releases it in
+// finish_switch(), on its own stack, when prev's registers are saved. So nobody can pick, steal or free prev too early: who
+// takes it from a run queue waits for that lock, and who would queue it elsewhere looks at `running` first.
+//
+// A switch reads the clock once, which under emulation costs as much as everything else here together. Accounting, the
+// slice and the tick live on that reading.
+//
+// Lock order: waitq.lock -> run queue lock (two: lower CPU first) -> timer tree lock.
+
+#include <linux/sched.h>
+
+#include "kernel/errno.h"
+#include "kernel/mm.h"
+#include "kernel/upcall.h"
+
+#include "internal.h"
+
+struct run_queue *run_queues[SCHED_CPUS_MAX];
+
+struct run_queue *run_queue_lock_of(struct task *t)
+{
+	for (;;) {
+		uint32_t cpu = __atomic_load_n(&t->sched.cpu, __ATOMIC_RELAXED);
+		struct run_queue *q = run_queues[cpu];
+
+		spin_lock(&q->lock);
+		if (__atomic_load_n(&t->sched.cpu, __ATOMIC_RELAXED) == cpu)
+			return q;
+		spin_unlock(&q->lock);
+	}
+}
+
+// ---- queueing ----
+
+static void want_reschedule(struct run_queue *q)
+{
+	struct task *t = q->running;
+
+	if (!t->sched.is_idle && !task_work_test(t, WORK_RESCHEDULE))
+		task_work_set(t, WORK_RESCHEDULE);
+}
+
+// Others wait now: the tick must come when the slice ends. Own CPU; the time of the last switch is near enough.
+static void tick_for_waiting(struct run_queue *q, uint64_t now)
+{
+	uint64_t due = now + SCHED_SLICE_NS;
+
+	if (q->tick_ns > due)
+		timer_tick_set(due);
+}
+
+static void enqueue(struct task *t, bool new)
+{
+	struct run_queue *here = run_queue_here(), *from = run_queues[t->sched.cpu], *q = run_queues[sched_place(t, new)];
+	bool preempts;
+
+	spin_lock(&q->lock);
+	run_queue_place(q, from, t);
+	run_queue_add(q, t);
+	preempts = run_queue_preempts(q, t) && !(new && q == here);
+	if (preempts)
+		want_reschedule(q);
+	else if (q == here)
+		tick_for_waiting(q, q->clock_ns);
+	spin_unlock(&q->lock);
+	if (preempts && q != here) {
+		sched_note_idle(q->cpu, false); // the next waker shall look for another one
+		sched_kick_cpu(q);
+	}
+}
+
+void sched_wake(struct task *t) { enqueue(t, false); }
+
+void sched_start(struct task *t)
+{
+	task_get(t);
+	t->sched.state = SCHED_RUNNABLE;
+	t->sched.cpu = port_cpu_index();
+	if (!sched_is_rt(&t->sched))
+		t->sched.vruntime_ns = run_queue_here()->min_vruntime_ns;
+	enqueue(t, true);
+}
+
+// ---- the switch ----
+
+// On the next task's stack. The run queue is locked.
+static void finish_switch(struct task *prev)
+{
+	struct run_queue *q = run_queue_here();
+	bool dead = prev->sched.state == SCHED_DEAD, migrate = prev->sched.migrate;
+
+	__atomic_store_n(&prev->sched.running, false, __ATOMIC_RELEASE);
+	spin_unlock(&q->lock);
+	if (unlikely(dead)) {
+		task_put(prev);
+	} else if (unlikely(migrate)) {
+		prev->sched.migrate = false;
+		enqueue(prev, false);
+	}
+}
+
+void kernel_upcall_task_started(struct task *prev) { finish_switch(prev); }
+
+// Gives the CPU to whoever is next. `prev`, the current task, was charged and put where it belongs. Releases the lock.
+static void run_next(struct run_queue *q, struct task *prev, uint64_t now)
+{
+	struct task *next = run_queue_pick(q);
+
+	if (next == prev) {
+		spin_unlock(&q->lock);
+		return;
+	}
+	next->sched.run_start_ns = next->sched.slice_start_ns = now;
+	next->sched.running = true;
+	__atomic_store_n(&q->running, next, __ATOMIC_RELAXED);
+	q->switches++;
+	if (unlikely(q->tick_ns == SCHED_NEVER) && !next->sched.is_idle)
+		timer_tick_set(now + (q->queued ? SCHED_SLICE_NS : SCHED_TICK_ALONE_NS));
+	else if (q->queued)
+		tick_for_waiting(q, now);
+	finish_switch(port_task_switch(prev, next, next->mm ? next->mm->aspace : NULL));
+}
+
+static void forget_reschedule(struct task *t)
+{
+	if (unlikely(task_work_test(t, WORK_RESCHEDULE)))
+		task_work_clear(t, WORK_RESCHEDULE);
+}
+
+static void note_run(struct sched_entity *s, uint64_t now)
+{
+	uint64_t ran = now - s->slice_start_ns;
+
+	if (ran > SCHED_SLICE_NS)
+		ran = SCHED_SLICE_NS;
+	s->average_run_ns = s->average_run_ns - (s->average_run_ns >> 3) + (uint32_t)(ran >> 3);
+}
+
+void sched_block(void)
+{
+	struct task *t = current;
+	struct run_queue *q = run_queue_here();
+	uint32_t parking = SCHED_PARKING;
+	uint64_t now;
+
+	assert(!t->sched.is_idle);
+	spin_lock(&q->lock);
+	if (!__atomic_compare_exchange_n(&t->sched.state, &parking, SCHED_PARKED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+		spin_unlock(&q->lock);
+		return;
+	}
+	now = port_time_ns();
+	run_queue_charge(q, t, now);
+	note_run(&t->sched, now);
+	t->sched.voluntary_switches++;
+	forget_reschedule(t);
+	run_next(q, t, now);
+}
+
+void sched_reschedule(void)
+{
+	struct task *t = current;
+	struct run_queue *q = run_queue_here();
+	uint64_t now;
+
+	forget_reschedule(t);
+	if (PORT_SCHEDULES_TASKS || t->sched.is_idle)
+		return;
+	spin_lock(&q->lock);
+	if (likely(sched_may_run_on(&t->sched, q->cpu))) {
+		if (q->queued == 0) {
+			spin_unlock(&q->lock);
+			return;
+		}
+		now = port_time_ns();
+		run_queue_charge(q, t, now);
+		run_queue_put_back(q, t, now - t->sched.slice_start_ns >= SCHED_RR_SLICE_NS);
+	} else {
+		now = port_time_ns();
+		run_queue_charge(q, t, now);
+		t->sched.migrate = true; // finish_switch() queues it elsewhere
+	}
+	t->sched.involuntary_switches++;
+	run_next(q, t, now);
+}
+
+void sched_yield_current(void)
+{
+	struct task *t = current;
+	struct run_queue *q = run_queue_here();
+	uint64_t now;
+
+	if (PORT_SCHEDULES_TASKS || !__atomic_load_n(&q->queued, __ATOMIC_RELAXED))
+		return;
+	spin_lock(&q->lock);
+	now = port_time_ns();
+	run_queue_charge(q, t, now);
+	if (!sched_is_rt(&t->sched) && q->fair_first) {
+		uint64_t first = rb_entry(q->fair_first, struct task, sched.node)->sched.vruntime_ns;
+
+		if ((int64_t)(t->sched.vruntime_ns - first) < 0)
+			t->sched.vruntime_ns = first;
+	}
+	run_queue_put_back(q, t, true);
+	t->sched.voluntary_switches++;
+	forget_reschedule(t);
+	run_next(q, t, now);
+}
+
+void sched_leave_idle(struct run_queue *q)
+{
+	uint64_t now;
+
+	spin_lock(&q->lock);
+	now = port_time_ns();
+	run_queue_charge(q, q->idle, now);
+	run_next(q, q->idle, now);
+}
+
+_Noreturn void sched_exit_current(void)
+{
+	struct task *t = current;
+	struct run_queue *q = run_queue_here();
+	uint64_t now;
+
+	spin_lock(&q->lock);
+	__atomic_store_n(&t->sched.state, SCHED_DEAD, __ATOMIC_RELAXED);
+	now = port_time_ns();
+	run_queue_charge(q, t, now);
+	run_next(q, t, now);
+	__builtin_unreachable();
+}
+
+// ---- preemption ----
+
+void sched_preempt_point(void)
+{
+	struct task *t = current;
+	struct run_queue *q = run_queue_here();
+
+	q->in_preempt_point = true;
+	port_preempt_point();
+	q->in_preempt_point = false;
+	if (unlikely(task_work_test(t, WORK_RESCHEDULE)))
+		sched_reschedule();
+}
+
+// The program is at the instruction behind `syscall` with the registers as that leaves them: the interrupt was held back
+// while the kernel ran and belongs to it.
+static bool tick_hit_program(const struct run_queue *q, struct task *t)
+{
+	const struct user_regs *r;
+
+	if (q->in_preempt_point || (t->flags & TASK_KERNEL))
+		return false;
+	r = port_task_regs(t->port);
+	return r->cx != r->ip;
+}
+
+static void sample(struct run_queue *q, struct task *t)
+{
+	bool user = tick_hit_program(q, t);
+	uint64_t ran = t->sched.cpu_time_ns - t->sched.timer_seen_ns;
+
+	t->sched.timer_seen_ns = t->sched.cpu_time_ns;
+	if (user) {
+		t->sched.user_ticks++;
+		if (t->sched.nice > 0)
+			q->nice_ticks++;
+		else
+			q->user_ticks++;
+	} else {
+		t->sched.system_ticks++;
+		q->system_ticks++;
+	}
+	cputimer_charge(t, ran, user);
+}
+
+void sched_tick(void)
+{
+	struct run_queue *q = run_queue_here();
+	struct task *t = q->running;
+	uint64_t now;
+	bool waiting;
+	int idle;
+
+	q->tick_ns = SCHED_NEVER;
+	now = port_time_ns();
+	load_average_update(now);
+	if (t->sched.is_idle) // the next switch arms it again
+		return;
+	spin_lock(&q->lock);
+	run_queue_charge(q, t, now);
+	waiting = q->queued != 0;
+	if (waiting && run_queue_tick_preempts(q, now))
+		want_reschedule(q);
+	spin_unlock(&q->lock);
+	sample(q, t);
+	timer_tick_set(now + (waiting ? SCHED_SLICE_NS : SCHED_TICK_ALONE_NS));
+	if (waiting) {
+		idle = sched_cpu_count > 1 ? sched_find_idle(&t->sched.affinity) : -1;
+		if (idle >= 0)
+			sched_kick_cpu(run_queues[idle]); // comes and pulls
+	}
+}
+
+void kernel_upcall_interrupt(void)
+{
+	__atomic_store_n(&run_queue_here()->kicked, 0, __ATOMIC_SEQ_CST);
+}
