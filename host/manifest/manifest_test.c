@@ -48,6 +48,7 @@ static void test_a_manifest_in_gramines_words(void **state)
 	assert_string_equal(strings_get_variable(&c.envp, "X"), "1");
 	assert_int_equal(c.uid, 1000);
 	assert_int_equal(c.mount_count, 3);
+	assert_string_equal(c.mounts[0].target, "/");
 	assert_true(c.mounts[0].mask_system);
 	assert_string_equal(c.mounts[1].source, "/usr/lib");
 	assert_true(c.mounts[1].read_only);
@@ -55,7 +56,7 @@ static void test_a_manifest_in_gramines_words(void **state)
 	assert_int_equal(c.mounts[2].mode, 01777);
 	assert_string_equal(c.workdir, "/tmp");
 	assert_int_equal(c.rlimit_count, 2);
-	assert_int_equal(c.rlimits[0].resource, RLIMIT_STACK);
+	assert_int_equal(c.rlimits[1].resource, RLIMIT_STACK);
 	assert_int_equal(c.memory_bytes, 1 << 30);
 	assert_int_equal(c.cpus, 2);
 	assert_int_equal(c.port, CELL_PORT_QEMU);
