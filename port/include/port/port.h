@@ -130,6 +130,7 @@ struct port_pte {
 	paddr_t frame;
 	uint8_t prot;  // PORT_PROT_*
 	bool present, dirty, accessed;
+	bool busy; // not present, but port_aspace_unmap() is still at work on it: unlock, relax, look again before installing
 };
 
 // Reads the translation of one page. Under the region lock for a stable answer.
@@ -145,7 +146,8 @@ void port_aspace_unlock(struct port_aspace *as, uint64_t va);
 void port_aspace_set_page(struct port_aspace *as, uint64_t va, paddr_t frame, unsigned prot);
 
 // Removes every present page of [start, end), flushes, then calls gone() for each removed page (its frame may be
-// freed there). Takes the region locks itself. Mm write lock, or an exclusive owner. Task context.
+// freed there; called under the region lock). Takes the region locks itself. At most one call at a time on an address space; faults
+// may install pages meanwhile (see port_pte.busy). Task context.
 void port_aspace_unmap(struct port_aspace *as, uint64_t start, uint64_t end,
 		       void (*gone)(void *context, uint64_t va, const struct port_pte *pte), void *context);
 
@@ -188,6 +190,10 @@ paddr_t port_frame_of(const void *kernel_address); // inverse, for direct-mapped
 
 void port_zero_page(void *page);                 // 4 KiB, aligned
 void port_copy_page(void *to, const void *from); // 4 KiB, aligned
+
+// Pages the port holds from kernel_upcall_page_alloc() for reuse (kernel stacks, living or cached, and the tables that map
+// them): not part of any address space, no leak. Page tables are in port_aspace_table_bytes().
+size_t port_held_pages(void);
 
 struct port_memory_range {
 	paddr_t start, end; // page aligned

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time from the TSC, deadlines by the local APIC's timer.
+//
+// The TSC's frequency comes, in this order, from the hypervisor (CPUID 0x40000010), from CPUID 0x15 or 0x16, from the
+// boot record (the launcher measured the host's TSC, which is ours under emulation too), or from calibration. The local
+// APIC's timer runs at 1 GHz in QEMU and KVM; both are compared with each other over the time the rest of the port
+// takes to start, so that no time is spent waiting; when they disagree, the timer chip decides (5 ms).
+#include "apic.h"
+#include "early.h"
+#include "io.h"
+#include "kernel/upcall.h"
+#include "lib/compiler.h"
+#include "log.h"
+#include "tscscale.h"
+
+#define MSR_TSC_DEADLINE 0x6e0u
+#define APIC_HZ_VIRTUAL NS_PER_SECOND
+#define PIT_HZ 1193182u
+#define COMPARE_NS 200000u
+#define CALIBRATE_MS 5u
+
+static uint64_t tsc_base, tsc_hz, apic_hz;
+static struct tsc_scale tsc_to_ns, ns_to_tsc, ns_to_apic;
+static uint64_t started_tsc;
+static uint32_t started_apic;
+
+static uint64_t tsc_hz_from_cpuid(void)
+{
+	const struct cpu_features *f = &x86_features;
+	if (f->hypervisor_leaf >= 0x40000010) {
+		uint64_t khz = cpuid(0x40000010, 0).a;
+		if (khz)
+			return khz * 1000;
+	}
+	if (f->max_leaf >= 0x15) {
+		struct cpuid_regs r = cpuid(0x15, 0);
+		if (r.a && r.b && r.c)
+			return (uint64_t)r.c * r.b / r.a;
+	}
+	if (f->max_leaf >= 0x16 && !f->tcg)
+		return (uint64_t)(cpuid(0x16, 0).a & 0xffff) * 1000000;
+	return 0;
+}
+
+void x86_time_init_start(void)
+{
+	tsc_base = rdtsc();
+	if (x86_features.tsc_deadline)
+		return; // that mode has no counter to compare with
+	started_apic = UINT32_MAX;
+	x86_apic_timer_start(started_apic);
+	started_tsc = rdtsc();
+}
+
+// The timer chip's channel 2 counts CALIBRATE_MS; both clocks are read at its ends. Last resort.
+static void calibrate(void)
+{
+	const unsigned count = PIT_HZ * CALIBRATE_MS / 1000;
+	if (!x86_features.tsc_deadline)
+		x86_apic_timer_start(UINT32_MAX);
+	out8(0x61, (in8(0x61) & ~2u) | 1); // gate on, speaker off
+	out8(0x43, 0xb0);                  // channel 2, both bytes, mode 0
+	out8(0x42, (uint8_t)count);
+	out8(0x42, (uint8_t)(count >> 8));
+	uint64_t tsc = rdtsc();
+	uint32_t apic = x86_features.tsc_deadline ? 0 : x86_apic_timer_left();
+	// A machine without the chip must not hang here: 2^32 ticks are a second or so.
+	while (!(in8(0x61) & 0x20) && rdtsc() - tsc < UINT32_MAX)
+		;
+	tsc_hz = (rdtsc() - tsc) * (1000 / CALIBRATE_MS);
+	if (!x86_features.tsc_deadline)
+		apic_hz = (uint64_t)(apic - x86_apic_timer_left()) * (1000 / CALIBRATE_MS);
+}
+
+// True when the APIC's timer and the TSC ran at apic_hz : tsc_hz since x86_time_init_start().
+static bool clocks_agree(void)
+{
+	uint64_t tsc, ticks;
+	// Long enough that reading the two one after the other does not matter. Usually it has been already.
+	do {
+		ticks = started_apic - x86_apic_timer_left();
+		tsc = rdtsc() - started_tsc;
+	} while (ticks < COMPARE_NS && tsc < tsc_hz / 1000);
+	// The host may have taken the CPU away between the two reads.
+	for (unsigned i = 0; i < 3 && ticks && tsc < UINT64_C(1) << 33; i++) {
+		if (hz_agree(tsc * APIC_HZ_VIRTUAL / ticks, tsc_hz))
+			return true;
+		ticks = started_apic - x86_apic_timer_left();
+		tsc = rdtsc() - started_tsc;
+	}
+	return false;
+}
+
+void x86_time_init_finish(void)
+{
+	apic_hz = APIC_HZ_VIRTUAL;
+	tsc_hz = tsc_hz_from_cpuid();
+	bool told = tsc_hz != 0;
+	if (!told)
+		tsc_hz = x86_boot_facts.tsc_hz;
+	if (!tsc_hz || (!x86_features.tsc_deadline && !clocks_agree()) || (!told && x86_features.tsc_deadline))
+		calibrate();
+	if (!x86_features.tsc_deadline)
+		x86_apic_timer_start(0);
+	if (tsc_hz < 1000000)
+		x86_refuse("the time-stamp counter does not count");
+	tsc_to_ns = tsc_scale_make(tsc_hz, NS_PER_SECOND);
+	ns_to_tsc = tsc_scale_make(NS_PER_SECOND, tsc_hz);
+	ns_to_apic = tsc_scale_make(NS_PER_SECOND, apic_hz ? apic_hz : APIC_HZ_VIRTUAL);
+}
+
+uint64_t port_time_ns(void)
+{
+	return tsc_scale(&tsc_to_ns, rdtsc() - tsc_base);
+}
+
+bool port_time_tsc(uint64_t *base, uint32_t *mult, uint32_t *shift)
+{
+	*base = tsc_base;
+	*mult = tsc_to_ns.mult;
+	*shift = tsc_to_ns.shift;
+	return true;
+}
+
+uint64_t port_tsc_hz(void)
+{
+	return tsc_hz;
+}
+
+// ---- deadlines ----
+// Reprogramming the timer is slow in a virtual machine, and most deadlines are moved away or cancelled before they come: a
+// timer armed for earlier is left alone, and its interrupt arms it again for what is wanted by then.
+
+static void arm(struct cpu *cpu, uint64_t deadline_ns)
+{
+	cpu->timer_armed_ns = deadline_ns;
+	if (x86_features.tsc_deadline) {
+		__asm__ volatile("mfence; lfence" : : : "memory");
+		wrmsr(MSR_TSC_DEADLINE, tsc_base + tsc_scale(&ns_to_tsc, deadline_ns) + 1);
+		return;
+	}
+	uint64_t now = port_time_ns();
+	uint64_t ticks = deadline_ns > now ? tsc_scale(&ns_to_apic, deadline_ns - now) : 0;
+	x86_apic_timer_start(ticks < UINT32_MAX ? (uint32_t)ticks + 1 : UINT32_MAX);
+}
+
+void port_timer_set(uint64_t deadline_ns)
+{
+	struct cpu *cpu = this_cpu();
+	cpu->timer_wanted_ns = deadline_ns;
+	if (deadline_ns < cpu->timer_armed_ns)
+		arm(cpu, deadline_ns);
+}
+
+void x86_timer_interrupt(struct cpu *cpu)
+{
+	cpu->timer_armed_ns = UINT64_MAX;
+	if (cpu->timer_wanted_ns == UINT64_MAX)
+		return;
+	if (port_time_ns() < cpu->timer_wanted_ns) {
+		arm(cpu, cpu->timer_wanted_ns);
+		return;
+	}
+	cpu->timer_wanted_ns = UINT64_MAX;
+	kernel_upcall_timer();
+}
