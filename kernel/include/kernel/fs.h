@@ -61,6 +61,13 @@ void iov_init_kernel(struct iov_iter *i, void *buffer, size_t size);
 size_t iov_copy_to(struct iov_iter *to, const void *from, size_t size);
 size_t iov_copy_from(void *to, struct iov_iter *from, size_t size);
 size_t iov_zero(struct iov_iter *to, size_t size);
+// The program's vector of `count` iovecs becomes *out; 0, -EINVAL, -EFAULT, -ENOMEM. Pair with iov_import_done() in every case.
+struct iov_vector {
+	struct iov_segment *segments;
+	struct iov_segment few[8];
+};
+int iov_import(struct iov_vector *v, struct uptr user, size_t count, struct iov_iter *out);
+void iov_import_done(struct iov_vector *v);
 void iov_advance(struct iov_iter *i, size_t size);
 void iov_revert(struct iov_iter *i, size_t size);
 
@@ -309,6 +316,7 @@ struct mount {
 int mount_at(const char *type, const char *source, const char *target, uint32_t flags, const char *options);
 // Text of /proc/PID/mounts (0), mountinfo (1) and mountstats (2).
 struct seq;
+void super_sync_all(void); // writes back everything dirty, of every superblock
 void mounts_show(struct seq *s, int kind);
 int mount_statfs(const struct path *p, struct statfs64_kernel *out);
 bool mount_is_readonly(const struct mount *m); // the mount or its superblock: EROFS
@@ -378,6 +386,10 @@ struct file *file_open_path(const struct path *p, int flags); // existing inode
 // A file that has no name (pipe, socket, eventfd): own inode on the anonymous file system, `name` as /proc/self/fd shows it; a name that ends
 // in ':' ("pipe:", "socket:") gets the inode number appended: pipe:[123]. err_ptr. Does not call ops->release on failure.
 struct file *file_create_anonymous(const char *name, const struct file_ops *ops, void *private, int flags, mode_t mode);
+// A further file on the same anonymous inode (the other end of a pipe): d is the first one's path.dentry. err_ptr.
+struct file *file_open_anonymous(struct dentry *d, const struct file_ops *ops, void *private, int flags);
+// kernel/ipc/epoll.c: the last reference of `f` goes and its epoll_items are not empty.
+void epoll_release_file(struct file *f);
 ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos);  // checks mode; pos NULL: f->position
 ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t size, loff_t pos); // exec and such
@@ -434,9 +446,25 @@ int fd_close(int fd);
 unsigned files_max_open(struct files *f);     // one past the highest open descriptor
 bool files_is_cloexec(struct files *f, int fd);
 
-// Hooks for inotify; cheap when nothing is watched. Owner: kernel/ipc/inotify.c.
-void fsnotify(struct inode *i, struct dentry *d, uint32_t mask);
-void fsnotify_name(struct inode *dir, uint32_t mask, uint32_t cookie, const char *name);
+// Hooks for inotify; one load when nothing is watched anywhere. Owner: kernel/ipc/inotify.c.
+extern uint32_t fsnotify_watches; // atomic: how many there are
+void fsnotify_slow(struct inode *i, struct dentry *d, uint32_t mask);
+void fsnotify_name_slow(struct inode *dir, uint32_t mask, uint32_t cookie, const char *name);
+uint32_t fsnotify_cookie(void); // ties the two halves of a move
+// `i` had `mask` (IN_*) happen to it; d, when not NULL, is its name: watches of the directory hear too.
+static inline void fsnotify(struct inode *i, struct dentry *d, uint32_t mask)
+{
+	if (unlikely(__atomic_load_n(&fsnotify_watches, __ATOMIC_RELAXED)))
+		fsnotify_slow(i, d, mask);
+}
+// In directory `dir`, `name` had `mask` happen.
+static inline void fsnotify_name(struct inode *dir, uint32_t mask, uint32_t cookie, const char *name)
+{
+	if (unlikely(__atomic_load_n(&fsnotify_watches, __ATOMIC_RELAXED)))
+		fsnotify_name_slow(dir, mask, cookie, name);
+}
+// The inode's last link and reference went: watches go (IN_DELETE_SELF, IN_IGNORED).
+void fsnotify_inode_gone(struct inode *i);
 
 // Device numbers: character devices register their file operations. Owner: kernel/fs/dev.
 int chrdev_register(unsigned major, unsigned minor_first, unsigned minor_count, const struct file_ops *ops);

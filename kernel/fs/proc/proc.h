@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the proc file system share (proc(5)).
+#pragma once
+
+#include "kernel/mm.h"
+#include "kernel/pseudofs.h"
+#include "kernel/task.h"
+
+extern const struct pseudo_entry proc_process_entries[]; // below /proc/PID
+extern const struct pseudo_entry proc_thread_entries[];  // below /proc/PID/task/TID
+extern const struct pseudo_entry proc_sys_entries[];     // below /proc/sys
+extern const struct pseudo_entry proc_net_entries[];     // below /proc/net
+extern const struct pseudo_entry proc_cloister_entries[]; // below /proc/cloister
+extern const struct pseudo_object_ops proc_task_ops;     // object: struct task, referenced
+
+// A node below /proc/PID stands for a task: the leader, or the thread below task/TID.
+static inline struct task *proc_task(struct pseudo *n) { return n->object; }
+static inline bool proc_whole_process(struct pseudo *n) { return !(n->key & 1); }
+
+int proc_pid_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);
+int proc_pid_iterate(struct pseudo *dir, struct dir_context *c);
+
+// fd.c
+int proc_fd_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);
+int proc_fd_iterate(struct pseudo *dir, struct dir_context *c);
+int proc_fdinfo_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);
+// maps.c
+int proc_maps_show(struct seq *s, struct pseudo *n);
+int proc_smaps_show(struct seq *s, struct pseudo *n);
+int proc_smaps_rollup_show(struct seq *s, struct pseudo *n);
+extern const struct file_ops proc_mem_ops, proc_pagemap_ops;
+// stat.c
+int proc_stat_show(struct seq *s, struct pseudo *n);
+int proc_statm_show(struct seq *s, struct pseudo *n);
+int proc_status_show(struct seq *s, struct pseudo *n);
+int proc_io_show(struct seq *s, struct pseudo *n);
+int proc_limits_show(struct seq *s, struct pseudo *n);
+int proc_schedstat_show(struct seq *s, struct pseudo *n);
+// system.c
+extern const struct pseudo_entry proc_root_entries[];

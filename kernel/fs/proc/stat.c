@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc/PID/stat, statm, status, limits, schedstat, io.
+#include "kernel/slab.h"
+#include "kernel/tty.h"
+#include "proc.h"
+
+#define TICKS_PER_SECOND 100
+
+static uint64_t ticks(uint64_t ns) { return ns / (NSEC_PER_SEC / TICKS_PER_SECOND); }
+
+struct ids {
+	pid_t parent, group, session, tracer;
+	unsigned threads;
+};
+
+static void ids_get(struct task *t, struct ids *out)
+{
+	struct process *p = t->process;
+
+	spin_lock(&tasklist_lock);
+	*out = (struct ids){
+		.parent = p->parent ? p->parent->pid : 0,
+		.group = p->pgrp ? p->pgrp->number : 0,
+		.session = p->session ? p->session->number : 0,
+		.tracer = t->tracer ? t->tracer->pid : 0,
+		.threads = p->thread_count,
+	};
+	spin_unlock(&tasklist_lock);
+}
+
+struct masks {
+	sigmask_t pending, shared, blocked, ignored, caught;
+};
+
+static void masks_get(struct task *t, struct masks *out)
+{
+	struct sighand *h = t->process->sighand;
+
+	*out = (struct masks){ 0 };
+	if (!h)
+		return;
+	spin_lock(&h->lock);
+	out->pending = t->pending.set;
+	out->shared = t->process->pending.set;
+	out->blocked = t->blocked;
+	for (int i = 0; i < SIGNALS_MAX; i++) {
+		if (h->action[i].handler == (uint64_t)SIG_IGN)
+			out->ignored |= SIGMASK(i + 1);
+		else if (h->action[i].handler != (uint64_t)SIG_DFL)
+			out->caught |= SIGMASK(i + 1);
+	}
+	spin_unlock(&h->lock);
+}
+
+int proc_stat_show(struct seq *s, struct pseudo *n)
+{
+	struct task *t = proc_task(n);
+	struct process *p = t->process;
+	struct process_usage usage;
+	struct masks masks;
+	struct ids ids;
+	char comm[16];
+	dev_t terminal;
+	pid_t foreground;
+	uint64_t user_ns, system_ns, vsize = 0, rss = 0, code_start = 0, stack = 0, brk = 0, args[4] = { 0 };
+	struct mm *mm = task_mm_get(t);
+
+	task_comm_get(t, comm);
+	ids_get(t, &ids);
+	masks_get(t, &masks);
+	process_usage_get(p, &usage);
+	if (proc_whole_process(n)) {
+		user_ns = usage.user_ns;
+		system_ns = usage.system_ns;
+	} else {
+		sched_task_times(t, &user_ns, &system_ns);
+	}
+	tty_process_info(p, &terminal, &foreground);
+	if (mm) {
+		rwsem_read_lock(&mm->lock);
+		vsize = mm->total_pages * PAGE_SIZE;
+		stack = mm->stack_top;
+		brk = mm->brk_start;
+		args[0] = mm->arg_start;
+		args[1] = mm->arg_end;
+		args[2] = mm->env_start;
+		args[3] = mm->env_end;
+		rwsem_read_unlock(&mm->lock);
+		rss = mm_resident_pages(mm);
+		mm_release_user(mm);
+	}
+	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, task_state_char(t), ids.parent, ids.group, ids.session,
+		   dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul, usage.maj_faults, 0ul);
+	seq_printf(s, " %lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu", ticks(user_ns), ticks(system_ns), ticks(p->children_user_ns),
+		   ticks(p->children_system_ns), t->sched.rt_priority ? -1 - t->sched.rt_priority : 20 + t->sched.nice, t->sched.nice, ids.threads,
+		   ticks(t->start_ns), vsize, rss, (uint64_t)p->rlimits[RLIMIT_RSS].rlim_cur);
+	seq_printf(s, " %lu 0 %lu 0 0 %lu %lu %lu %lu 0 0 0 %d %u %u %u 0 0 0", code_start, stack, masks.pending | masks.shared, masks.blocked,
+		   masks.ignored, masks.caught, t->exit_signal, t->sched.cpu, (unsigned)t->sched.rt_priority, (unsigned)t->sched.policy);
+	seq_printf(s, " 0 0 %lu %lu %lu %lu %lu %d\n", brk, args[0], args[1], args[2], args[3], p->zombie ? p->exit_code : 0);
+	return 0;
+}
+
+int proc_statm_show(struct seq *s, struct pseudo *n)
+{
+	struct mm *mm = task_mm_get(proc_task(n));
+	uint64_t total = 0, resident = 0, shared = 0, data = 0;
+
+	if (mm) {
+		total = mm->total_pages;
+		resident = mm_resident_pages(mm);
+		shared = mm->resident_file;
+		data = mm->data_pages + mm->stack_pages;
+		mm_release_user(mm);
+	}
+	seq_printf(s, "%lu %lu %lu 0 0 %lu 0\n", total, resident, shared, data);
+	return 0;
+}
+
+static const char *state_name(char c)
+{
+	switch (c) {
+	case 'R': return "running";
+	case 'S': return "sleeping";
+	case 'D': return "disk sleep";
+	case 'T': return "stopped";
+	case 't': return "tracing stop";
+	case 'Z': return "zombie";
+	default: return "dead";
+	}
+}
+
+static void show_memory(struct seq *s, struct mm *mm)
+{
+	uint64_t resident = mm_resident_pages(mm), anon = mm->resident_anon, file = mm->resident_file;
+
+	seq_printf(s, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8u kB\n", mm->total_pages * 4, mm->total_pages * 4,
+		   mm->locked_pages * 4, 0u);
+	seq_printf(s, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8u kB\n",
+		   max(mm->peak_resident, resident) * 4, resident * 4, anon * 4, file * 4, 0u);
+	seq_printf(s, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8u kB\nVmLib:\t%8u kB\nVmPTE:\t%8lu kB\nVmSwap:\t%8u kB\n",
+		   mm->data_pages * 4, mm->stack_pages * 4, 0u, 0u, (uint64_t)port_aspace_table_bytes(mm->aspace) / 1024, 0u);
+}
+
+static void show_cpus(struct seq *s, const struct cpu_mask *mask)
+{
+	unsigned count = port_cpu_count();
+	bool first = true;
+
+	seq_puts(s, "Cpus_allowed:\t");
+	for (int word = (int)((count - 1) / 32); word >= 0; word--)
+		seq_printf(s, word ? "%08x," : "%x\n", (unsigned)(mask->bits[word / 2] >> (word % 2 * 32)) & (count - (unsigned)word * 32 >= 32 ? ~0u : (1u << count % 32) - 1));
+	seq_puts(s, "Cpus_allowed_list:\t");
+	for (unsigned c = 0; c < count; c++) {
+		unsigned end = c;
+		if (!bitmap_test(mask->bits, c))
+			continue;
+		while (end + 1 < count && bitmap_test(mask->bits, end + 1))
+			end++;
+		seq_printf(s, "%s%u", first ? "" : ",", c);
+		if (end > c)
+			seq_printf(s, "-%u", end);
+		first = false;
+		c = end;
+	}
+	seq_puts(s, "\nMems_allowed:\t1\nMems_allowed_list:\t0\n");
+}
+
+int proc_status_show(struct seq *s, struct pseudo *n)
+{
+	struct task *t = proc_task(n);
+	const struct cred *c = task_cred_get(t);
+	struct files *files = task_files_get(t);
+	struct mm *mm = task_mm_get(t);
+	struct fs_context *fs;
+	struct masks masks;
+	struct ids ids;
+	char comm[16], state = task_state_char(t);
+	unsigned mask = 022, groups = c->group_count;
+
+	spin_lock(&t->lock);
+	fs = t->fs;
+	if (fs)
+		mask = fs->umask;
+	spin_unlock(&t->lock);
+	task_comm_get(t, comm);
+	ids_get(t, &ids);
+	masks_get(t, &masks);
+	seq_printf(s, "Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", comm, mask,
+		   state, state_name(state), t->process->pid, t->tid, ids.parent, ids.tracer);
+	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
+	seq_printf(s, "FDSize:\t%u\nGroups:\t", files ? max(files_max_open(files), 64u) : 0);
+	for (unsigned i = 0; i < groups; i++)
+		seq_printf(s, "%u ", c->groups[i]);
+	seq_printf(s, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", t->process->pid, t->tid, ids.group, ids.session);
+	if (mm)
+		show_memory(s, mm);
+	seq_printf(s, "Threads:\t%u\nSigQ:\t0/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
+		   ids.threads, process_rlimit(t->process, RLIMIT_SIGPENDING), masks.pending, masks.shared, masks.blocked, masks.ignored,
+		   masks.caught);
+	seq_printf(s, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\nNoNewPrivs:\t%d\nSeccomp:\t0\n",
+		   c->cap_inheritable, c->cap_permitted, c->cap_effective, c->cap_bounding, c->cap_ambient, c->no_new_privs);
+	show_cpus(s, &t->sched.affinity);
+	seq_printf(s, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", t->sched.voluntary_switches,
+		   t->sched.involuntary_switches);
+	if (mm)
+		mm_release_user(mm);
+	if (files)
+		files_put(files);
+	cred_put(c);
+	return 0;
+}
+
+int proc_io_show(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	seq_puts(s, "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+	return 0;
+}
+
+int proc_limits_show(struct seq *s, struct pseudo *n)
+{
+	static const struct {
+		const char *name, *unit;
+		int resource;
+	} rows[] = {
+		{ "Max cpu time", "seconds", RLIMIT_CPU },
+		{ "Max file size", "bytes", RLIMIT_FSIZE },
+		{ "Max data size", "bytes", RLIMIT_DATA },
+		{ "Max stack size", "bytes", RLIMIT_STACK },
+		{ "Max core file size", "bytes", RLIMIT_CORE },
+		{ "Max resident set", "bytes", RLIMIT_RSS },
+		{ "Max processes", "processes", RLIMIT_NPROC },
+		{ "Max open files", "files", RLIMIT_NOFILE },
+		{ "Max locked memory", "bytes", RLIMIT_MEMLOCK },
+		{ "Max address space", "bytes", RLIMIT_AS },
+		{ "Max file locks", "locks", RLIMIT_LOCKS },
+		{ "Max pending signals", "signals", RLIMIT_SIGPENDING },
+		{ "Max msgqueue size", "bytes", RLIMIT_MSGQUEUE },
+		{ "Max nice priority", "", RLIMIT_NICE },
+		{ "Max realtime priority", "", RLIMIT_RTPRIO },
+		{ "Max realtime timeout", "us", RLIMIT_RTTIME },
+	};
+	struct process *p = proc_task(n)->process;
+
+	seq_puts(s, "Limit                     Soft Limit           Hard Limit           Units     \n");
+	for (unsigned i = 0; i < array_count(rows); i++) {
+		spin_lock(&p->lock);
+		struct rlimit64 l = p->rlimits[rows[i].resource];
+		spin_unlock(&p->lock);
+		seq_printf(s, "%-25s ", rows[i].name);
+		for (int k = 0; k < 2; k++) {
+			uint64_t v = k ? l.rlim_max : l.rlim_cur;
+			if (v == RLIM64_INFINITY)
+				seq_printf(s, "%-20s ", "unlimited");
+			else
+				seq_printf(s, "%-20lu ", v);
+		}
+		seq_printf(s, "%-10s\n", rows[i].unit);
+	}
+	return 0;
+}
+
+int proc_schedstat_show(struct seq *s, struct pseudo *n)
+{
+	struct task *t = proc_task(n);
+
+	seq_printf(s, "%lu 0 %lu\n", sched_task_cpu_time_ns(t), t->sched.voluntary_switches + t->sched.involuntary_switches);
+	return 0;
+}
