@@ -10,10 +10,9 @@
 #include "kernel/fs.h"
 #include "kernel/init.h"
 #include "kernel/log.h"
-#include "kernel/page.h"
+#include "kernel/mm.h"
 #include "kernel/random.h"
 #include "kernel/sched.h"
-#include "kernel/slab.h"
 #include "kernel/task.h"
 #include "kernel/upcall.h"
 #include "lib/fmt.h"
@@ -95,8 +94,7 @@ _Noreturn void kernel_upcall_boot(const void *record, size_t size)
 {
 	const char *why;
 
-	page_init();
-	slab_init();
+	mm_init();
 	int error = boot_record_parse(record, size, &boot_config, &why);
 	if (error)
 		refuse("boot record", why);
