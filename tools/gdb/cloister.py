@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GDB helpers for Cloister's kernel: cloister-tasks, cloister-maps [PID], cloister-fds [PID], cloister-symbols [SLIDE].
+
+Sourced by `./dev gdb`. They read the kernel's lists without locks: stop the cell first, and believe what they say only
+as far as the kernel was not in the middle of changing it."""
+import gdb
+
+SCHED_STATES = {}
+
+
+def container(pointer, type_name, member):
+    kind = gdb.lookup_type(type_name)
+    offset = next(f.bitpos // 8 for f in kind.fields() if f.name == member)
+    return (pointer.cast(gdb.lookup_type("char").pointer()) - offset).cast(kind.pointer())
+
+
+def list_entries(head, type_name, member, limit=100000):
+    node = head["next"]
+    while node != head.address and int(node) and limit:
+        yield container(node, type_name, member)
+        node = node["next"]
+        limit -= 1
+
+
+def processes():
+    yield from list_entries(gdb.parse_and_eval("process_list"), "struct process", "node")
+
+
+def find_process(pid):
+    for process in processes():
+        if int(process["pid"]) == pid:
+            return process
+    raise gdb.GdbError(f"no process {pid} (cloister-tasks lists them)")
+
+
+def threads(process):
+    yield from list_entries(process["threads"], "struct task", "thread_node")
+
+
+def state_name(task):
+    value = int(task["sched"]["state"])
+    try:
+        for field in gdb.lookup_type("enum sched_state").fields():
+            if field.enumval == value:
+                return field.name.removeprefix("TASK_").removeprefix("SCHED_").lower()
+    except gdb.error:
+        pass
+    return str(value)
+
+
+class Tasks(gdb.Command):
+    """cloister-tasks: every process and thread, what state it is in and on which CPU it ran last."""
+
+    def __init__(self):
+        super().__init__("cloister-tasks", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        print(f"{'PID':>6} {'TID':>6} {'PPID':>6} {'CPU':>3} {'STATE':10} {'CPU ms':>9} {'TASK':18} NAME")
+        for process in processes():
+            zombie = " (zombie)" if process["zombie"] else ""
+            for task in threads(process):
+                sched = task["sched"]
+                print(f"{int(process['pid']):6} {int(task['tid']):6} {int(process['parent_pid']):6} {int(sched['cpu']):3} "
+                      f"{state_name(task):10} {int(sched['cpu_time_ns']) / 1e6:9.1f} {int(task):#18x} "
+                      f"{task['comm'].string()}{zombie}")
+
+
+def walk_tree(node):
+    if not int(node):
+        return
+    yield from walk_tree(node["left"])
+    yield node
+    yield from walk_tree(node["right"])
+
+
+def constants(prefix, names):
+    out = []
+    for name in names:
+        try:
+            out.append((int(gdb.parse_and_eval(prefix + name)), name))
+        except gdb.error:
+            pass
+    return out
+
+
+class Maps(gdb.Command):
+    """cloister-maps [PID]: the mappings of a process (default: pid 1), as /proc/PID/maps has them."""
+
+    def __init__(self):
+        super().__init__("cloister-maps", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        process = find_process(int(argument or 1))
+        mm = process["leader"]["mm"]
+        if not int(mm):
+            raise gdb.GdbError("it has no address space (a zombie, or a kernel task)")
+        for node in walk_tree(mm["vmas"]["node"]):
+            vma = container(node, "struct vma", "node").dereference()
+            flags = int(vma["flags"])
+            prot = "".join(c if flags >> i & 1 else "-" for i, c in enumerate("rwx"))
+            name = vma["name"].string() if int(vma["name"]) else ""
+            if int(vma["file"]):
+                name = path_of(vma["file"])
+            print(f"{int(vma['start']):016x}-{int(vma['end']):016x} {prot} flags {flags:#06x} page {int(vma['object_page']):6x} {name}")
+
+
+def path_of(file):
+    dentry, parts = file["path"]["dentry"], []
+    while int(dentry) and int(dentry["parent"]) and dentry["parent"] != dentry and len(parts) < 64:
+        parts.append(dentry["name"].string())
+        dentry = dentry["parent"]
+    return "/" + "/".join(reversed(parts))
+
+
+class Files(gdb.Command):
+    """cloister-fds [PID]: the open descriptors of a process (default: pid 1)."""
+
+    def __init__(self):
+        super().__init__("cloister-fds", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        files = find_process(int(argument or 1))["leader"]["files"]
+        if not int(files):
+            raise gdb.GdbError("it has no descriptors (a zombie, or a kernel task)")
+        files = files.dereference()
+        table = next((files[n] for n in ("table", "slots", "files", "fds") if n in {f.name for f in files.type.fields()}), None)
+        if table is None:
+            raise gdb.GdbError("struct files has another shape than this helper knows")
+        if table.type.code == gdb.TYPE_CODE_PTR and table.type.target().strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+            table = table.dereference()
+        size = int(next(table[n] for n in ("size", "count", "capacity") if n in {f.name for f in table.type.fields()}))
+        slots = next(table[n] for n in ("files", "slots", "entries") if n in {f.name for f in table.type.fields()})
+        for fd in range(size):
+            file = slots[fd]
+            if int(file):
+                print(f"{fd:4} {int(file):#18x} flags {int(file['flags']):#o} position {int(file['position'])} {path_of(file)}")
+
+
+class Symbols(gdb.Command):
+    """cloister-symbols SLIDE: load the kernel's symbols at a slide (printed in a panic), for a cell with address-space
+    randomisation. Without it they stand where the kernel is linked."""
+
+    def __init__(self):
+        super().__init__("cloister-symbols", gdb.COMMAND_FILES)
+
+    def invoke(self, argument, from_tty):
+        if not argument:
+            return
+        name = gdb.current_progspace().filename
+        gdb.execute("symbol-file")
+        gdb.execute(f"symbol-file -o {int(argument, 0):#x} {name}")
+
+
+for command in (Tasks, Maps, Files, Symbols):
+    command()
