@@ -5,8 +5,6 @@ Sourced by `./dev gdb`. They read the kernel's lists without locks: stop the cel
 as far as the kernel was not in the middle of changing it."""
 import gdb
 
-SCHED_STATES = {}
-
 
 def container(pointer, type_name, member):
     kind = gdb.lookup_type(type_name)
@@ -73,16 +71,6 @@ def walk_tree(node):
     yield from walk_tree(node["right"])
 
 
-def constants(prefix, names):
-    out = []
-    for name in names:
-        try:
-            out.append((int(gdb.parse_and_eval(prefix + name)), name))
-        except gdb.error:
-            pass
-    return out
-
-
 class Maps(gdb.Command):
     """cloister-maps [PID]: the mappings of a process (default: pid 1), as /proc/PID/maps has them."""
 
@@ -122,16 +110,8 @@ class Files(gdb.Command):
         files = find_process(int(argument or 1))["leader"]["files"]
         if not int(files):
             raise gdb.GdbError("it has no descriptors (a zombie, or a kernel task)")
-        files = files.dereference()
-        table = next((files[n] for n in ("table", "slots", "files", "fds") if n in {f.name for f in files.type.fields()}), None)
-        if table is None:
-            raise gdb.GdbError("struct files has another shape than this helper knows")
-        if table.type.code == gdb.TYPE_CODE_PTR and table.type.target().strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
-            table = table.dereference()
-        size = int(next(table[n] for n in ("size", "count", "capacity") if n in {f.name for f in table.type.fields()}))
-        slots = next(table[n] for n in ("files", "slots", "entries") if n in {f.name for f in table.type.fields()})
-        for fd in range(size):
-            file = slots[fd]
+        for fd in range(int(files["capacity"])):
+            file = files["slots"][fd]
             if int(file):
                 print(f"{fd:4} {int(file):#18x} flags {int(file['flags']):#o} position {int(file['position'])} {path_of(file)}")
 
