@@ -20,7 +20,7 @@ static void *grow(void *old, size_t size)
 void buffer_fini(struct buffer *b)
 {
 	free(b->data);
-	*b = (struct buffer){0};
+	*b = (struct buffer){ 0 };
 }
 
 void buffer_reserve(struct buffer *b, size_t more)
@@ -52,7 +52,7 @@ void strings_fini(struct strings *s)
 	for (size_t i = 0; i < s->count; i++)
 		free(s->items[i]);
 	free(s->items);
-	*s = (struct strings){0};
+	*s = (struct strings){ 0 };
 }
 
 static void strings_take(struct strings *s, char *text)

@@ -22,9 +22,9 @@ static inline void cleanup_close_fn(int *fd)
 		(fd) = -1;         \
 		taken_;            \
 	})
-#define take_pointer(p)                  \
-	({                               \
+#define take_pointer(p)                   \
+	({                                \
 		__auto_type taken_ = (p); \
-		(p) = NULL;              \
-		taken_;                  \
+		(p) = NULL;               \
+		taken_;                   \
 	})

@@ -11,10 +11,10 @@
 #include <sys/types.h>
 
 struct process {
-	char what[64]; // for messages: "qemu", "virtiofsd for /srv"
-	pid_t pid;     // 0: not running
-	int stderr_fd; // read end; -1
-	int status;    // of waitpid, once pid is 0
+	char what[64];      // for messages: "qemu", "virtiofsd for /srv"
+	pid_t pid;          // 0: not running
+	int stderr_fd;      // read end; -1
+	int status;         // of waitpid, once pid is 0
 	struct buffer said; // its last words
 };
 

@@ -26,8 +26,8 @@ static bool wants_input(const struct relay *r)
 
 void relay_poll(const struct relay *r, struct pollfd *from, struct pollfd *to)
 {
-	*from = (struct pollfd){.fd = wants_input(r) ? r->from : -1, .events = POLLIN};
-	*to = (struct pollfd){.fd = !r->broken && r->start < r->end ? r->to : -1, .events = POLLOUT};
+	*from = (struct pollfd){ .fd = wants_input(r) ? r->from : -1, .events = POLLIN };
+	*to = (struct pollfd){ .fd = !r->broken && r->start < r->end ? r->to : -1, .events = POLLOUT };
 }
 
 static void take(struct relay *r)

@@ -13,12 +13,12 @@
 #define RELAY_UNLIMITED    UINT64_MAX
 
 struct relay {
-	int from, to;        // -1: closed
-	uint64_t credit;     // may be read yet
-	uint64_t total;      // has been read
+	int from, to;         // -1: closed
+	uint64_t credit;      // may be read yet
+	uint64_t total;       // has been read
 	uint64_t close_after; // take this many in all, then close; RELAY_UNLIMITED
-	bool to_blocks;      // `to` is a blocking descriptor
-	bool broken;         // `to` takes no more
+	bool to_blocks;       // `to` is a blocking descriptor
+	bool broken;          // `to` takes no more
 	bool input_ended;
 	size_t start, end;
 	char buffer[RELAY_BUFFER_BYTES];

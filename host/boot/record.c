@@ -16,7 +16,7 @@ struct builder {
 
 static void item_begin(struct builder *b, uint32_t type)
 {
-	struct boot_item item = {.type = type};
+	struct boot_item item = { .type = type };
 
 	b->item = b->out->size;
 	buffer_append(b->out, &item, sizeof(item));
@@ -81,7 +81,7 @@ static void add_mounts(struct builder *b, const struct cell *c)
 
 static void add_identity(struct builder *b, const struct cell *c)
 {
-	struct boot_identity identity = {.uid = c->uid, .gid = c->gid, .group_count = (uint32_t)c->group_count};
+	struct boot_identity identity = { .uid = c->uid, .gid = c->gid, .group_count = (uint32_t)c->group_count };
 
 	item_begin(b, BOOT_ITEM_IDENTITY);
 	buffer_append(b->out, &identity, sizeof(identity));
@@ -97,8 +97,8 @@ static void add_options(struct builder *b, const struct cell *c, const struct bo
 {
 	struct boot_options options = {
 		.flags = (c->trace ? BOOT_OPTION_TRACE : 0) | (c->verbose ? BOOT_OPTION_VERBOSE : 0) |
-			 (c->tty ? BOOT_OPTION_TTY : 0) | (moment->merged_stderr ? BOOT_OPTION_MERGED_STDERR : 0) | (c->no_aslr ? BOOT_OPTION_NO_ASLR : 0) |
-			 (c->leak_check ? BOOT_OPTION_LEAK_CHECK : 0),
+			 (c->tty ? BOOT_OPTION_TTY : 0) | (moment->merged_stderr ? BOOT_OPTION_MERGED_STDERR : 0) |
+			 (c->no_aslr ? BOOT_OPTION_NO_ASLR : 0) | (c->leak_check ? BOOT_OPTION_LEAK_CHECK : 0),
 		.tty_rows = moment->tty_rows,
 		.tty_columns = moment->tty_columns,
 		.stdin_closed = moment->stdin_closed,
@@ -122,7 +122,7 @@ static void add_rlimits(struct builder *b, const struct cell *c)
 
 static bool finish(struct builder *b, struct err *e)
 {
-	struct boot_header header = {.magic = BOOT_MAGIC, .version = BOOT_VERSION, .item_count = b->item_count};
+	struct boot_header header = { .magic = BOOT_MAGIC, .version = BOOT_VERSION, .item_count = b->item_count };
 	unsigned char *record = (unsigned char *)b->out->data + b->start;
 	size_t size = b->out->size - b->start;
 
@@ -137,9 +137,9 @@ static bool finish(struct builder *b, struct err *e)
 
 bool boot_record_build(const struct cell *c, const struct boot_moment *moment, struct buffer *out, struct err *e)
 {
-	struct builder b = {.out = out, .start = out->size};
-	struct boot_header header = {0};
-	struct boot_time time = {.realtime_ns = moment->realtime_ns, .tsc_hz = moment->tsc_hz};
+	struct builder b = { .out = out, .start = out->size };
+	struct boot_header header = { 0 };
+	struct boot_time time = { .realtime_ns = moment->realtime_ns, .tsc_hz = moment->tsc_hz };
 
 	buffer_append(out, &header, sizeof(header));
 	add_strings(&b, BOOT_ITEM_ARGV, &c->argv);

@@ -57,9 +57,9 @@ static const char *find_item(const struct buffer *b, uint32_t type, unsigned nth
 static void test_header_measures_everything_after_it(void **state)
 {
 	struct cell c = make_cell();
-	struct boot_moment moment = {.realtime_ns = 5};
+	struct boot_moment moment = { .realtime_ns = 5 };
 	struct boot_header header;
-	struct buffer out = {0};
+	struct buffer out = { 0 };
 	unsigned char hash[32];
 	struct err e;
 
@@ -79,8 +79,8 @@ static void test_strings_keep_empty_arguments(void **state)
 {
 	static const char argv[] = "echo\0\0two words";
 	struct cell c = make_cell();
-	struct boot_moment moment = {0};
-	struct buffer out = {0};
+	struct boot_moment moment = { 0 };
+	struct buffer out = { 0 };
 	const char *item;
 	uint32_t size;
 	struct err e;
@@ -98,10 +98,10 @@ static void test_strings_keep_empty_arguments(void **state)
 
 static void test_shared_trees_are_tagged_in_order(void **state)
 {
-	static const char *const tags[] = {"fs0", "", "fs1"};
+	static const char *const tags[] = { "fs0", "", "fs1" };
 	struct cell c = make_cell();
-	struct boot_moment moment = {0};
-	struct buffer out = {0};
+	struct boot_moment moment = { 0 };
+	struct buffer out = { 0 };
 	struct boot_mount mount;
 	uint32_t size;
 	struct err e;
@@ -124,8 +124,8 @@ static void test_shared_trees_are_tagged_in_order(void **state)
 static void test_a_record_too_large_is_refused(void **state)
 {
 	struct cell c = make_cell();
-	struct boot_moment moment = {0};
-	struct buffer out = {0};
+	struct boot_moment moment = { 0 };
+	struct buffer out = { 0 };
 	char *big = calloc(1, BOOT_RECORD_MAX_BYTES + 1);
 	struct err e;
 

@@ -9,7 +9,7 @@
 
 static void reply_time(struct control *c, uint64_t cookie)
 {
-	struct control_time reply = {.cookie = cookie};
+	struct control_time reply = { .cookie = cookie };
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -119,7 +119,7 @@ bool control_receive(struct control *c, bool *broken)
 
 void control_queue(struct control *c, enum control_type type, const void *payload, uint32_t size)
 {
-	struct control_header header = {.type = (uint16_t)type, .size_bytes = size};
+	struct control_header header = { .type = (uint16_t)type, .size_bytes = size };
 
 	if (c->fd < 0 || c->out.size > (1u << 20)) // a kernel that does not listen gets no more
 		return;

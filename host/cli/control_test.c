@@ -48,11 +48,12 @@ static void on_closed(void *context, uint32_t stream, uint64_t total)
 }
 
 static const struct control_handlers handlers = {
-	.exit = on_exit_message, .text = on_text, .stdin_want = on_want, .stream_closed = on_closed};
+	.exit = on_exit_message, .text = on_text, .stdin_want = on_want, .stream_closed = on_closed
+};
 
 static void put(struct buffer *b, uint16_t type, const void *payload, uint32_t size)
 {
-	struct control_header h = {.type = type, .size_bytes = size};
+	struct control_header h = { .type = type, .size_bytes = size };
 
 	buffer_append(b, &h, sizeof(h));
 	buffer_append(b, payload, size);
@@ -60,9 +61,9 @@ static void put(struct buffer *b, uint16_t type, const void *payload, uint32_t s
 
 static void test_messages_split_anywhere(void **state)
 {
-	struct control_stream_closed closed = {.stream = 1, .total_bytes = 9};
-	struct control c = {.fd = -1, .handlers = &handlers};
-	struct buffer all = {0};
+	struct control_stream_closed closed = { .stream = 1, .total_bytes = 9 };
+	struct control c = { .fd = -1, .handlers = &handlers };
+	struct buffer all = { 0 };
 	int32_t status = 256;
 	uint32_t want = 7;
 
@@ -89,8 +90,8 @@ static void test_messages_split_anywhere(void **state)
 
 static void test_lengths_are_checked(void **state)
 {
-	struct control c = {.fd = -1, .handlers = &handlers};
-	struct control_header h = {.type = CONTROL_LOG, .size_bytes = CONTROL_PAYLOAD_MAX_BYTES + 1};
+	struct control c = { .fd = -1, .handlers = &handlers };
+	struct control_header h = { .type = CONTROL_LOG, .size_bytes = CONTROL_PAYLOAD_MAX_BYTES + 1 };
 
 	(void)state;
 	memset(&seen, 0, sizeof(seen));
@@ -105,7 +106,7 @@ static void test_lengths_are_checked(void **state)
 
 static void test_time_requests_are_answered(void **state)
 {
-	struct control c = {.fd = 1000, .handlers = &handlers}; // never written here
+	struct control c = { .fd = 1000, .handlers = &handlers }; // never written here
 	struct control_header h;
 	struct control_time t;
 	uint64_t cookie = 42;

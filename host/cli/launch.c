@@ -27,7 +27,7 @@
 static int open_part(const char *explicit_path, const char *name, const char *option, struct err *e)
 {
 	char self[PATH_MAX], beside[PATH_MAX];
-	const char *candidates[] = {beside, CLOISTER_LIBDIR, "/usr/lib/cloister"};
+	const char *candidates[] = { beside, CLOISTER_LIBDIR, "/usr/lib/cloister" };
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int fd;
 
@@ -47,7 +47,8 @@ static int open_part(const char *explicit_path, const char *name, const char *op
 		if (fd >= 0)
 			return fd;
 	}
-	err_set_text(e, EXIT_HOST_MISSING, "%s is missing from %s: build it (./dev build) or install cloister", name, CLOISTER_LIBDIR);
+	err_set_text(e, EXIT_HOST_MISSING, "%s is missing from %s: build it (./dev build) or install cloister", name,
+		     CLOISTER_LIBDIR);
 	return -1;
 }
 
@@ -63,7 +64,7 @@ static void fill_moment(struct launch *l, struct boot_moment *m)
 {
 	struct timespec now;
 
-	*m = (struct boot_moment){.tsc_hz = tsc_frequency(&l->started_tsc)};
+	*m = (struct boot_moment){ .tsc_hz = tsc_frequency(&l->started_tsc) };
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
 			m->stdin_closed |= 1u << fd;
@@ -81,7 +82,7 @@ static int make_record(struct launch *l, struct err *e)
 {
 	cleanup_close int fd = memfd_create("cloister-boot-record", MFD_CLOEXEC);
 	struct boot_moment moment;
-	struct buffer record = {0};
+	struct buffer record = { 0 };
 	bool ok;
 
 	fill_moment(l, &moment);
@@ -191,7 +192,8 @@ static void connect_streams(struct launch *l)
 
 static int take_signals(void)
 {
-	static const int taken[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCHLD, SIGCONT};
+	static const int taken[] = { SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM, SIGUSR1,
+				     SIGUSR2, SIGALRM, SIGWINCH, SIGCHLD, SIGCONT };
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -232,13 +234,17 @@ static bool explain_machine(struct launch *l, struct err *e)
 		fwrite(l->log.data, 1, l->log.size, stderr);
 	words = kernel_last_words(l);
 	if (code == (MACHINE_EXIT_PANIC << 1 | 1))
-		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel panicked%s%s", words ? ": " : "", words ? words : "");
+		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel panicked%s%s", words ? ": " : "",
+			       words ? words : "");
 	if (code == (MACHINE_EXIT_BOOT << 1 | 1))
-		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel refused to start%s", l->log.size ? "; it says why above" : "");
+		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel refused to start%s",
+			       l->log.size ? "; it says why above" : "");
 	if (code == 0 || code == (MACHINE_EXIT_DONE << 1 | 1))
-		return err_set(e, EXIT_CELL_CRASHED, "the cell ended without saying how (a triple fault of its kernel?)");
+		return err_set(e, EXIT_CELL_CRASHED,
+			       "the cell ended without saying how (a triple fault of its kernel?)");
 	if (strstr(process_last_words(p), "annot allocate memory") || strstr(process_last_words(p), "out of memory"))
-		return err_set(e, EXIT_RESOURCES, "the host has not enough memory for the cell (--memory): %s", process_last_words(p));
+		return err_set(e, EXIT_RESOURCES, "the host has not enough memory for the cell (--memory): %s",
+			       process_last_words(p));
 	return err_set(e, EXIT_CELL_CRASHED, "qemu ended %s: %s", process_how_it_ended(p), process_last_words(p));
 }
 
@@ -247,7 +253,8 @@ static bool explain(struct launch *l, int *exit_status, struct err *e)
 	if (l->start_failed)
 		return err_set(e, l->start_error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "%s", l->start_text);
 	if (l->exit_known) {
-		*exit_status = WIFSIGNALED(l->wait_status) ? 128 + WTERMSIG(l->wait_status) : WEXITSTATUS(l->wait_status);
+		*exit_status =
+			WIFSIGNALED(l->wait_status) ? 128 + WTERMSIG(l->wait_status) : WEXITSTATUS(l->wait_status);
 		return true;
 	}
 	if (l->stopping) {
@@ -257,8 +264,8 @@ static bool explain(struct launch *l, int *exit_status, struct err *e)
 	if (l->nonsense)
 		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel sent nonsense on the control channel");
 	if (l->dead_child)
-		return err_set(e, EXIT_CELL_CRASHED, "%s ended %s: %s", l->dead_child->what, process_how_it_ended(l->dead_child),
-			       process_last_words(l->dead_child));
+		return err_set(e, EXIT_CELL_CRASHED, "%s ended %s: %s", l->dead_child->what,
+			       process_how_it_ended(l->dead_child), process_last_words(l->dead_child));
 	return explain_machine(l, e);
 }
 
@@ -271,7 +278,7 @@ static void launch_init(struct launch *l)
 	for (int s = 0; s < STREAM_COUNT; s++)
 		l->machine.streams[s] = -1;
 	for (unsigned i = 0; i < CELL_MOUNTS_MAX; i++)
-		l->shares[i] = (struct share){.socket = -1, .process.stderr_fd = -1};
+		l->shares[i] = (struct share){ .socket = -1, .process.stderr_fd = -1 };
 }
 
 bool launch_run(struct launch *l, int *exit_status, struct err *e)

@@ -16,23 +16,23 @@ struct launch {
 	struct machine machine;
 	struct control control;
 	struct relay *input, *output, *error; // with a terminal: input and output only
-	struct buffer log;  // what the kernel said on its early console: its last words when it panics
+	struct buffer log; // what the kernel said on its early console: its last words when it panics
 	int64_t started_ns;
 	struct tsc_sample started_tsc;
 
-	bool hello;        // the kernel runs
-	bool exit_known;   // CONTROL_EXIT came
+	bool hello;      // the kernel runs
+	bool exit_known; // CONTROL_EXIT came
 	int wait_status;
 	bool start_failed; // the kernel could not start the program; start_text says why
 	int start_error;
 	char start_text[512];
-	bool stopping;     // a second SIGTERM, or a signal before the kernel ran
+	bool stopping; // a second SIGTERM, or a signal before the kernel ran
 	int stop_signal;
-	bool nonsense;     // the kernel broke the control protocol
+	bool nonsense;                    // the kernel broke the control protocol
 	const struct process *dead_child; // a virtiofsd that ended under the cell
 	int64_t dead_ns;                  // when
-	int terms;         // SIGTERMs seen
-	int64_t deadline_ns; // after the exit is known the machine has until then; 0: none
+	int terms;                        // SIGTERMs seen
+	int64_t deadline_ns;              // after the exit is known the machine has until then; 0: none
 };
 
 // Starts everything and sees the cell through to its end. The exit status of the launcher; false with an error when the

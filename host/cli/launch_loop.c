@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_MAX_BYTES    (256u << 10)
+#define LOG_MAX_BYTES     (256u << 10)
 #define SHARE_PATIENCE_NS INT64_C(1000000000)
 #define EXIT_PATIENCE_NS  INT64_C(10000000000)
 
@@ -247,27 +247,35 @@ static bool outputs_done(const struct launch *l)
 
 // ---- the loop ----
 
-enum { SLOT_SIGNALS, SLOT_CONTROL, SLOT_LOG, SLOT_INPUT, SLOT_OUTPUT = SLOT_INPUT + 2, SLOT_ERROR = SLOT_OUTPUT + 2,
-       SLOT_CHILDREN = SLOT_ERROR + 2, SLOT_COUNT = SLOT_CHILDREN + 1 + CELL_MOUNTS_MAX };
+enum {
+	SLOT_SIGNALS,
+	SLOT_CONTROL,
+	SLOT_LOG,
+	SLOT_INPUT,
+	SLOT_OUTPUT = SLOT_INPUT + 2,
+	SLOT_ERROR = SLOT_OUTPUT + 2,
+	SLOT_CHILDREN = SLOT_ERROR + 2,
+	SLOT_COUNT = SLOT_CHILDREN + 1 + CELL_MOUNTS_MAX
+};
 
 static void fill_slots(struct launch *l, struct pollfd *p, int signals)
 {
 	for (int i = 0; i < SLOT_COUNT; i++)
-		p[i] = (struct pollfd){.fd = -1};
-	p[SLOT_SIGNALS] = (struct pollfd){.fd = signals, .events = POLLIN};
-	p[SLOT_CONTROL] = (struct pollfd){.fd = l->control.fd, .events = POLLIN};
+		p[i] = (struct pollfd){ .fd = -1 };
+	p[SLOT_SIGNALS] = (struct pollfd){ .fd = signals, .events = POLLIN };
+	p[SLOT_CONTROL] = (struct pollfd){ .fd = l->control.fd, .events = POLLIN };
 	if (control_wants_write(&l->control))
 		p[SLOT_CONTROL].events |= POLLOUT;
-	p[SLOT_LOG] = (struct pollfd){.fd = l->machine.streams[STREAM_LOG], .events = POLLIN};
+	p[SLOT_LOG] = (struct pollfd){ .fd = l->machine.streams[STREAM_LOG], .events = POLLIN };
 	if (l->input)
 		relay_poll(l->input, &p[SLOT_INPUT], &p[SLOT_INPUT + 1]);
 	if (l->output)
 		relay_poll(l->output, &p[SLOT_OUTPUT], &p[SLOT_OUTPUT + 1]);
 	if (l->error)
 		relay_poll(l->error, &p[SLOT_ERROR], &p[SLOT_ERROR + 1]);
-	p[SLOT_CHILDREN] = (struct pollfd){.fd = l->machine.process.stderr_fd, .events = POLLIN};
+	p[SLOT_CHILDREN] = (struct pollfd){ .fd = l->machine.process.stderr_fd, .events = POLLIN };
 	for (unsigned i = 0; i < l->share_count; i++)
-		p[SLOT_CHILDREN + 1 + i] = (struct pollfd){.fd = l->shares[i].process.stderr_fd, .events = POLLIN};
+		p[SLOT_CHILDREN + 1 + i] = (struct pollfd){ .fd = l->shares[i].process.stderr_fd, .events = POLLIN };
 }
 
 static void serve_control(struct launch *l, short events)
@@ -321,7 +329,8 @@ static bool is_over(struct launch *l)
 	if (l->dead_child && l->machine.process.pid && !l->exit_known &&
 	    (l->dead_child->status || monotonic_ns() - l->dead_ns > SHARE_PATIENCE_NS))
 		return true;
-	if (l->machine.process.pid && l->exit_known && l->deadline_ns && monotonic_ns() > l->deadline_ns && outputs_done(l))
+	if (l->machine.process.pid && l->exit_known && l->deadline_ns && monotonic_ns() > l->deadline_ns &&
+	    outputs_done(l))
 		return true;
 	// The streams are read to their ends after the machine is gone; so is what it said.
 	return !l->machine.process.pid && outputs_done(l) && l->control.fd < 0 && l->machine.streams[STREAM_LOG] < 0;

@@ -20,9 +20,9 @@ static int complain(const struct err *e)
 
 static int verb_run(int argc, char **argv)
 {
-	struct run_options options = {0};
+	struct run_options options = { 0 };
 	static struct launch launch;
-	struct err error = {0};
+	struct err error = { 0 };
 	int status = 0;
 	bool help = false, ok;
 

@@ -56,27 +56,27 @@ enum {
 };
 
 static const struct option long_options[] = {
-	{"manifest", required_argument, NULL, 'm'},
-	{"mount", required_argument, NULL, OPTION_MOUNT},
-	{"env", required_argument, NULL, 'e'},
-	{"workdir", required_argument, NULL, 'w'},
-	{"cpus", required_argument, NULL, OPTION_CPUS},
-	{"memory", required_argument, NULL, OPTION_MEMORY},
-	{"user", required_argument, NULL, 'u'},
-	{"hostname", required_argument, NULL, OPTION_HOSTNAME},
-	{"port", required_argument, NULL, OPTION_PORT},
-	{"tty", no_argument, NULL, 't'},
-	{"no-tty", no_argument, NULL, 'T'},
-	{"trace", no_argument, NULL, OPTION_TRACE},
-	{"verbose", no_argument, NULL, 'v'},
-	{"help", no_argument, NULL, 'h'},
-	{"accel", required_argument, NULL, OPTION_ACCEL},
-	{"kernel", required_argument, NULL, OPTION_KERNEL},
-	{"rom", required_argument, NULL, OPTION_ROM},
-	{"gdb", required_argument, NULL, OPTION_GDB},
-	{"leak-check", no_argument, NULL, OPTION_LEAK_CHECK},
-	{"no-aslr", no_argument, NULL, OPTION_NO_ASLR},
-	{0},
+	{ "manifest", required_argument, NULL, 'm' },
+	{ "mount", required_argument, NULL, OPTION_MOUNT },
+	{ "env", required_argument, NULL, 'e' },
+	{ "workdir", required_argument, NULL, 'w' },
+	{ "cpus", required_argument, NULL, OPTION_CPUS },
+	{ "memory", required_argument, NULL, OPTION_MEMORY },
+	{ "user", required_argument, NULL, 'u' },
+	{ "hostname", required_argument, NULL, OPTION_HOSTNAME },
+	{ "port", required_argument, NULL, OPTION_PORT },
+	{ "tty", no_argument, NULL, 't' },
+	{ "no-tty", no_argument, NULL, 'T' },
+	{ "trace", no_argument, NULL, OPTION_TRACE },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "accel", required_argument, NULL, OPTION_ACCEL },
+	{ "kernel", required_argument, NULL, OPTION_KERNEL },
+	{ "rom", required_argument, NULL, OPTION_ROM },
+	{ "gdb", required_argument, NULL, OPTION_GDB },
+	{ "leak-check", no_argument, NULL, OPTION_LEAK_CHECK },
+	{ "no-aslr", no_argument, NULL, OPTION_NO_ASLR },
+	{ 0 },
 };
 static const char short_options[] = "+:m:e:w:u:tTvh";
 
@@ -124,7 +124,7 @@ static bool replace_text(char **place, const char *text)
 
 static bool take_port(struct cell *c, const char *text, struct err *e)
 {
-	static const char *const names[] = {"auto", "qemu", "hosted", NULL};
+	static const char *const names[] = { "auto", "qemu", "hosted", NULL };
 	int port;
 
 	if (!pick("--port", text, names, &port, e))
@@ -135,7 +135,7 @@ static bool take_port(struct cell *c, const char *text, struct err *e)
 
 static bool take_accelerator(struct run_options *o, const char *text, struct err *e)
 {
-	static const char *const names[] = {"auto", "tcg", "kvm", NULL};
+	static const char *const names[] = { "auto", "tcg", "kvm", NULL };
 	int accelerator;
 
 	if (!pick("--accel", text, names, &accelerator, e))
@@ -199,7 +199,8 @@ static bool scan(int argc, char **argv, const char **manifest, bool *help, struc
 		if (option == '?')
 			return err_set(e, EXIT_USAGE, "unknown option '%s' (cloister run --help)", argv[optind - 1]);
 		if (option == ':')
-			return err_set(e, EXIT_USAGE, "option '%s' needs a value (cloister run --help)", argv[optind - 1]);
+			return err_set(e, EXIT_USAGE, "option '%s' needs a value (cloister run --help)",
+				       argv[optind - 1]);
 	}
 	return true;
 }

@@ -23,7 +23,7 @@ bool terminal_is_all_streams(void)
 
 void terminal_size(unsigned short *rows, unsigned short *columns)
 {
-	struct winsize size = {0};
+	struct winsize size = { 0 };
 
 	ioctl(0, TIOCGWINSZ, &size);
 	*rows = size.ws_row;

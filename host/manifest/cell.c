@@ -51,7 +51,7 @@ void cell_fini(struct cell *c)
 	free(c->groups);
 	strings_fini(&c->argv);
 	strings_fini(&c->envp);
-	*c = (struct cell){0};
+	*c = (struct cell){ 0 };
 }
 
 // Drops "." and empty components, refuses "..": a mount point is a place, not a way. NULL: not acceptable.
@@ -90,8 +90,8 @@ static struct cell_mount *find_mount(struct cell *c, const char *target)
 	return NULL;
 }
 
-struct cell_mount *cell_mount_add(struct cell *c, const char *type, const char *source, const char *target, bool read_only,
-				  struct err *e)
+struct cell_mount *cell_mount_add(struct cell *c, const char *type, const char *source, const char *target,
+				  bool read_only, struct err *e)
 {
 	char *normal = target_normalise(target);
 	struct cell_mount *m;
@@ -109,7 +109,9 @@ struct cell_mount *cell_mount_add(struct cell *c, const char *type, const char *
 			abort();
 		m = &c->mounts[c->mount_count++];
 	}
-	*m = (struct cell_mount){.target = normal, .source = source ? text_copy(source) : NULL, .read_only = read_only};
+	*m = (struct cell_mount){ .target = normal,
+				  .source = source ? text_copy(source) : NULL,
+				  .read_only = read_only };
 	m->mask_system = source && !strcmp(source, "/");
 	snprintf(m->type, sizeof(m->type), "%s", type);
 	return m;
@@ -136,7 +138,8 @@ bool cell_mount_parse(struct cell *c, const char *text, struct err *e)
 }
 
 // Unless something is mounted there already.
-static bool grant_default(struct cell *c, const char *type, const char *source, const char *target, unsigned mode, struct err *e)
+static bool grant_default(struct cell *c, const char *type, const char *source, const char *target, unsigned mode,
+			  struct err *e)
 {
 	struct cell_mount *m;
 
@@ -155,11 +158,8 @@ bool cell_grant_kernel_trees(struct cell *c, struct err *e)
 		const char *type, *target;
 		unsigned mode;
 	} trees[] = {
-		{"proc", "/proc", 0},
-		{"sysfs", "/sys", 0},
-		{"devtmpfs", "/dev", 0},
-		{"devpts", "/dev/pts", 0},
-		{"tmpfs", "/dev/shm", 01777},
+		{ "proc", "/proc", 0 },      { "sysfs", "/sys", 0 },         { "devtmpfs", "/dev", 0 },
+		{ "devpts", "/dev/pts", 0 }, { "tmpfs", "/dev/shm", 01777 },
 	};
 
 	for (size_t i = 0; i < sizeof(trees) / sizeof(*trees); i++)
@@ -176,8 +176,8 @@ bool cell_grant_defaults(struct cell *c, struct err *e)
 
 void cell_environment_defaults(struct cell *c)
 {
-	static const char *const names[] = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "COLORTERM",
-					    "LANG", "LANGUAGE", "TZ", "EDITOR", "PAGER"};
+	static const char *const names[] = { "PATH",      "HOME", "USER",     "LOGNAME", "SHELL",  "TERM",
+					     "COLORTERM", "LANG", "LANGUAGE", "TZ",      "EDITOR", "PAGER" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (getenv(names[i]))
@@ -194,7 +194,7 @@ void cell_add_rlimit(struct cell *c, int resource, uint64_t soft, uint64_t hard)
 	c->rlimits = realloc(c->rlimits, (c->rlimit_count + 1) * sizeof(*c->rlimits));
 	if (!c->rlimits)
 		abort();
-	c->rlimits[c->rlimit_count++] = (struct cell_rlimit){resource, soft, hard};
+	c->rlimits[c->rlimit_count++] = (struct cell_rlimit){ resource, soft, hard };
 }
 
 static bool id_parse(const char *text, unsigned *out)
@@ -294,9 +294,11 @@ static bool validate_sources(struct cell *c, struct err *e)
 		if (stat(m->source, &status))
 			return err_set(e, EXIT_GRANT, "cannot grant %s: %s", m->source, strerror(errno));
 		if (!S_ISDIR(status.st_mode))
-			return err_set(e, EXIT_GRANT, "cannot grant %s: not a directory (grant the directory it is in)", m->source);
+			return err_set(e, EXIT_GRANT, "cannot grant %s: not a directory (grant the directory it is in)",
+				       m->source);
 		if (access(m->source, R_OK | X_OK))
-			return err_set(e, EXIT_GRANT, "cannot grant %s: %s (may you list it?)", m->source, strerror(errno));
+			return err_set(e, EXIT_GRANT, "cannot grant %s: %s (may you list it?)", m->source,
+				       strerror(errno));
 		if (++shared > CELL_MOUNTS_MAX)
 			return err_set(e, EXIT_USAGE, "more than %u host directories granted", CELL_MOUNTS_MAX);
 	}
@@ -306,12 +308,15 @@ static bool validate_sources(struct cell *c, struct err *e)
 bool cell_validate(struct cell *c, struct err *e)
 {
 	if (!c->program || !*c->program)
-		return err_set(e, EXIT_USAGE, "no program given (cloister run -- PROGRAM ARGS, or libos.entrypoint in the manifest)");
+		return err_set(e, EXIT_USAGE,
+			       "no program given (cloister run -- PROGRAM ARGS, or libos.entrypoint in the manifest)");
 	if (c->memory_bytes < CELL_MEMORY_MIN_BYTES)
-		return err_set(e, EXIT_RESOURCES, "memory of %llu MiB is too small: a cell needs at least %llu MiB (--memory)",
+		return err_set(e, EXIT_RESOURCES,
+			       "memory of %llu MiB is too small: a cell needs at least %llu MiB (--memory)",
 			       (unsigned long long)c->memory_bytes >> 20, CELL_MEMORY_MIN_BYTES >> 20);
 	if (c->memory_bytes > CELL_MEMORY_MAX_BYTES)
-		return err_set(e, EXIT_RESOURCES, "memory of %llu GiB is too much: a cell takes at most %llu GiB (--memory)",
+		return err_set(e, EXIT_RESOURCES,
+			       "memory of %llu GiB is too much: a cell takes at most %llu GiB (--memory)",
 			       (unsigned long long)c->memory_bytes >> 30, CELL_MEMORY_MAX_BYTES >> 30);
 	if (c->cpus < 1 || c->cpus > CELL_CPUS_MAX)
 		return err_set(e, EXIT_RESOURCES, "%u CPUs: a cell takes 1 to %u (--cpus)", c->cpus, CELL_CPUS_MAX);
@@ -321,7 +326,8 @@ bool cell_validate(struct cell *c, struct err *e)
 	if (!c->workdir)
 		c->workdir = text_copy("/");
 	if (c->workdir[0] != '/')
-		return err_set(e, EXIT_USAGE, "working directory '%s' must be an absolute path of the cell", c->workdir);
+		return err_set(e, EXIT_USAGE, "working directory '%s' must be an absolute path of the cell",
+			       c->workdir);
 	if (!c->argv.count)
 		strings_add(&c->argv, c->program);
 	qsort(c->mounts, c->mount_count, sizeof(*c->mounts), mount_compare);

@@ -16,12 +16,12 @@
 #define CELL_MOUNTS_MAX           16u
 
 struct cell_mount {
-	char type[16];   // as in struct boot_mount
-	char *source;    // host path; NULL for what the kernel makes itself
-	char *target;    // absolute path in the cell
+	char type[16]; // as in struct boot_mount
+	char *source;  // host path; NULL for what the kernel makes itself
+	char *target;  // absolute path in the cell
 	bool read_only;
 	bool mask_system; // a grant of the host's root: its proc, sys, dev, run and tmp are not part of it
-	unsigned mode;   // tmpfs
+	unsigned mode;    // tmpfs
 	uint64_t limit_bytes;
 };
 
@@ -60,8 +60,8 @@ void cell_fini(struct cell *c);
 
 // Adds a mount; one of the same target is replaced. Valid until the next one is added. Targets must be absolute: NULL
 // and EXIT_USAGE.
-struct cell_mount *cell_mount_add(struct cell *c, const char *type, const char *source, const char *target, bool read_only,
-				  struct err *e);
+struct cell_mount *cell_mount_add(struct cell *c, const char *type, const char *source, const char *target,
+				  bool read_only, struct err *e);
 // "SRC:DST[:ro|rw]", SRC relative to the current directory; a grant of a directory, or of one file.
 bool cell_mount_parse(struct cell *c, const char *text, struct err *e);
 // Host root read-only, private /tmp and /run, /proc, /sys, /dev, /dev/pts, /dev/shm; environment of a login.

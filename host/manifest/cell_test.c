@@ -51,9 +51,18 @@ static void test_sizes(void **state)
 		bool ok;
 		uint64_t value;
 	} cases[] = {
-		{"1", true, 1ull << 20},  {"512M", true, 512ull << 20}, {"4G", true, 4ull << 30},    {"2GiB", true, 2ull << 30},
-		{"64k", true, 64ull << 10}, {"1T", true, 1ull << 40},   {"", false, 0},		     {"-1", false, 0},
-		{"1.5G", false, 0},	  {"99999999999999999999", false, 0}, {"1X", false, 0}, {"17179869185G", false, 0},
+		{ "1", true, 1ull << 20 },
+		{ "512M", true, 512ull << 20 },
+		{ "4G", true, 4ull << 30 },
+		{ "2GiB", true, 2ull << 30 },
+		{ "64k", true, 64ull << 10 },
+		{ "1T", true, 1ull << 40 },
+		{ "", false, 0 },
+		{ "-1", false, 0 },
+		{ "1.5G", false, 0 },
+		{ "99999999999999999999", false, 0 },
+		{ "1X", false, 0 },
+		{ "17179869185G", false, 0 },
 	};
 
 	(void)state;
@@ -142,8 +151,10 @@ static void test_links_are_followed_inside_the_cell(void **state)
 
 	(void)state;
 	cell_init(&c);
-	snprintf(path, sizeof(path), "mkdir -p %s/usr/bin && cd %s && ln -s usr/bin bin && ln -s loop usr/bin/loop && "
-		 "ln -s /../../bin/prog usr/bin/up", root, root);
+	snprintf(path, sizeof(path),
+		 "mkdir -p %s/usr/bin && cd %s && ln -s usr/bin bin && ln -s loop usr/bin/loop && "
+		 "ln -s /../../bin/prog usr/bin/up",
+		 root, root);
 	assert_int_equal(system(path), 0);
 	write_file("usr/bin/prog", "#!/bin/prog\n", 12, 0755);
 	assert_true(cell_mount_add(&c, "virtiofs", root, "/", true, &e));
@@ -164,7 +175,7 @@ static void test_links_are_followed_inside_the_cell(void **state)
 
 static int check(struct cell *c, const char *program)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	free(c->program);
 	c->program = text_copy(program);

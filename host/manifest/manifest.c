@@ -34,8 +34,8 @@ static bool want(const struct context *x, const struct toml_value *v, const char
 {
 	if (v->type == type)
 		return true;
-	return err_set(x->error, EXIT_USAGE, "%s:%u: %s must be %s, not %s", x->name, v->line, key, toml_type_name(type),
-		       toml_type_name(v->type));
+	return err_set(x->error, EXIT_USAGE, "%s:%u: %s must be %s, not %s", x->name, v->line, key,
+		       toml_type_name(type), toml_type_name(v->type));
 }
 
 static bool take_string(const struct context *x, const struct toml_value *v, const char *key, char **out)
@@ -47,7 +47,8 @@ static bool take_string(const struct context *x, const struct toml_value *v, con
 	return true;
 }
 
-static bool take_unsigned(const struct context *x, const struct toml_value *v, const char *key, uint64_t max, uint64_t *out)
+static bool take_unsigned(const struct context *x, const struct toml_value *v, const char *key, uint64_t max,
+			  uint64_t *out)
 {
 	if (!want(x, v, key, TOML_INTEGER))
 		return false;
@@ -172,7 +173,8 @@ static bool mount_source(const struct context *x, const struct toml_value *v, co
 	path = uri[5] == '/' ? text_copy(uri + 5) : text_format("%s/%s", x->directory, uri + 5);
 	*out = realpath(path, NULL);
 	if (!*out)
-		return err_set(x->error, EXIT_GRANT, "%s:%u: uri '%s': %s: %s", x->name, v->line, uri, path, strerror(errno));
+		return err_set(x->error, EXIT_GRANT, "%s:%u: uri '%s': %s: %s", x->name, v->line, uri, path,
+			       strerror(errno));
 	return true;
 }
 
@@ -183,8 +185,8 @@ struct mount_keys {
 
 static bool mount_key(const struct context *x, const struct toml_value *v, struct mount_keys *k)
 {
-	const char **texts[] = {&k->type, &k->path, &k->uri, &k->size};
-	static const char *const names[] = {"type", "path", "uri", "size"};
+	const char **texts[] = { &k->type, &k->path, &k->uri, &k->size };
+	static const char *const names[] = { "type", "path", "uri", "size" };
 
 	for (size_t i = 0; i < 4; i++) {
 		if (strcmp(v->key, names[i]))
@@ -203,7 +205,7 @@ static bool mount_key(const struct context *x, const struct toml_value *v, struc
 // Gramine mounts are writable unless the host says otherwise; ours too, unless `read_only = true`.
 static bool add_mount(const struct context *x, const struct toml_value *v, const char *key, const char *fixed_path)
 {
-	struct mount_keys k = {.type = "chroot", .path = fixed_path};
+	struct mount_keys k = { .type = "chroot", .path = fixed_path };
 	struct cell_mount *m;
 	cleanup_free char *source = NULL;
 	uint64_t limit = 0;
@@ -335,29 +337,29 @@ struct key {
 };
 
 static const struct key keys[] = {
-	{"libos.entrypoint", key_entrypoint},
-	{"loader.entrypoint", key_loader_entrypoint},
-	{"loader.argv", key_argv},
-	{"loader.env", key_env},
-	{"loader.insecure__use_host_env", key_use_host_env},
-	{"loader.insecure__use_cmdline_argv", key_ignored}, // arguments after PROGRAM always win
-	{"loader.log_level", key_ignored},
-	{"loader.uid", key_uid},
-	{"loader.gid", key_gid},
-	{"fs.root", key_root},
-	{"fs.mounts", key_mounts},
-	{"fs.start_dir", key_start_dir},
-	{"sys.stack.size", key_stack_size},
-	{"sys.brk.max_size", key_brk_size},
-	{"sys.fds.limit", key_fds_limit},
-	{"sys.insecure__allow_eventfd", key_ignored}, // eventfd is the cell's own
-	{"sys.enable_sigterm_injection", key_ignored}, // SIGTERM always arrives
-	{"sys.enable_extra_runtime_domain_names_conf", key_ignored},
-	{"cell.memory", key_memory},
-	{"cell.cpus", key_cpus},
-	{"cell.port", key_port},
-	{"cell.hostname", key_hostname},
-	{"sgx", key_ignored},
+	{ "libos.entrypoint", key_entrypoint },
+	{ "loader.entrypoint", key_loader_entrypoint },
+	{ "loader.argv", key_argv },
+	{ "loader.env", key_env },
+	{ "loader.insecure__use_host_env", key_use_host_env },
+	{ "loader.insecure__use_cmdline_argv", key_ignored }, // arguments after PROGRAM always win
+	{ "loader.log_level", key_ignored },
+	{ "loader.uid", key_uid },
+	{ "loader.gid", key_gid },
+	{ "fs.root", key_root },
+	{ "fs.mounts", key_mounts },
+	{ "fs.start_dir", key_start_dir },
+	{ "sys.stack.size", key_stack_size },
+	{ "sys.brk.max_size", key_brk_size },
+	{ "sys.fds.limit", key_fds_limit },
+	{ "sys.insecure__allow_eventfd", key_ignored },  // eventfd is the cell's own
+	{ "sys.enable_sigterm_injection", key_ignored }, // SIGTERM always arrives
+	{ "sys.enable_extra_runtime_domain_names_conf", key_ignored },
+	{ "cell.memory", key_memory },
+	{ "cell.cpus", key_cpus },
+	{ "cell.port", key_port },
+	{ "cell.hostname", key_hostname },
+	{ "sgx", key_ignored },
 };
 
 static bool is_prefix_of_a_key(const char *name)
@@ -398,9 +400,10 @@ static bool take_table(const struct context *x, const struct toml_value *table, 
 	return true;
 }
 
-bool manifest_parse(struct cell *c, const char *text, size_t size, const char *name, const char *directory, struct err *e)
+bool manifest_parse(struct cell *c, const char *text, size_t size, const char *name, const char *directory,
+		    struct err *e)
 {
-	struct context x = {.cell = c, .name = name, .directory = directory, .error = e};
+	struct context x = { .cell = c, .name = name, .directory = directory, .error = e };
 	char message[512];
 	struct toml_value *root = toml_parse(text, size, message, sizeof(message));
 	bool ok;
@@ -436,7 +439,7 @@ static bool read_file(const char *path, struct buffer *out, struct err *e)
 bool manifest_load(struct cell *c, const char *path, struct err *e)
 {
 	cleanup_free char *copy = text_copy(path);
-	struct buffer text = {0};
+	struct buffer text = { 0 };
 	bool ok = read_file(path, &text, e) && manifest_parse(c, text.data, text.size, path, dirname(copy), e);
 
 	buffer_fini(&text);

@@ -9,4 +9,5 @@
 // directory. EXIT_USAGE with file, line and key; EXIT_GRANT.
 bool manifest_load(struct cell *c, const char *path, struct err *e);
 // The same from text; `directory` is the base of relative URIs.
-bool manifest_parse(struct cell *c, const char *text, size_t size, const char *name, const char *directory, struct err *e);
+bool manifest_parse(struct cell *c, const char *text, size_t size, const char *name, const char *directory,
+		    struct err *e);

@@ -37,7 +37,7 @@ static void test_a_manifest_in_gramines_words(void **state)
 				   "cpus = 2\n"
 				   "port = \"qemu\"\n";
 	struct cell c;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	if (!parse(&c, text, &e) || !cell_validate(&c, &e)) // which sorts the mounts
@@ -69,30 +69,30 @@ static void test_bad_manifests_name_the_place(void **state)
 		const char *text, *says;
 		int exit_status;
 	} cases[] = {
-		{"x = [", "m.toml: line 1", EXIT_USAGE},
-		{"\nlibos.entry = \"/x\"", "m.toml:2: libos.entry: unknown key", EXIT_USAGE},
-		{"unknown = 1", "m.toml:1: unknown: unknown key", EXIT_USAGE},
-		{"cell.cpus = \"2\"", "cell.cpus must be an integer, not a string", EXIT_USAGE},
-		{"cell.cpus = -1", "cell.cpus must be 0 to 64", EXIT_USAGE},
-		{"cell.memory = \"lots\"", "cell.memory: want a size", EXIT_USAGE},
-		{"cell.port = \"sgx\"", "cell.port: want", EXIT_USAGE},
-		{"loader.argv = [1]", "loader.argv must be a string", EXIT_USAGE},
-		{"loader.env.A = { passthrough = 1 }", "loader.env.A must be a boolean", EXIT_USAGE},
-		{"loader.env.A = {}", "loader.env.A: want", EXIT_USAGE},
-		{"loader.env.A = \"a\\u0000b\"", "loader.env.A must be a string", EXIT_USAGE},
-		{"fs.mounts = [{ path = \"/x\" }]", "fs.mounts: a mount of type chroot needs a uri", EXIT_USAGE},
-		{"fs.mounts = [{ uri = \"file:/\" }]", "fs.mounts: a mount needs a path", EXIT_USAGE},
-		{"fs.mounts = [{ path = \"x\", uri = \"file:/\" }]", "must be an absolute path", EXIT_USAGE},
-		{"fs.mounts = [{ path = \"/x\", uri = \"dev:tty\" }]", "want \"file:PATH\"", EXIT_USAGE},
-		{"fs.mounts = [{ path = \"/x\", uri = \"file:/no/such\" }]", "No such file", EXIT_GRANT},
-		{"fs.mounts = [{ type = \"encrypted\", path = \"/x\" }]", "unknown type", EXIT_USAGE},
-		{"fs.mounts = [{ path = \"/x\", url = \"a\" }]", "url: unknown key of a mount", EXIT_USAGE},
+		{ "x = [", "m.toml: line 1", EXIT_USAGE },
+		{ "\nlibos.entry = \"/x\"", "m.toml:2: libos.entry: unknown key", EXIT_USAGE },
+		{ "unknown = 1", "m.toml:1: unknown: unknown key", EXIT_USAGE },
+		{ "cell.cpus = \"2\"", "cell.cpus must be an integer, not a string", EXIT_USAGE },
+		{ "cell.cpus = -1", "cell.cpus must be 0 to 64", EXIT_USAGE },
+		{ "cell.memory = \"lots\"", "cell.memory: want a size", EXIT_USAGE },
+		{ "cell.port = \"sgx\"", "cell.port: want", EXIT_USAGE },
+		{ "loader.argv = [1]", "loader.argv must be a string", EXIT_USAGE },
+		{ "loader.env.A = { passthrough = 1 }", "loader.env.A must be a boolean", EXIT_USAGE },
+		{ "loader.env.A = {}", "loader.env.A: want", EXIT_USAGE },
+		{ "loader.env.A = \"a\\u0000b\"", "loader.env.A must be a string", EXIT_USAGE },
+		{ "fs.mounts = [{ path = \"/x\" }]", "fs.mounts: a mount of type chroot needs a uri", EXIT_USAGE },
+		{ "fs.mounts = [{ uri = \"file:/\" }]", "fs.mounts: a mount needs a path", EXIT_USAGE },
+		{ "fs.mounts = [{ path = \"x\", uri = \"file:/\" }]", "must be an absolute path", EXIT_USAGE },
+		{ "fs.mounts = [{ path = \"/x\", uri = \"dev:tty\" }]", "want \"file:PATH\"", EXIT_USAGE },
+		{ "fs.mounts = [{ path = \"/x\", uri = \"file:/no/such\" }]", "No such file", EXIT_GRANT },
+		{ "fs.mounts = [{ type = \"encrypted\", path = \"/x\" }]", "unknown type", EXIT_USAGE },
+		{ "fs.mounts = [{ path = \"/x\", url = \"a\" }]", "url: unknown key of a mount", EXIT_USAGE },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct cell c;
-		struct err e = {0};
+		struct err e = { 0 };
 
 		assert_false(parse(&c, cases[i].text, &e));
 		if (!strstr(e.text, cases[i].says))

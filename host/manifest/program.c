@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINKS_MAX   40
-#define SCRIPTS_MAX 4
+#define LINKS_MAX    40
+#define SCRIPTS_MAX  4
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // ---- the cell's paths on the host ----
@@ -135,7 +135,7 @@ static bool step(const struct cell *c, struct walk *w)
 
 bool cell_path_resolve(const struct cell *c, const char *path, char host[PATH_MAX])
 {
-	struct walk w = {0};
+	struct walk w = { 0 };
 	const char *base = path[0] == '/' || !c->workdir ? "" : c->workdir;
 
 	if (snprintf(w.rest, sizeof(w.rest), "%s/%s", base, path) >= PATH_MAX) {
@@ -191,13 +191,15 @@ static bool check_interpreter(const struct cell *c, const char *path, const char
 		if (h->e_phentsize != sizeof(p) || h->e_phoff > size || size - h->e_phoff < (i + 1) * sizeof(p))
 			return true; // unusual; the kernel will say
 		memcpy(&p, image + h->e_phoff + i * sizeof(p), sizeof(p));
-		if (p.p_type != PT_INTERP || !p.p_filesz || p.p_filesz > PATH_MAX || p.p_offset > size || size - p.p_offset < p.p_filesz)
+		if (p.p_type != PT_INTERP || !p.p_filesz || p.p_filesz > PATH_MAX || p.p_offset > size ||
+		    size - p.p_offset < p.p_filesz)
 			continue;
 		memcpy(interpreter, image + p.p_offset, p.p_filesz);
 		interpreter[p.p_filesz - 1] = 0;
 		if (!cell_path_resolve(c, interpreter, host) || access(host, F_OK))
-			return err_set(e, EXIT_NOT_FOUND, "%s: its dynamic loader %s is not in the cell (grant it with --mount)",
-				       path, interpreter);
+			return err_set(e, EXIT_NOT_FOUND,
+				       "%s: its dynamic loader %s is not in the cell (grant it with --mount)", path,
+				       interpreter);
 	}
 	return true;
 }
@@ -209,7 +211,8 @@ static bool check_elf(const struct cell *c, const char *path, const char *image,
 	if (size < sizeof(*h))
 		return err_set(e, EXIT_NOT_EXECUTABLE, "%s: a truncated ELF file", path);
 	if (h->e_machine != EM_X86_64 || h->e_ident[EI_CLASS] != ELFCLASS64)
-		return err_set(e, EXIT_NOT_EXECUTABLE, "%s: wrong architecture: built for %s, a cell runs x86-64 programs", path,
+		return err_set(e, EXIT_NOT_EXECUTABLE,
+			       "%s: wrong architecture: built for %s, a cell runs x86-64 programs", path,
 			       machine_name(h->e_machine));
 	if (h->e_type != ET_EXEC && h->e_type != ET_DYN)
 		return err_set(e, EXIT_NOT_EXECUTABLE, "%s: an ELF file, but no program", path);
@@ -227,7 +230,8 @@ static bool check_script(const struct cell *c, const char *path, char *image, in
 	if (!*interpreter)
 		return err_set(e, EXIT_NOT_EXECUTABLE, "%s: its first line names no interpreter", path);
 	if (!cell_path_resolve(c, interpreter, host))
-		return err_set(e, EXIT_NOT_FOUND, "%s: its interpreter %s is not in the cell: %s", path, interpreter, strerror(errno));
+		return err_set(e, EXIT_NOT_FOUND, "%s: its interpreter %s is not in the cell: %s", path, interpreter,
+			       strerror(errno));
 	return depth >= SCRIPTS_MAX || check_file(c, interpreter, host, depth + 1, e);
 }
 
@@ -292,7 +296,8 @@ bool cell_program_check(struct cell *c, struct err *e)
 		return false;
 	if (!cell_path_resolve(c, c->program, host))
 		return err_set(e, errno == EACCES ? EXIT_NOT_EXECUTABLE : EXIT_NOT_FOUND,
-			       errno == ENOENT ? "%s: not found in the cell (is its directory granted? --mount)" : "%s: %s",
+			       errno == ENOENT ? "%s: not found in the cell (is its directory granted? --mount)"
+					       : "%s: %s",
 			       c->program, strerror(errno));
 	return check_file(c, c->program, host, 0, e);
 }

@@ -113,8 +113,8 @@ extern "C" const toml_value *toml_get(const toml_value *table, const char *key)
 
 extern "C" const char *toml_type_name(toml_type type)
 {
-	static const char *const names[] = {"a table", "an array", "a string", "an integer", "a boolean",
-					    "of a type no key has"};
+	static const char *const names[] = { "a table",    "an array",  "a string",
+					     "an integer", "a boolean", "of a type no key has" };
 
 	return names[type];
 }

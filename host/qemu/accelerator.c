@@ -18,7 +18,7 @@
 #include <x86intrin.h>
 
 #define PROBE_ITERATIONS 400u
-#define PROBE_LIMIT_NS   200000 // hardware needs some 10,000 with all faults; emulation about 1,600,000
+#define PROBE_LIMIT_NS   200000  // hardware needs some 10,000 with all faults; emulation about 1,600,000
 #define MEASURE_NS       5000000 // long enough to know the TSC to some parts in a hundred thousand
 
 static int64_t clock_ns(clockid_t id)
@@ -32,7 +32,7 @@ static int64_t clock_ns(clockid_t id)
 // mov ecx, n; 1: dec ecx; jnz 1b; hlt
 static void write_loop(unsigned char *code)
 {
-	static const unsigned char loop[] = {0xb9, 0, 0, 0, 0, 0x49, 0x75, 0xfd, 0xf4};
+	static const unsigned char loop[] = { 0xb9, 0, 0, 0, 0, 0x49, 0x75, 0xfd, 0xf4 };
 	uint32_t n = PROBE_ITERATIONS;
 
 	memcpy(code, loop, sizeof(loop));
@@ -42,9 +42,11 @@ static void write_loop(unsigned char *code)
 // Flat 32-bit protected mode, so that old processors need no emulation for real mode.
 static bool enter_protected_mode(int vcpu)
 {
-	struct kvm_segment code = {.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1};
+	struct kvm_segment code = {
+		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1
+	};
 	struct kvm_segment data = code;
-	struct kvm_regs regs = {.rflags = 2};
+	struct kvm_regs regs = { .rflags = 2 };
 	struct kvm_sregs sregs;
 
 	if (ioctl(vcpu, KVM_GET_SREGS, &sregs))
@@ -62,7 +64,7 @@ static int64_t time_ring0_loop(int kvm)
 {
 	cleanup_close int vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	cleanup_close int vcpu = -1;
-	struct kvm_userspace_memory_region region = {.memory_size = 4096};
+	struct kvm_userspace_memory_region region = { .memory_size = 4096 };
 	void *memory, *run;
 	int64_t start, result = -1;
 	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -108,8 +110,9 @@ void accelerator_probe(struct accelerator *a)
 		return;
 	}
 	a->kvm = ns < PROBE_LIMIT_NS;
-	snprintf(a->why, sizeof(a->why), a->kvm ? "kvm: %u ring-0 instructions took %.3f ms, hardware speed"
-						: "tcg: %u ring-0 instructions took %.3f ms under KVM, which emulates them",
+	snprintf(a->why, sizeof(a->why),
+		 a->kvm ? "kvm: %u ring-0 instructions took %.3f ms, hardware speed"
+			: "tcg: %u ring-0 instructions took %.3f ms under KVM, which emulates them",
 		 2 * PROBE_ITERATIONS, (double)ns / 1e6);
 }
 
@@ -149,14 +152,14 @@ void tsc_sample_take(struct tsc_sample *s)
 		if (gap >= best_gap)
 			continue;
 		best_gap = gap;
-		*s = (struct tsc_sample){before + gap / 2, ns};
+		*s = (struct tsc_sample){ before + gap / 2, ns };
 	}
 }
 
 uint64_t tsc_frequency(const struct tsc_sample *earlier)
 {
 	uint64_t hz = tsc_frequency_perf();
-	struct timespec pause = {0};
+	struct timespec pause = { 0 };
 	struct tsc_sample now;
 	int64_t passed;
 

@@ -16,7 +16,7 @@
 #define NOBODY 65534u
 
 static const char *const port_names[STREAM_COUNT] = {
-	[STREAM_CONTROL] = CONTROL_PORT_NAME, [STREAM_TTY] = TTY_PORT_NAME,	  [STREAM_STDIN] = STDIN_PORT_NAME,
+	[STREAM_CONTROL] = CONTROL_PORT_NAME, [STREAM_TTY] = TTY_PORT_NAME,       [STREAM_STDIN] = STDIN_PORT_NAME,
 	[STREAM_STDOUT] = STDOUT_PORT_NAME,   [STREAM_STDERR] = STDERR_PORT_NAME,
 };
 
@@ -91,7 +91,8 @@ static void add_streams(const struct machine_spec *spec, const int fds[STREAM_CO
 		strings_add(out, "-chardev");
 		strings_addf(out, "socket,id=stream%d,fd=%d", s, fds[s]);
 		strings_add(out, "-device");
-		strings_addf(out, "virtserialport,bus=serial.0,nr=%u,chardev=stream%d,name=%s", number++, s, port_names[s]);
+		strings_addf(out, "virtserialport,bus=serial.0,nr=%u,chardev=stream%d,name=%s", number++, s,
+			     port_names[s]);
 	}
 }
 
@@ -163,10 +164,10 @@ static bool open_streams(const struct cell *c, int ours[STREAM_COUNT], int their
 
 bool machine_start(struct machine *m, const struct machine_spec *spec, struct err *e)
 {
-	int theirs[STREAM_COUNT] = {-1, -1, -1, -1, -1, -1};
+	int theirs[STREAM_COUNT] = { -1, -1, -1, -1, -1, -1 };
 	int keep[STREAM_COUNT + 3 + CELL_MOUNTS_MAX];
-	struct strings command = {0};
-	struct process_spec process = {.keep_fds = keep, .prepare = drop_privileges, .context = (void *)spec};
+	struct strings command = { 0 };
+	struct process_spec process = { .keep_fds = keep, .prepare = drop_privileges, .context = (void *)spec };
 	bool ok = open_streams(spec->cell, m->streams, theirs, e);
 
 	if (ok) {

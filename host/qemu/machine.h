@@ -9,7 +9,15 @@
 
 #define QEMU_PATH "/usr/bin/qemu-system-x86_64"
 
-enum machine_stream { STREAM_CONTROL, STREAM_TTY, STREAM_STDIN, STREAM_STDOUT, STREAM_STDERR, STREAM_LOG, STREAM_COUNT };
+enum machine_stream {
+	STREAM_CONTROL,
+	STREAM_TTY,
+	STREAM_STDIN,
+	STREAM_STDOUT,
+	STREAM_STDERR,
+	STREAM_LOG,
+	STREAM_COUNT
+};
 
 struct machine {
 	struct process process;

@@ -41,7 +41,8 @@ bool share_check_installed(struct err *e)
 {
 	if (!access(VIRTIOFSD_PATH, X_OK))
 		return true;
-	return err_set(e, EXIT_HOST_MISSING, "%s is missing: install the Debian package qemu-system-common", VIRTIOFSD_PATH);
+	return err_set(e, EXIT_HOST_MISSING, "%s is missing: install the Debian package qemu-system-common",
+		       VIRTIOFSD_PATH);
 }
 
 static bool complain(const char *what, const char *where)
@@ -74,7 +75,7 @@ static bool map_ids(const struct child_context *x)
 
 static int clone_tree(const struct cell_mount *m)
 {
-	struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NODEV | (m->read_only ? MOUNT_ATTR_RDONLY : 0)};
+	struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV | (m->read_only ? MOUNT_ATTR_RDONLY : 0) };
 	cleanup_close int tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 
 	if (tree < 0) {
@@ -91,7 +92,8 @@ static int clone_tree(const struct cell_mount *m)
 // The host's own proc, sys, dev, run and tmp are no part of a grant of "/": the cell has its own.
 static bool cover_system_trees(void)
 {
-	static const char *const trees[] = {ROOT_PATH "/proc", ROOT_PATH "/sys", ROOT_PATH "/dev", ROOT_PATH "/run", ROOT_PATH "/tmp"};
+	static const char *const trees[] = { ROOT_PATH "/proc", ROOT_PATH "/sys", ROOT_PATH "/dev", ROOT_PATH "/run",
+					     ROOT_PATH "/tmp" };
 
 	for (size_t i = 0; i < sizeof(trees) / sizeof(*trees); i++) {
 		if (!mount("none", trees[i], "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "mode=0755,nr_inodes=1"))
@@ -121,7 +123,7 @@ static bool place_tree(const struct cell_mount *m)
 // A user other than 0 loses capabilities at exec unless they are ambient.
 static bool keep_capabilities(void)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
 	if (syscall(SYS_capget, &header, data))
@@ -148,7 +150,7 @@ static bool ignore_setgroups(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
 	};
-	struct sock_fprog program = {.len = sizeof(filter) / sizeof(*filter), .filter = filter};
+	struct sock_fprog program = { .len = sizeof(filter) / sizeof(*filter), .filter = filter };
 
 	return !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) || complain("install", "a seccomp filter");
 }
@@ -156,7 +158,7 @@ static bool ignore_setgroups(void)
 // Every inode the cell knows is a descriptor here.
 static void raise_descriptor_limit(void)
 {
-	struct rlimit limit = {1000000, 1000000};
+	struct rlimit limit = { 1000000, 1000000 };
 
 	if (!setrlimit(RLIMIT_NOFILE, &limit) || getrlimit(RLIMIT_NOFILE, &limit))
 		return;
@@ -174,7 +176,8 @@ static bool prepare(void *context)
 		return false;
 	if (!place_tree(x->mount))
 		return false;
-	if (x->user_namespace && (!keep_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || !ignore_setgroups()))
+	if (x->user_namespace &&
+	    (!keep_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || !ignore_setgroups()))
 		return false;
 	return true;
 }
@@ -182,7 +185,7 @@ static bool prepare(void *context)
 // A listening socket without a name in the file system, and a connection to it made before anybody listens for it.
 static bool make_sockets(int *listener, int *connection, struct err *e)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	socklen_t size = sizeof(sa_family_t); // autobind: the kernel picks an abstract name
 	cleanup_close int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	cleanup_close int c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -201,7 +204,9 @@ bool share_start(struct share *s, const struct cell_mount *m, struct err *e)
 {
 	cleanup_close int listener = -1, connection = -1;
 	cleanup_free char *fd_option = NULL;
-	struct child_context context = {.mount = m, .user_namespace = geteuid() != 0, .uid = geteuid(), .gid = getegid()};
+	struct child_context context = {
+		.mount = m, .user_namespace = geteuid() != 0, .uid = geteuid(), .gid = getegid()
+	};
 	struct process_spec spec = {
 		.clone_flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC,
 		.prepare = prepare,
@@ -214,15 +219,29 @@ bool share_start(struct share *s, const struct cell_mount *m, struct err *e)
 		return false;
 	fd_option = text_format("--fd=%d", listener);
 	spec.keep_fds = &listener;
-	spec.argv = (const char *const[]){
-		VIRTIOFSD_PATH, fd_option, "--rlimit-nofile=0", "-f", "-o", "source=" ROOT_PATH, "-o", "sandbox=chroot",
-		"-o", "cache=auto", "-o", "writeback", "-o", "log_level=err", NULL};
+	spec.argv = (const char *const[]){ VIRTIOFSD_PATH,
+					   fd_option,
+					   "--rlimit-nofile=0",
+					   "-f",
+					   "-o",
+					   "source=" ROOT_PATH,
+					   "-o",
+					   "sandbox=chroot",
+					   "-o",
+					   "cache=auto",
+					   "-o",
+					   "writeback",
+					   "-o",
+					   "log_level=err",
+					   NULL };
 	if (context.user_namespace)
 		spec.clone_flags |= CLONE_NEWUSER;
 	if (!process_start(&s->process, &spec, e)) {
 		// Root without the right to make namespaces: in a container, most likely.
 		if (errno != EPERM || context.user_namespace)
-			return err_wrap(e, "user namespaces may be off (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)");
+			return err_wrap(
+				e,
+				"user namespaces may be off (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)");
 		context.user_namespace = true;
 		spec.clone_flags |= CLONE_NEWUSER;
 		if (!process_start(&s->process, &spec, e))
