@@ -26,7 +26,7 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void child(const struct process_spec *spec, int error_fd, int null_fd)
+static _Noreturn void child(const struct process_spec *spec, pid_t parent, int error_fd, int null_fd)
 {
 	reset_signals();
 	setsid();
@@ -39,6 +39,8 @@ static _Noreturn void child(const struct process_spec *spec, int error_fd, int n
 		fcntl(spec->keep_fds[i], F_SETFD, 0);
 	// After all changes of identity: they clear it.
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent && getppid() != 0) // it died before that; in a new pid namespace parents are 0
+		_exit(127);
 	execv(spec->argv[0], (char *const *)spec->argv);
 	fprintf(stderr, "%s: %s\n", spec->argv[0], strerror(errno));
 	_exit(127);
@@ -48,6 +50,7 @@ bool process_start(struct process *p, const struct process_spec *spec, struct er
 {
 	cleanup_close int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int pipe_fds[2];
+	pid_t parent = getpid();
 	long pid;
 
 	if (null_fd < 0 || pipe2(pipe_fds, O_CLOEXEC))
@@ -55,7 +58,7 @@ bool process_start(struct process *p, const struct process_spec *spec, struct er
 	// As fork(), plus namespaces; glibc's clone() wants a stack, and we want a copy of this one. No threads here.
 	pid = syscall(SYS_clone, spec->clone_flags | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (pid == 0)
-		child(spec, pipe_fds[1], null_fd);
+		child(spec, parent, pipe_fds[1], null_fd);
 	close(pipe_fds[1]);
 	if (pid < 0) {
 		int error = errno;

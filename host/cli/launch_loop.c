@@ -165,7 +165,7 @@ static void on_signal(struct launch *l, int signal)
 		return;
 	case SIGTERM: l->terms++;
 	}
-	if (l->terms >= 2 || (!l->hello && signal != SIGUSR1 && signal != SIGUSR2)) {
+	if (l->terms >= 2 || !l->machine.process.pid || (!l->hello && signal != SIGUSR1 && signal != SIGUSR2)) {
 		l->stopping = true;
 		l->stop_signal = signal;
 		return;
