@@ -311,3 +311,75 @@ void kernel_upcall_interrupt(void)
 {
 	__atomic_store_n(&run_queue_here()->kicked, 0, __ATOMIC_SEQ_CST);
 }
+
+// ---- class, priority, affinity ----
+
+// Changes scheduling parameters of a task wherever it is: off the queue, change, on again.
+static void change(struct task *t, int policy, int nice, int rt_priority)
+{
+	struct run_queue *q = run_queue_lock_of(t);
+	struct sched_entity *s = &t->sched;
+	bool queued = s->on_queue, was_rt = sched_is_rt(s);
+
+	if (queued)
+		run_queue_remove(q, t);
+	s->policy = (uint8_t)policy;
+	s->nice = (int8_t)nice;
+	s->rt_priority = (uint8_t)rt_priority;
+	sched_weigh(s);
+	if (was_rt && !rt_priority)
+		s->vruntime_ns = q->min_vruntime_ns;
+	if (queued)
+		run_queue_add(q, t);
+	if (q->running == t || (queued && run_queue_preempts(q, t)))
+		want_reschedule(q);
+	spin_unlock(&q->lock);
+	if (q != run_queue_here())
+		sched_kick_cpu(q);
+}
+
+int sched_set_policy(struct task *t, int policy, int rt_priority)
+{
+	bool rt = policy == SCHED_FIFO || policy == SCHED_RR;
+
+	if (!rt && policy != SCHED_NORMAL && policy != SCHED_BATCH && policy != SCHED_IDLE)
+		return -EINVAL;
+	if (rt ? rt_priority < 1 || rt_priority > 99 : rt_priority != 0)
+		return -EINVAL;
+	change(t, policy, t->sched.nice, rt_priority);
+	return 0;
+}
+
+void sched_set_nice(struct task *t, int nice) { change(t, t->sched.policy, nice, t->sched.rt_priority); }
+
+int sched_set_affinity(struct task *t, const struct cpu_mask *mask)
+{
+	unsigned cpu, count = min(port_cpu_count(), SCHED_CPUS_MAX);
+	struct run_queue *q;
+	bool moved = false, running;
+
+	for (cpu = 0; cpu < count; cpu++)
+		if (bitmap_test(mask->bits, cpu) && run_queues[cpu])
+			break;
+	if (cpu == count)
+		return -EINVAL;
+	q = run_queue_lock_of(t);
+	t->sched.affinity = *mask;
+	running = q->running == t;
+	if (!sched_may_run_on(&t->sched, q->cpu)) {
+		if (t->sched.on_queue) {
+			run_queue_remove(q, t);
+			moved = true;
+		} else if (running) {
+			want_reschedule(q);
+		}
+	}
+	spin_unlock(&q->lock);
+	if (moved)
+		enqueue(t, false);
+	else if (t == current)
+		sched_reschedule();
+	else if (running)
+		sched_kick_cpu(q);
+	return 0;
+}

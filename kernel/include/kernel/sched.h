@@ -38,6 +38,8 @@ struct sched_entity {
 	int8_t nice;          // -20..19
 	uint8_t rt_priority;  // 1..99 for FIFO and RR
 	bool reset_on_fork;
+	bool owns_pi;         // somebody has waited for it in futex_pi.c; atomic, never cleared
+	uint16_t io_priority; // ioprio_set(2), kept for ioprio_get
 	uint32_t weight, inverse_weight; // of nice and policy: share of the CPU, and 2^32 / weight
 	uint32_t average_run_ns; // moving average of how long it runs between two parks
 	struct rb_node node;  // fair queue
