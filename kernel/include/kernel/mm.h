@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address spaces: struct mm, VMAs, memory objects and the page cache. Owner: kernel/mm/.
 //
-// Lock order: mm.lock -> file/inode locks are NEVER taken under mm.lock except through faults reading pages:
-// mm.lock (read) -> page lock -> mobj.lock -> page-table region lock -> zone lock. User copies take mm.lock, so no file system may
+// Lock order: file/inode locks are NEVER taken under mm.lock except through faults reading pages:
+// mm.lock -> page lock -> mobj.vma_lock -> page-table region lock -> mobj.lock -> zone lock. User copies take mm.lock, so no file system may
 // hold a page lock or mobj.lock while copying from or to the program (filemap.c pre-faults and copies atomically).
 #pragma once
 
@@ -22,45 +22,61 @@ struct vma;
 
 struct mobj_ops {
 	// Fills `count` consecutive, locked, not uptodate pages; sets PAGE_UPTODATE (or PAGE_ERROR) on each and unlocks each, possibly
-	// after the return. NULL: zero-filled (tmpfs, shared anonymous).
+	// after the return, by mobj_read_done(). What lies beyond the end of the file is zeroed. The array is the caller's: copy it to keep it;
+	// the pages stay while they are locked. Nonzero: nothing was started, the caller finishes the pages.
+	// NULL: zero-filled (tmpfs, shared anonymous).
 	int (*read_pages)(struct mobj *o, struct page **pages, unsigned count);
-	// Writes consecutive pages that are marked PAGE_WRITEBACK; when each is done: mobj_write_done(page, error). NULL: never dirty.
+	// Writes consecutive pages that are marked PAGE_WRITEBACK (not beyond size_bytes); when each is done, possibly after the return:
+	// mobj_write_done(page, error). Nonzero: nothing was started, the caller finishes the pages. NULL: never dirty.
 	int (*write_pages)(struct mobj *o, struct page **pages, unsigned count);
-	// A page is to be allocated for this object beyond what exists (tmpfs: accounting). 0 or -ENOSPC. NULL: fine.
+	// A page is to be allocated for this object beyond what exists (tmpfs: accounting); negative: pages went. 0 or -ENOSPC. May be called
+	// under mm.lock; never sleeps. NULL: fine.
 	int (*charge)(struct mobj *o, int64_t pages);
-	void (*release)(struct mobj *o); // last reference of an object without inode
+	void (*release)(struct mobj *o); // last reference of an object without inode; after mobj_destroy()
 };
 
 struct mobj {
-	struct refcount refs;
+	struct refcount refs;   // objects without inode; else the inode's count is used
 	const struct mobj_ops *ops;
 	struct inode *inode;    // NULL: anonymous shared memory; not counted
 	unsigned page_flags;    // for page_alloc: PAGE_SHARED for device-backed files
 	struct spinlock lock;   // guards pages, page->object/index of its pages
 	struct radix pages;     // struct page, marks: dirty, writeback
-	struct mutex vma_lock;  // guards vmas
+	struct mutex vma_lock;  // guards vmas, their start, end and object_page, shared_writers
 	struct list vmas;       // struct vma.object_node: who maps it
+	unsigned shared_writers; // vmas that are shared and may become writable
 	uint64_t size_bytes;    // end of data; atomic reads; changed under the inode's lock
-	uint32_t readahead_errors;
 	int write_error;        // first error of write-back since last fsync reported it
+	// read-ahead: racy hints. next: page after the last read; [.., end) was asked for; trigger: reading it asks for the next window
+	uint64_t readahead_next, readahead_end, readahead_trigger;
+	uint32_t readahead_pages;
+	// write-back: kernel/mm/writeback.c, its list lock
+	struct list dirty_node;
+	bool on_dirty_list;
+	uint32_t flushing; // flushers at work on it
 	void *private;
 };
 
 void mobj_init(struct mobj *o, const struct mobj_ops *ops, struct inode *inode);
 struct mobj *mobj_create_anonymous(uint64_t size_bytes); // shared anonymous memory; NULL
-static inline void mobj_get(struct mobj *o) { refcount_get(&o->refs); }
+// References: of the inode when there is one. mobj_put may sleep.
+void mobj_get(struct mobj *o);
 void mobj_put(struct mobj *o);
 // The page at `index`, read in and uptodate, with a reference. fill: allocate when absent (else *out = NULL, 0). -EIO, -ENOMEM, -ENOSPC.
 int mobj_get_page(struct mobj *o, uint64_t index, bool fill, struct page **out);
+// Puts a ready page of the caller's at `index` (vdso and such); the object takes its own reference. -EEXIST, -ENOMEM.
+int mobj_insert_page(struct mobj *o, uint64_t index, struct page *p);
+void mobj_read_done(struct page *p, int error); // any context
 void mobj_mark_dirty(struct page *p);
-void mobj_write_done(struct page *p, int error);
-// Drops cached pages wholly in [start, end); dirty ones are thrown away; the partial page at `start` is zeroed from there on; unmaps them
-// everywhere. For truncate, hole punching, invalidation. Sleeps.
+void mobj_write_done(struct page *p, int error); // any context
+// Drops cached pages wholly in [start, end); dirty ones are thrown away; partial pages at both ends are zeroed inside the range; unmaps them
+// everywhere. For truncate (set size_bytes before), hole punching, invalidation. end = UINT64_MAX: to the end. Sleeps.
 void mobj_truncate(struct mobj *o, uint64_t start, uint64_t end);
 // Drops clean, unmapped pages of the range (host-side change, POSIX_FADV_DONTNEED).
 void mobj_invalidate(struct mobj *o, uint64_t start, uint64_t end);
 // Starts (and with wait: finishes) write-back of dirty pages in [start, end); first error since last call.
 int mobj_sync(struct mobj *o, uint64_t start, uint64_t end, bool wait);
+void mobj_readahead(struct mobj *o, uint64_t start, uint64_t size); // POSIX_FADV_WILLNEED, readahead(2); starts, does not wait
 void mobj_destroy(struct mobj *o); // inode goes: no users left; drops all pages
 
 // Read and write of a file through the page cache; advance *pos. Bytes or -errno. The caller of filemap_write() holds the inode's
@@ -92,7 +108,9 @@ struct vma {
 	struct rb_node node;     // mm->vmas, by start
 	struct mm *mm;
 	uint64_t start, end;     // [start, end), page aligned
-	uint32_t flags;          // VMA_*
+	uint32_t flags;          // VMA_*; VMA_HAS_ANON is or'ed in atomically by faults
+	uint32_t ahead_pages;    // anonymous faults: how many pages the next sequential one makes; racy hint
+	uint64_t ahead_next;     // where that would be
 	struct mobj *object;     // NULL: private anonymous; holds a reference
 	uint64_t object_page;    // page of the object at start
 	struct list object_node; // object->vmas, when object
@@ -104,29 +122,47 @@ struct mm {
 	struct refcount users;   // tasks that run in it; the last one unmaps everything
 	struct refcount refs;    // + whoever looks (proc); the last one frees
 	struct rwsem lock;       // guards the tree, the fields below up to counters
+	struct mutex unmap_lock; // one port_aspace_unmap() at a time; leaf but for zone locks
 	struct rb_root vmas;
 	struct vma *cache;       // last found; hint, read under lock
 	unsigned vma_count;
 	struct port_aspace *aspace;
 	uint64_t mmap_base;      // top-down allocation starts below
+	uint64_t search_from;    // gaps are looked for below this address first; above it no gap is larger than hole_above
+	uint64_t hole_above;
 	uint64_t brk_start, brk_end;
 	uint64_t stack_top;
 	uint64_t arg_start, arg_end, env_start, env_end;
 	uint64_t vdso;
 	uint64_t locked_pages;
+	unsigned lock_future;    // VMA_LOCKED: mlockall(MCL_FUTURE)
 	struct file *exe;        // /proc/self/exe
 	uint64_t auxv[48];
 	unsigned auxv_words;
 	bool dumpable;
+	uint32_t membarrier;     // registered commands; atomic
 	// counters; atomic
-	uint64_t total_pages, resident_anon, resident_file, peak_resident, data_pages, stack_pages;
+	uint64_t total_pages, resident_anon, resident_file, peak_resident, peak_total, data_pages, stack_pages;
 };
 
-struct mm *mm_create(void); // empty, users = refs = 1; NULL
+// Boot: the page allocator, object caches and everything else here, in the right order. Single CPU, before all that allocates.
+void mm_init(void);
+
+struct mm *mm_create(void); // empty, users = refs = 1, mmap_base and stack_top chosen (at random, unless the cell's options say no); NULL
 static inline void mm_get(struct mm *mm) { refcount_get(&mm->refs); }
 void mm_put(struct mm *mm);        // drops refs
+// A user's reference counts in both: clone(CLONE_VM), and whoever looks at another task's memory. False: it is being torn down.
+static inline bool must_check mm_get_user(struct mm *mm)
+{
+	if (!refcount_get_unless_zero(&mm->users))
+		return false;
+	refcount_get(&mm->refs);
+	return true;
+}
 void mm_release_user(struct mm *mm); // drops users (and the user's ref)
 struct mm *mm_fork(struct mm *from); // copy-on-write copy; err_ptr
+// Chooses stack_top and mmap_base anew: exec, which knows the personality and the stack limit.
+void mm_layout(struct mm *mm, uint64_t stack_limit_bytes, bool randomize);
 
 // Maps; `object`/`file` references are taken by the callee. flags: VMA_*, map_flags: MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_32BIT, MAP_POPULATE,
 // MAP_GROWSDOWN. Address or -errno. Takes mm.lock.
@@ -135,12 +171,26 @@ long mm_map(struct mm *mm, uint64_t hint, uint64_t size, unsigned flags, unsigne
 int mm_unmap(struct mm *mm, uint64_t start, uint64_t size);
 int mm_protect(struct mm *mm, uint64_t start, uint64_t size, unsigned prot);
 struct vma *mm_find(struct mm *mm, uint64_t address); // first VMA with end > address; under lock
-// Handles a fault at `address`. 0, or a siginfo in *signal/*code when not.
+// Handles a fault at `address`; fault_flags: UPCALL_FAULT_*. 0, or -errno and a siginfo in *signal/*code.
 int mm_fault(struct mm *mm, uint64_t address, unsigned fault_flags, int *signal, int *code);
-// Reads or writes another address space (ptrace, /proc/PID/mem, process_vm_*). Bytes moved.
+// Reads or writes another address space (ptrace, /proc/PID/mem); writes go through read-only private mappings (copies). Bytes moved.
 size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write);
 int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write);
-// For exec: maps argument pages, see kernel/proc/exec.c.
+
+// For /proc/PID/maps and smaps: VMA after VMA from `address` on, each copied out under the lock with a reference of its file
+// (file_put). False: no more. Continue with out->end.
+struct vma_info {
+	uint64_t start, end, offset_bytes;
+	uint32_t flags;          // VMA_*
+	struct file *file;       // reference, or NULL
+	const char *name;        // "[heap]", "[stack]", "[vdso]", "/dev/zero (deleted)"..., or NULL
+};
+bool mm_next_vma(struct mm *mm, uint64_t address, struct vma_info *out);
+struct vma_usage { uint64_t resident, anonymous, shared_clean, shared_dirty, private_clean, private_dirty, referenced, pss_bytes; }; // pages
+void mm_vma_usage(struct mm *mm, uint64_t start, uint64_t end, struct vma_usage *out); // walks the pages: slow
+// Per page of [start, start + count pages): /proc/PID/pagemap entries.
+void mm_pagemap(struct mm *mm, uint64_t start, uint64_t *out, size_t count);
+uint64_t mm_resident_pages(struct mm *mm); // updates peak_resident too
 
 // Futex keys: the object and offset a shared address names. Private: mm and address. *object is referenced or NULL.
 int mm_futex_key(struct mm *mm, uint64_t address, bool write, struct mobj **object, uint64_t *offset);

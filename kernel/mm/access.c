@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// process_vm_readv(2), process_vm_writev(2): memory of another process, through a page of the kernel's.
+#include "internal.h"
+#include "kernel/errno.h"
+#include "kernel/fs.h"
+#include "kernel/slab.h"
+#include "kernel/syscalls.h"
+#include "kernel/task.h"
+#include "map.h"
+
+#define VECTOR_MAX 1024u // UIO_MAXIOV
+
+// Moves [address, address + size) of `mm` to or from the local iterator. Bytes moved.
+static size_t move_segment(struct mm *mm, uint64_t address, size_t size, struct iov_iter *local, char *page, bool write)
+{
+	size_t done = 0;
+	while (done < size && local->count) {
+		size_t n = min(min(size - done, local->count), (size_t)(PAGE_SIZE - (address & ~PAGE_MASK)));
+		size_t moved;
+		if (write) {
+			n = iov_copy_from(page, local, n);
+			moved = n ? mm_access_checked(mm, address, page, n, true) : 0;
+		} else {
+			moved = mm_access_checked(mm, address, page, n, false);
+			moved = moved ? iov_copy_to(local, page, moved) : 0;
+		}
+		done += moved;
+		address += moved;
+		if (moved < n || !n)
+			break;
+	}
+	return done;
+}
+
+static long target_mm(pid_t pid, struct mm **out)
+{
+	struct task *t = task_find(pid);
+	if (!t)
+		return -ESRCH;
+	long error = ptrace_may_access(t);
+	*out = error ? NULL : task_mm_get(t);
+	task_put(t);
+	return error ? error : *out ? 0 : -ESRCH;
+}
+
+static long process_vm(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count, uint64_t flags,
+		       bool write)
+{
+	struct iov_vector lv, rv;
+	struct iov_iter li, ri;
+	struct mm *mm = NULL;
+	char *page = NULL;
+	if (flags || local_count > VECTOR_MAX || remote_count > VECTOR_MAX)
+		return -EINVAL;
+	long result = iov_import(&lv, local, local_count, &li);
+	if (result)
+		goto out_local;
+	result = iov_import(&rv, remote, remote_count, &ri);
+	if (result || !li.count || !ri.count)
+		goto out;
+	result = target_mm(pid, &mm);
+	if (result)
+		goto out;
+	page = kalloc(PAGE_SIZE);
+	result = page ? 0 : -ENOMEM;
+	size_t total = 0;
+	for (uint64_t i = 0; page && i < remote_count && li.count; i++) {
+		size_t n = min((size_t)rv.segments[i].size, li.count);
+		size_t moved = move_segment(mm, rv.segments[i].address, n, &li, page, write);
+		total += moved;
+		if (moved < n) {
+			result = -EFAULT;
+			break;
+		}
+	}
+	if (total)
+		result = (long)total;
+out:
+	if (mm)
+		mm_release_user(mm);
+	kfree(page);
+	iov_import_done(&rv);
+out_local:
+	iov_import_done(&lv);
+	return result;
+}
+
+long sys_process_vm_readv(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count, uint64_t flags)
+{
+	return process_vm(pid, local, local_count, remote, remote_count, flags, false);
+}
+
+long sys_process_vm_writev(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count, uint64_t flags)
+{
+	return process_vm(pid, local, local_count, remote, remote_count, flags, true);
+}

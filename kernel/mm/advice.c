@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// What programs tell and ask about their memory: madvise(2), process_madvise(2), msync(2), mincore(2).
+#include <linux/falloc.h>
+#include <linux/mman.h>
+
+#include "internal.h"
+#include "kernel/errno.h"
+#include "kernel/fs.h"
+#include "kernel/slab.h"
+#include "kernel/syscalls.h"
+#include "kernel/task.h"
+#include "map.h"
+#include "vma.h"
+
+// Sets and clears flags on all mappings of [start, end); a hole gives -ENOMEM after the rest was done, or at once with `strict`.
+int mm_change_flags_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t set, uint32_t clear, bool strict)
+{
+	int hole = 0;
+	uint64_t at = start;
+	while (at < end) {
+		struct vma *v = mm_find(mm, at);
+		if (!v || v->start > at)
+			hole = -ENOMEM;
+		if (!v || v->start >= end || (strict && hole))
+			break;
+		at = max(at, v->start);
+		uint64_t until = min(v->end, end);
+		uint32_t flags = (v->flags & ~clear) | set;
+		if (flags != v->flags && !(v->flags & VMA_SPECIAL)) {
+			int error = vma_split(v, at);
+			if (!error && v->start < at)
+				v = vma_next(v);
+			if (!error)
+				error = vma_split(v, until);
+			if (error)
+				return error;
+			vma_set_flags(v, flags);
+			vma_merge(v);
+		}
+		at = until;
+	}
+	return hole;
+}
+
+// ---- madvise ----
+
+static bool is_private_anonymous(const struct vma *v)
+{
+	return !v->object && !(v->flags & VMA_SPECIAL);
+}
+
+// Drops the pages of a part of a mapping: private ones read as zeros or the file again, shared ones stay in their object.
+static int drop_pages(struct mm *mm, struct vma *v, uint64_t start, uint64_t end, int advice)
+{
+	if (v->flags & VMA_SPECIAL || (v->flags & VMA_LOCKED && advice != 24)) // MADV_DONTNEED_LOCKED
+		return -EINVAL;
+	if (advice == MADV_FREE && !is_private_anonymous(v))
+		return -EINVAL;
+	mm_unmap_pages(mm, start, end);
+	v->ahead_pages = 0;
+	return 0;
+}
+
+struct object_part { // of a mapping, to be used after mm.lock was released
+	struct mobj *object;
+	struct file *file;
+	uint64_t offset, size;
+};
+
+static void part_take(struct object_part *p, const struct vma *v, uint64_t start, uint64_t end)
+{
+	*p = (struct object_part){ .object = v->object, .file = v->file,
+				   .offset = (v->object_page << PAGE_SHIFT) + (start - v->start), .size = end - start };
+	if (p->object)
+		mobj_get(p->object);
+	if (p->file)
+		file_get(p->file);
+}
+
+static void part_put(struct object_part *p)
+{
+	if (p->object)
+		mobj_put(p->object);
+	if (p->file)
+		file_put(p->file);
+}
+
+static int remove_part(const struct object_part *p)
+{
+	if (!p->file) {
+		mobj_truncate(p->object, p->offset, p->offset + p->size);
+		return 0;
+	}
+	if (!p->file->ops->fallocate)
+		return -EOPNOTSUPP;
+	return (int)p->file->ops->fallocate(p->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (loff_t)p->offset, (loff_t)p->size);
+}
+
+// Advice that works on pages, mapping by mapping; [start, end) lies in `v`. mm.lock read.
+static int advise_part(struct mm *mm, struct vma *v, uint64_t start, uint64_t end, int advice, struct object_part *later)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+	case MADV_FREE:
+	case 24: // MADV_DONTNEED_LOCKED
+		return drop_pages(mm, v, start, end, advice);
+	case MADV_WILLNEED:
+		if (v->object)
+			part_take(later, v, start, end);
+		return 0;
+	case MADV_REMOVE:
+		if (v->flags & VMA_LOCKED || !v->object)
+			return -EINVAL;
+		if ((v->flags & (VMA_SHARED | VMA_WRITE)) != (VMA_SHARED | VMA_WRITE))
+			return -EACCES;
+		part_take(later, v, start, end);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static int advise_pages(struct mm *mm, uint64_t start, uint64_t end, int advice)
+{
+	int hole = 0, error = 0;
+	for (uint64_t at = start; at < end && !error;) {
+		struct object_part later = { 0 };
+		rwsem_read_lock(&mm->lock);
+		struct vma *v = mm_find(mm, at);
+		if (!v || v->start > at)
+			hole = -ENOMEM;
+		if (!v || v->start >= end) {
+			rwsem_read_unlock(&mm->lock);
+			break;
+		}
+		at = max(at, v->start);
+		uint64_t until = min(v->end, end);
+		error = advise_part(mm, v, at, until, advice, &later);
+		rwsem_read_unlock(&mm->lock);
+		if (!error && later.object && advice == MADV_WILLNEED)
+			mobj_readahead(later.object, later.offset, later.size);
+		else if (!error && later.object)
+			error = remove_part(&later);
+		part_put(&later);
+		at = until;
+	}
+	return error ? error : hole;
+}
+
+static int advise_flags(struct mm *mm, uint64_t start, uint64_t end, int advice)
+{
+	static const struct {
+		int advice;
+		uint32_t set, clear;
+	} table[] = {
+		{ MADV_DONTFORK, VMA_DONTFORK, 0 },	{ MADV_DOFORK, 0, VMA_DONTFORK },
+		{ MADV_WIPEONFORK, VMA_WIPEONFORK, 0 }, { MADV_KEEPONFORK, 0, VMA_WIPEONFORK },
+		{ MADV_DONTDUMP, VMA_DONTDUMP, 0 },	{ MADV_DODUMP, 0, VMA_DONTDUMP },
+	};
+	int error = 0;
+	rwsem_write_lock(&mm->lock);
+	if (advice == MADV_WIPEONFORK)
+		for (struct vma *v = mm_find(mm, start); v && v->start < end; v = vma_next(v))
+			if (!is_private_anonymous(v))
+				error = -EINVAL;
+	for (unsigned i = 0; i < array_count(table) && !error; i++)
+		if (table[i].advice == advice)
+			error = mm_change_flags_locked(mm, start, end, table[i].set, table[i].clear, false);
+	rwsem_write_unlock(&mm->lock);
+	return error;
+}
+
+static int advise_populate(struct mm *mm, uint64_t start, uint64_t end, bool write)
+{
+	int error = 0;
+	rwsem_read_lock(&mm->lock);
+	uint64_t at = start;
+	for (struct vma *v = mm_find(mm, start); at < end && !error; v = vma_next(v)) {
+		if (!v || v->start > at)
+			error = -ENOMEM;
+		else if (v->flags & VMA_SPECIAL || !(v->flags & (write ? VMA_WRITE : 7u)))
+			error = -EINVAL;
+		else
+			at = v->end;
+	}
+	rwsem_read_unlock(&mm->lock);
+	return error ? error : mm_populate(mm, start, end - start, write);
+}
+
+static int check_advice(int advice)
+{
+	switch (advice) {
+	case MADV_NORMAL: case MADV_RANDOM: case MADV_SEQUENTIAL: case MADV_WILLNEED: case MADV_DONTNEED: case MADV_FREE:
+	case MADV_REMOVE: case MADV_DONTFORK: case MADV_DOFORK: case MADV_MERGEABLE: case MADV_UNMERGEABLE: case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE: case MADV_DONTDUMP: case MADV_DODUMP: case MADV_WIPEONFORK: case MADV_KEEPONFORK: case MADV_COLD:
+	case MADV_PAGEOUT: case MADV_POPULATE_READ: case MADV_POPULATE_WRITE: case 24:
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int advise(struct mm *mm, uint64_t address, uint64_t size, int advice)
+{
+	int error = check_advice(advice);
+	uint64_t end = address + align_up(size, PAGE_SIZE);
+	if (error || address & ~PAGE_MASK || (size && !align_up(size, PAGE_SIZE)) || end < address)
+		return -EINVAL;
+	if (end == address)
+		return 0;
+	if (end > port_user_end())
+		return -ENOMEM;
+	switch (advice) {
+	case MADV_DONTFORK: case MADV_DOFORK: case MADV_WIPEONFORK: case MADV_KEEPONFORK: case MADV_DONTDUMP: case MADV_DODUMP:
+		return advise_flags(mm, address, end, advice);
+	case MADV_POPULATE_READ: case MADV_POPULATE_WRITE:
+		return advise_populate(mm, address, end, advice == MADV_POPULATE_WRITE);
+	default:
+		return advise_pages(mm, address, end, advice);
+	}
+}
+
+long sys_madvise(uint64_t address, uint64_t size, int advice)
+{
+	return advise(current->mm, address, size, advice);
+}
+
+// Only hints may be given for another process.
+static bool is_hint(int advice)
+{
+	return advice == MADV_COLD || advice == MADV_PAGEOUT || advice == MADV_WILLNEED;
+}
+
+// The address space behind a process descriptor, as a user reference.
+static long pidfd_mm_get(int fd, struct mm **out)
+{
+	bool nonblock;
+	struct pid *pid = pidfd_get(fd, &nonblock);
+	if (is_err(pid))
+		return ptr_err(pid);
+	struct task *t = task_find(pid->number);
+	pid_put(pid);
+	if (!t)
+		return -ESRCH;
+	long error = ptrace_may_access(t);
+	*out = error ? NULL : task_mm_get(t);
+	task_put(t);
+	return error ? error : *out ? 0 : -ESRCH;
+}
+
+long sys_process_madvise(int fd, struct uptr vector, size_t count, int advice, unsigned flags)
+{
+	struct iov_vector v;
+	struct iov_iter iter;
+	struct mm *mm = NULL;
+	if (flags)
+		return -EINVAL;
+	long result = iov_import(&v, vector, count, &iter);
+	if (result)
+		goto out;
+	result = pidfd_mm_get(fd, &mm);
+	if (result)
+		goto out;
+	if (mm != current->mm && !is_hint(advice)) {
+		result = -EINVAL;
+		goto out;
+	}
+	long done = 0;
+	for (size_t i = 0; i < count && !result; i++) {
+		result = advise(mm, v.segments[i].address, v.segments[i].size, advice);
+		if (!result)
+			done += (long)v.segments[i].size;
+	}
+	if (done)
+		result = done;
+out:
+	if (mm)
+		mm_release_user(mm);
+	iov_import_done(&v);
+	return result;
+}
+
+// ---- msync ----
+
+static int sync_part(const struct object_part *p)
+{
+	if (p->file && p->file->ops->fsync)
+		return p->file->ops->fsync(p->file, (loff_t)p->offset, (loff_t)(p->offset + p->size), true);
+	return mobj_sync(p->object, p->offset, p->offset + p->size, true);
+}
+
+long sys_msync(uint64_t address, uint64_t size, int flags)
+{
+	struct mm *mm = current->mm;
+	if (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) || address & ~PAGE_MASK || (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
+		return -EINVAL;
+	uint64_t end = address + align_up(size, PAGE_SIZE);
+	if (end < address)
+		return -ENOMEM;
+	int hole = 0, error = 0;
+	for (uint64_t at = address; at < end && !error;) {
+		struct object_part part = { 0 };
+		rwsem_read_lock(&mm->lock);
+		struct vma *v = mm_find(mm, at);
+		if (!v || v->start > at)
+			hole = -ENOMEM;
+		if (v && v->start < end) {
+			at = max(at, v->start);
+			uint64_t until = min(v->end, end);
+			if (flags & MS_INVALIDATE && v->flags & VMA_LOCKED)
+				error = -EBUSY;
+			else if (flags & MS_SYNC && v->flags & VMA_SHARED && v->object)
+				part_take(&part, v, at, until);
+			at = until;
+		} else {
+			at = end;
+		}
+		rwsem_read_unlock(&mm->lock);
+		if (part.object && !error)
+			error = sync_part(&part);
+		part_put(&part);
+	}
+	return error ? error : hole;
+}
+
+// ---- mincore ----
+
+static bool page_in_core(struct mm *mm, struct vma *v, uint64_t va)
+{
+	struct port_pte pte;
+	port_aspace_get_page(mm->aspace, va, &pte);
+	if (pte.present || !v->object)
+		return pte.present;
+	struct page *p = mobj_find(v->object, v->object_page + ((va - v->start) >> PAGE_SHIFT));
+	bool in = p && page_test(p, PAGE_UPTODATE);
+	if (p)
+		page_put(p);
+	return in;
+}
+
+long sys_mincore(uint64_t address, uint64_t size, struct uptr vector)
+{
+	struct mm *mm = current->mm;
+	uint8_t chunk[256];
+	if (address & ~PAGE_MASK)
+		return -EINVAL;
+	if (!user_range_ok(address, size))
+		return -ENOMEM;
+	uint64_t end = address + align_up(size, PAGE_SIZE);
+	if (!user_range_ok(vector.address, (end - address) >> PAGE_SHIFT))
+		return -EFAULT;
+	while (address < end) {
+		unsigned n = 0;
+		int error = 0;
+		rwsem_read_lock(&mm->lock);
+		for (; n < sizeof(chunk) && address < end && !error; n++, address += PAGE_SIZE) {
+			struct vma *v = mm_find(mm, address);
+			if (!v || v->start > address)
+				error = -ENOMEM;
+			else
+				chunk[n] = page_in_core(mm, v, address);
+		}
+		rwsem_read_unlock(&mm->lock);
+		if (error)
+			return error;
+		if (copy_to_user(vector, chunk, n))
+			return -EFAULT;
+		vector = uptr_add(vector, n);
+	}
+	return 0;
+}

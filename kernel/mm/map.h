@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Changing mappings with mm.lock already held for writing, for the system calls in this directory.
+#pragma once
+
+#include "kernel/mm.h"
+#include "kernel/uaccess.h"
+#include "lib/list.h"
+
+void vma_list_free(struct list *gone); // mappings taken out of the tree, linked by object_node; after mm.lock was released
+
+extern struct page *mm_zero_page; // mapped read-only wherever anonymous memory was only read; not counted
+
+void mm_unmap_pages(struct mm *mm, uint64_t start, uint64_t end); // translations only
+int mm_unmap_locked(struct mm *mm, uint64_t start, uint64_t end, struct list *gone);
+long mm_choose_address(struct mm *mm, uint64_t hint, uint64_t size, unsigned map_flags, struct list *gone);
+int mm_map_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags, struct file *file, struct mobj *object,
+		  uint64_t object_page, const char *name);
+int mm_protect_locked(struct mm *mm, uint64_t start, uint64_t end, unsigned prot);
+int mm_check_limits(struct mm *mm, uint64_t pages, uint32_t flags); // -ENOMEM
+int mm_check_locked(struct mm *mm, uint64_t pages);                 // RLIMIT_MEMLOCK: -EAGAIN
+int mm_change_flags_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t set, uint32_t clear, bool strict);
+void mm_info_put(struct vma_info *v);
+// As mm_access(), within what the mappings' protection allows.
+size_t mm_access_checked(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write);

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Address spaces as a whole: creation, fork, the end; and the start of the memory subsystem.
+//
+// struct mm has two counts. `users`: tasks that run in it and whoever holds a user reference; when it reaches zero everything is
+// unmapped. `refs`: those, and whoever only needs the structure.
+//
+// Lock order: parent's mm.lock -> child's mm.lock (which nobody else can want yet).
+#include "kernel/mm.h"
+
+#include "internal.h"
+#include "kernel/boot_config.h"
+#include "kernel/errno.h"
+#include "kernel/fs.h"
+#include "kernel/init.h"
+#include "kernel/random.h"
+#include "kernel/slab.h"
+#include "kernel/task.h"
+#include "lib/string.h"
+#include "map.h"
+#include "vma.h"
+
+#define STACK_RANDOM_PAGES (UINT64_C(1) << 22) // 16 GiB, as Linux
+#define MMAP_RANDOM_PAGES  (UINT64_C(1) << 28) // 1 TiB
+#define STACK_GAP_MIN      (UINT64_C(128) << 20)
+#define STACK_DEFAULT      (UINT64_C(8) << 20)
+
+static struct slab_cache *mm_cache;
+
+void mm_init(void)
+{
+	page_lock_init();
+	page_init();
+	slab_init();
+	mobj_module_init();
+	vma_module_init();
+	mm_cache = slab_cache_create("mm", sizeof(struct mm), 64);
+	fault_module_init();
+}
+
+KERNEL_INIT(3, writeback_start);
+
+// ---- layout ----
+
+void mm_layout(struct mm *mm, uint64_t stack_limit_bytes, bool randomize)
+{
+	uint64_t end = port_user_end();
+	uint64_t stack_random = randomize ? (random_u64() % STACK_RANDOM_PAGES) << PAGE_SHIFT : 0;
+	uint64_t mmap_random = randomize ? (random_u64() % MMAP_RANDOM_PAGES) << PAGE_SHIFT : 0;
+	uint64_t room = STACK_RANDOM_PAGES << PAGE_SHIFT;
+	uint64_t gap = min(max(stack_limit_bytes, STACK_GAP_MIN), end / 6 * 5 - room);
+	gap = align_up(gap, PAGE_SIZE) + STACK_GUARD_BYTES + (randomize ? room : 0);
+	mm->stack_top = end - PAGE_SIZE - stack_random;
+	mm->mmap_base = align_down(end - gap - mmap_random, PAGE_SIZE);
+	mm->search_from = mm->mmap_base;
+	mm->hole_above = 0;
+}
+
+struct mm *mm_create(void)
+{
+	struct mm *mm = slab_alloc(mm_cache);
+	if (!mm)
+		return NULL;
+	if (port_aspace_create(&mm->aspace)) {
+		slab_free(mm_cache, mm);
+		return NULL;
+	}
+	refcount_set(&mm->users, 1);
+	refcount_set(&mm->refs, 1);
+	rwsem_init(&mm->lock);
+	mutex_init(&mm->unmap_lock);
+	mm->dumpable = true;
+	mm_layout(mm, STACK_DEFAULT, !(boot_config.options.flags & BOOT_OPTION_NO_ASLR));
+	return mm;
+}
+
+// ---- the end ----
+
+void mm_put(struct mm *mm)
+{
+	if (refcount_put(&mm->refs))
+		slab_free(mm_cache, mm);
+}
+
+static void tear_down(struct mm *mm)
+{
+	struct list gone = LIST_INIT(gone);
+	if (!current || !current->mm || current->mm == mm)
+		port_aspace_activate(NULL);
+	// Nobody else runs here or holds the lock; it is taken for those who check.
+	rwsem_write_lock(&mm->lock);
+	// Off the objects' lists first: their walkers must not meet an address space without page tables.
+	for (struct vma *v = vma_first(mm); v; v = vma_next(v)) {
+		vma_unlink_final(v);
+		list_add(&gone, &v->object_node);
+	}
+	mm->vmas = (struct rb_root){ NULL };
+	mm->cache = NULL;
+	mm_unmap_pages(mm, 0, port_user_end());
+	rwsem_write_unlock(&mm->lock);
+	vma_list_free(&gone);
+	port_aspace_destroy(mm->aspace);
+	mm->aspace = NULL;
+	if (mm->exe)
+		file_put(mm->exe);
+	mm->exe = NULL;
+}
+
+void mm_release_user(struct mm *mm)
+{
+	if (refcount_put(&mm->users))
+		tear_down(mm);
+	mm_put(mm);
+}
+
+// ---- fork ----
+
+struct fork_pages {
+	uint64_t anonymous, file;
+};
+
+static void page_shared(void *context, uint64_t va, const struct port_pte *pte)
+{
+	struct fork_pages *f = context;
+	struct page *p = page_from_frame(pte->frame);
+	(void)va;
+	if (p == mm_zero_page)
+		return;
+	if (p->flags & 1u << PAGE_CACHE)
+		f->file++;
+	else
+		f->anonymous++;
+	page_get(p);
+}
+
+static void fork_fields(struct mm *to, const struct mm *from)
+{
+	to->mmap_base = from->mmap_base;
+	to->search_from = from->search_from;
+	to->hole_above = from->hole_above;
+	to->brk_start = from->brk_start;
+	to->brk_end = from->brk_end;
+	to->stack_top = from->stack_top;
+	to->arg_start = from->arg_start;
+	to->arg_end = from->arg_end;
+	to->env_start = from->env_start;
+	to->env_end = from->env_end;
+	to->vdso = from->vdso;
+	memcpy(to->auxv, from->auxv, sizeof(to->auxv));
+	to->auxv_words = from->auxv_words;
+	to->dumpable = from->dumpable;
+	to->exe = from->exe;
+	if (to->exe)
+		file_get(to->exe);
+}
+
+static int fork_vma(struct mm *to, struct vma *v, struct vma **last)
+{
+	struct vma *copy = vma_create(to, v->start, v->end, v->flags & ~VMA_LOCKED);
+	if (!copy)
+		return -ENOMEM;
+	copy->name = v->name;
+	if (v->flags & VMA_WIPEONFORK)
+		copy->flags &= ~VMA_HAS_ANON;
+	vma_attach(copy, v->file, v->object, v->object_page);
+	vma_link_last(to, copy, *last);
+	*last = copy;
+	if (!(copy->flags & VMA_HAS_ANON))
+		return 0; // what it maps comes back by faults from the object
+	struct fork_pages pages = { 0 };
+	int error = port_aspace_copy(to->aspace, v->mm->aspace, v->start, v->end, true, page_shared, &pages);
+	to->resident_anon += pages.anonymous;
+	to->resident_file += pages.file;
+	return error;
+}
+
+struct mm *mm_fork(struct mm *from)
+{
+	struct mm *to = mm_create();
+	if (!to)
+		return err_ptr(-ENOMEM);
+	int error = 0;
+	struct vma *last = NULL;
+	rwsem_write_lock(&from->lock);
+	fork_fields(to, from);
+	for (struct vma *v = vma_first(from); v && !error; v = vma_next(v))
+		if (!(v->flags & VMA_DONTFORK))
+			error = fork_vma(to, v, &last);
+	rwsem_write_unlock(&from->lock);
+	if (error) {
+		mm_release_user(to);
+		return err_ptr(error);
+	}
+	return to;
+}
