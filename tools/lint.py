@@ -147,7 +147,7 @@ def check_headers_alone(files):
         if layer == "host":
             flags += ["-D_GNU_SOURCE"]
         elif layer != "abi":
-            flags += ["-ffreestanding", "-mgeneral-regs-only", "-DCLOISTER_KERNEL=1"]
+            flags += ["-I" + os.path.join(TOP, "kernel/include/freestanding"), "-ffreestanding", "-mgeneral-regs-only", "-DCLOISTER_KERNEL=1"]
         text = f'#include "{os.path.join(TOP, path)}"\n'
         r = subprocess.run(["cc", "-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-unused-parameter",
                             "-Wno-sign-compare", "-Wno-missing-field-initializers", "-Werror", "-DCLOISTER_DEBUG=0",
