@@ -258,6 +258,5 @@ void port_aspace_set_page(struct port_aspace *as, uint64_t va, paddr_t frame, un
 	mark_occupied(t, i);
 	if (pte_needs_flush(old, new))
 		x86_tlb_flush(as, va, va + PAGE_BYTES);
-	else if ((old & PTE_P) && this_cpu()->aspace == as)
-		invlpg(va); // a wider right: others take a spurious fault at worst
+	// A wider right needs none: a CPU that still has the old translation faults, which drops it, and finds the new one.
 }

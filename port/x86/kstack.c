@@ -64,8 +64,8 @@ struct port_task *x86_stack_alloc(void)
 	uint64_t slot = x86_stacks_base + slots_used * STACK_SLOT_BYTES;
 	if (slots_used < STACKS_BYTES / STACK_SLOT_BYTES && map_slot(slot)) {
 		slots_used++;
-		p = (struct port_task *)(slot + STACK_TOP_OFFSET);
-		p->stack_top = slot + STACK_TOP_OFFSET;
+		p = (struct port_task *)(slot + STACK_SLOT_BYTES - port_task_bytes());
+		p->stack_top = (uint64_t)p;
 	}
 	x86_unlock(&slots_lock);
 	return p;

@@ -3,8 +3,8 @@
 // behind it, so that one allocation makes all of it:
 //
 //     slot + 0        guard, never mapped
-//     slot + 12 KiB   stack, grows down from slot + 28 KiB; the program's frame is its first 168 bytes
-//     slot + 28 KiB   struct port_task, XSAVE area
+//     slot + 12 KiB   stack, grows down from struct port_task; the program's frame is its first 168 bytes
+//     end             struct port_task, XSAVE area; on one page with the top of the stack, which spares a TLB entry
 #pragma once
 
 #include "cpu.h"
@@ -12,7 +12,6 @@
 
 #define STACK_SLOT_BYTES  UINT64_C(32768)
 #define STACK_GUARD_BYTES UINT64_C(12288)
-#define STACK_TOP_OFFSET  (STACK_SLOT_BYTES - PAGE_BYTES)
 
 struct port_task {
 	uint64_t sp;        // saved stack pointer while switched out
@@ -34,6 +33,11 @@ static inline struct port_task *current_port(void)
 static inline struct user_regs *task_frame(struct port_task *p)
 {
 	return (struct user_regs *)(p->stack_top - sizeof(struct user_regs));
+}
+
+static inline uint64_t port_task_bytes(void)
+{
+	return (sizeof(struct port_task) + x86_features.xstate_size_bytes + 63) & ~UINT64_C(63);
 }
 
 // kstack.c: a slot's struct port_task, mapped and with stack_top set; NULL.

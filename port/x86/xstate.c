@@ -13,11 +13,15 @@
 // permission request Linux programs make by arch_prctl).
 #define XCR0_SUPPORTED UINT64_C(0xe7)
 #define XCR0_AVX512    UINT64_C(0xe0)
-#define XCR0_X87_SSE   UINT64_C(3)
+#define XCR0_X87 UINT64_C(1)
+#define XCR0_SSE UINT64_C(2)
+#define XCR0_AVX UINT64_C(4)
 #define LEGACY_BYTES 512u
 #define HEADER_BYTES 64u
 
 #define OFFSET_FCW 0u
+#define OFFSET_FSW 2u
+#define OFFSET_FTW 4u
 #define OFFSET_MXCSR 24u
 #define OFFSET_MXCSR_MASK 28u
 #define OFFSET_ST 32u
@@ -28,7 +32,7 @@
 static uint32_t mxcsr_mask = 0xffbf;
 static uint8_t initial[4096] __attribute__((aligned(64))); // the state after execve
 
-static inline void xsave(void *area)
+static inline void xsave_all(void *area)
 {
 	uint64_t mask = x86_features.xcr0;
 	if (x86_features.xsaveopt)
@@ -37,10 +41,83 @@ static inline void xsave(void *area)
 		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
 }
 
-static inline void xrstor(const void *area)
+static inline void xrstor_all(const void *area)
 {
 	uint64_t mask = x86_features.xcr0;
 	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+}
+
+// ---- the same by moves, for emulation: see xstate_fast.S ----
+
+void x86_avx_save(void *area);
+void x86_avx_load(const void *area);
+void x86_avx_load_sse(const void *area);
+void x86_avx_clear(const void *area);
+
+static bool by_moves;
+
+struct x87_environment { // FNSTENV, 32-bit protected-mode format
+	uint16_t control, r0, status, r1, tag, r2;
+	uint32_t pointers[4];
+};
+
+// Saves the x87 state when all its registers are empty, as they nearly always are between calls of functions. False: they
+// are not, and nothing has changed.
+static bool save_x87_empty(uint8_t *area)
+{
+	struct x87_environment e;
+	__asm__ volatile("fnstenv %0" : "=m"(e));
+	bool initial_state = e.control == 0x37f && !e.status;
+	if (!initial_state)
+		__asm__ volatile("fldenv %0" : : "m"(e)); // FNSTENV has masked the exceptions
+	if (e.tag != 0xffff)
+		return false;
+	uint64_t *present = (uint64_t *)(area + OFFSET_HEADER);
+	*present = XCR0_SSE | XCR0_AVX;
+	if (!initial_state) {
+		*present |= XCR0_X87;
+		memset(area, 0, OFFSET_MXCSR);
+		memset(area + OFFSET_ST, 0, OFFSET_XMM - OFFSET_ST);
+		*(uint16_t *)(area + OFFSET_FCW) = e.control;
+		*(uint16_t *)(area + OFFSET_FSW) = e.status;
+	}
+	return true;
+}
+
+static void load_x87_empty(const uint8_t *area, uint64_t present)
+{
+	if (!(present & XCR0_X87)) {
+		__asm__ volatile("fninit");
+		return;
+	}
+	struct x87_environment e = {
+		.control = *(const uint16_t *)(area + OFFSET_FCW), .status = *(const uint16_t *)(area + OFFSET_FSW), .tag = 0xffff,
+	};
+	__asm__ volatile("fldenv %0" : : "m"(e));
+}
+
+static inline void xsave(uint8_t *area)
+{
+	if (by_moves && save_x87_empty(area))
+		x86_avx_save(area);
+	else
+		xsave_all(area);
+}
+
+static inline void xrstor(const uint8_t *area)
+{
+	uint64_t present = *(const uint64_t *)(area + OFFSET_HEADER);
+	if (!by_moves || ((present & XCR0_X87) && area[OFFSET_FTW])) {
+		xrstor_all(area);
+		return;
+	}
+	load_x87_empty(area, present);
+	if (present & XCR0_SSE)
+		(present & XCR0_AVX ? x86_avx_load : x86_avx_load_sse)(area);
+	else if (present & XCR0_AVX)
+		xrstor_all(area);
+	else
+		x86_avx_clear(area);
 }
 
 void x86_xstate_init_boot(void)
@@ -51,6 +128,7 @@ void x86_xstate_init_boot(void)
 	if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 || !(xcr0 & 4))
 		xcr0 &= ~XCR0_AVX512;
 	x86_features.xcr0 = xcr0;
+	by_moves = x86_features.tcg && xcr0 == (XCR0_X87 | XCR0_SSE | XCR0_AVX) && cpuid(0xd, 2).b == 576;
 }
 
 void x86_xstate_init_cpu(void)
