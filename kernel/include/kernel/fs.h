@@ -104,6 +104,9 @@ struct attr_change {
 	struct file *file; // ftruncate: the open file, or NULL
 };
 
+// In mknod, mkdir, symlink, link and create, `d` is a hashed negative dentry; success instantiates it. link, unlink, rmdir and rename are called
+// with the lock of the other inode held too (the source of a link, the victim, a renamed non-directory). Dentries are moved
+// and dropped by the caller afterwards; link counts and times are the file system's.
 struct inode_ops {
 	// Directories; `dir` locked. lookup: dentry_instantiate(d, inode or NULL) itself, or returns -errno. -ENOENT is not an error: instantiate NULL.
 	int (*lookup)(struct inode *dir, struct dentry *d);
@@ -183,6 +186,7 @@ int inode_permission(struct inode *i, unsigned mask); // MAY_*; current fs crede
 #define MAY_EXEC  1u
 #define MAY_WRITE 2u
 #define MAY_READ  4u
+ssize_t inode_readlink(struct dentry *d, char *buffer, size_t size); // the text of a symlink, as ops->readlink
 int generic_permission(struct inode *i, unsigned mask); // by mode bits and capabilities
 int inode_getattr(struct inode *i, struct kstat *out);
 void generic_getattr(struct inode *i, struct kstat *out); // from the inode's fields
@@ -318,6 +322,7 @@ int mount_at(const char *type, const char *source, const char *target, uint32_t 
 struct seq;
 void super_sync_all(void); // writes back everything dirty, of every superblock
 void mounts_show(struct seq *s, int kind);
+void sync_all(void); // writes back every file system, waits
 int mount_statfs(const struct path *p, struct statfs64_kernel *out);
 bool mount_is_readonly(const struct mount *m); // the mount or its superblock: EROFS
 
@@ -378,6 +383,7 @@ struct file {
 #define FILE_NEEDS_FASYNC 64u
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
+extern uint64_t file_count; // open files of the cell; atomic
 void file_put(struct file *f); // any task context without spinlocks
 // Opens. flags O_*, err_ptr. at: AT_FDCWD or a directory descriptor; path in kernel memory.
 struct file *file_open(const char *path, int flags, mode_t mode);
@@ -394,6 +400,7 @@ ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos);  // checks 
 ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t size, loff_t pos); // exec and such
 unsigned file_poll(struct file *f, struct poll_table *t);
+void file_send_sigio(struct file *f); // readiness changed and FASYNC is set: the owner's signal
 // Generic operations over inode->object.
 ssize_t generic_file_read(struct file *f, struct iov_iter *to, loff_t *pos);
 ssize_t generic_file_write(struct file *f, struct iov_iter *from, loff_t *pos); // takes inode->lock, limits, times, setuid drop
@@ -474,3 +481,5 @@ extern const struct file_ops fifo_open_ops;   // kernel/ipc/pipe.c
 extern const struct file_ops socket_name_ops; // open(2) of a bound socket: ENXIO
 // Sets mode, file_ops (and rdev) of a special inode by its type.
 void inode_init_special(struct inode *i, mode_t mode, dev_t rdev);
+// Binds an AF_UNIX name: makes a socket inode at `name` (kernel memory); *out is referenced. -EADDRINUSE when the name exists.
+int inode_make_socket(const char *name, mode_t mode, struct path *out);

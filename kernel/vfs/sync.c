@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// fsync(2), fdatasync(2), sync(2), syncfs(2), sync_file_range(2), readahead(2), posix_fadvise(2).
+#include "internal.h"
+
+#include <linux/fadvise.h>
+#include <linux/fs.h>
+
+static long sync_file(int fd, bool data_only)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	long result = -EINVAL;
+	if (f->ops->fsync)
+		result = f->ops->fsync(f, 0, INT64_MAX, data_only);
+	else if (inode_is_reg(f->inode) || inode_is_dir(f->inode))
+		result = 0; // memory only: nothing is more durable than it is
+	file_put(f);
+	return result;
+}
+
+long sys_fsync(int fd) { return sync_file(fd, false); }
+long sys_fdatasync(int fd) { return sync_file(fd, true); }
+
+static void sync_super(struct super *s, void *context)
+{
+	if (s->ops && s->ops->sync)
+		s->ops->sync(s, *(bool *)context);
+}
+
+void sync_all(void)
+{
+	bool wait = false;
+	super_for_each(sync_super, &wait); // start everything, then wait for everything
+	wait = true;
+	super_for_each(sync_super, &wait);
+}
+
+long sys_sync(void)
+{
+	sync_all();
+	return 0;
+}
+
+long sys_syncfs(int fd)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	struct super *s = f->inode->super;
+	long result = s->ops && s->ops->sync ? s->ops->sync(s, true) : 0;
+	file_put(f);
+	return result;
+}
+
+long sys_sync_file_range(int fd, loff_t offset, loff_t size, unsigned flags)
+{
+	if (flags & ~(SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER))
+		return -EINVAL;
+	loff_t end;
+	if (offset < 0 || size < 0 || __builtin_add_overflow(offset, size, &end))
+		return -EINVAL;
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	long result = 0;
+	if (!inode_is_reg(f->inode) && !inode_is_dir(f->inode))
+		result = -ESPIPE;
+	else if (f->object && f->object->ops && f->object->ops->write_pages && flags)
+		result = mobj_sync(f->object, (uint64_t)offset, size ? (uint64_t)end : UINT64_MAX,
+				   flags & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER));
+	file_put(f);
+	return result;
+}
+
+long sys_readahead(int fd, loff_t offset, size_t count)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	// Reading ahead is the page cache's own business; the call is a hint that it may ignore.
+	long result = !(f->mode & FILE_READ) ? -EBADF : !inode_is_reg(f->inode) || offset < 0 ? -EINVAL : 0;
+	file_put(f);
+	return result;
+}
+
+long sys_fadvise64(int fd, loff_t offset, loff_t size, int advice)
+{
+	struct file *f = fd_get(fd);
+	if (!f)
+		return -EBADF;
+	long result = 0;
+	if (f->mode & FILE_STREAM)
+		result = -ESPIPE;
+	else if (size < 0 || advice < POSIX_FADV_NORMAL || advice > POSIX_FADV_NOREUSE)
+		result = -EINVAL;
+	else if (advice == POSIX_FADV_DONTNEED && f->object && f->object->ops && f->object->ops->read_pages)
+		mobj_invalidate(f->object, (uint64_t)offset, size ? (uint64_t)offset + (uint64_t)size : UINT64_MAX);
+	file_put(f);
+	return result;
+}
