@@ -102,6 +102,7 @@ static void add_options(struct builder *b, const struct cell *c, const struct bo
 		.tty_rows = moment->tty_rows,
 		.tty_columns = moment->tty_columns,
 		.stdin_closed = moment->stdin_closed,
+		.umask = BOOT_UMASK_SET | moment->umask,
 	};
 
 	add_item(b, BOOT_ITEM_OPTIONS, &options, sizeof(options));

@@ -15,6 +15,7 @@ struct boot_moment {
 	unsigned char seed[64];
 	unsigned stdin_closed; // bit n: standard stream n is closed
 	bool merged_stderr;    // standard error is the same file as standard output
+	unsigned umask;
 	unsigned short tty_rows, tty_columns;
 };
 

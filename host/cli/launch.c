@@ -69,6 +69,8 @@ static void fill_moment(struct launch *l, struct boot_moment *m)
 		if (fcntl(fd, F_GETFD) < 0)
 			m->stdin_closed |= 1u << fd;
 	m->merged_stderr = same_file(1, 2);
+	m->umask = umask(0);
+	umask(m->umask);
 	if (l->options->cell.tty)
 		terminal_size(&m->tty_rows, &m->tty_columns);
 	if (getrandom(m->seed, sizeof(m->seed), 0) != sizeof(m->seed))

@@ -16,7 +16,7 @@ struct fs_context *fs_context_copy(struct fs_context *f)
 	spin_init(&copy->lock);
 	if (!f) {
 		copy->root = copy->cwd = (struct path){ root_mount, root_mount->root };
-		copy->umask = 022;
+		copy->umask = boot_config.options.umask & BOOT_UMASK_SET ? boot_config.options.umask & 0777 : 022;
 		path_get(&copy->root);
 		path_get(&copy->cwd);
 		return copy;

@@ -79,11 +79,13 @@ struct boot_identity {
 #define BOOT_OPTION_LEAK_CHECK UINT32_C(16) // after the last process: drop caches, report what is left
 #define BOOT_OPTION_MERGED_STDERR UINT32_C(32) // standard error is standard output's stream (2>&1): one order of writes
 
+#define BOOT_UMASK_SET UINT32_C(01000)
+
 struct boot_options {
 	uint32_t flags; // BOOT_OPTION_*
 	uint16_t tty_rows, tty_columns;
 	uint32_t stdin_closed; // bit n: standard stream n was closed on the host
-	uint32_t reserved;
+	uint32_t umask;        // the program's, or'ed with BOOT_UMASK_SET; else the kernel's default
 };
 static_assert(sizeof(struct boot_options) == 16, "boot options layout");
 
