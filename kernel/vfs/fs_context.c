@@ -5,6 +5,7 @@
 
 #include <linux/capability.h>
 
+#include "kernel/boot_config.h"
 #include "lib/string.h"
 
 struct fs_context *fs_context_copy(struct fs_context *f)
