@@ -98,7 +98,7 @@ void x86_apic_init_cpu(struct cpu *cpu)
 	apic_write(REG_TPR, 0);
 	apic_write(REG_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
 	apic_write(REG_TIMER_DIVIDE, 0xb); // by 1
-	apic_write(REG_LVT_TIMER, VECTOR_TIMER | (x86_features.tsc_deadline ? LVT_TSC_DEADLINE : 0));
+	x86_apic_timer_mode(cpu->index && x86_features.tsc_deadline); // the boot CPU counts first, to compare clocks
 	cpu->apic_id = x86_apic_id();
 }
 
@@ -124,6 +124,13 @@ void x86_apic_start_others(unsigned page)
 	send(0, ICR_INIT | ICR_ASSERT | ICR_ALL_BUT_SELF);
 	send(0, ICR_STARTUP | ICR_ASSERT | ICR_ALL_BUT_SELF | page);
 	send(0, ICR_STARTUP | ICR_ASSERT | ICR_ALL_BUT_SELF | page);
+}
+
+void x86_apic_timer_mode(bool tsc_deadline)
+{
+	apic_write(REG_LVT_TIMER, VECTOR_TIMER | (tsc_deadline ? LVT_TSC_DEADLINE : 0));
+	// Under xAPIC the mode is written to memory and the deadline to an MSR: the one must be there before the other.
+	__asm__ volatile("mfence" : : : "memory");
 }
 
 void x86_apic_timer_start(uint32_t count)

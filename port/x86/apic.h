@@ -12,6 +12,7 @@ void x86_apic_send_nmi_others(void);
 // INIT and start-up to every other CPU, to begin at real-mode page `page`.
 void x86_apic_start_others(unsigned page);
 uint32_t x86_apic_id(void);
+void x86_apic_timer_mode(bool tsc_deadline); // of this CPU: counting, or by MSR
 // The timer counts down once from `count` at its input clock (divided by 1); 0 stops it.
 void x86_apic_timer_start(uint32_t count);
 uint32_t x86_apic_timer_left(void);

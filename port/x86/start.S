@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entry points of the kernel image. Everything here runs at physical addresses; x86_early_boot() prepares the final page
 // tables and the jump to them. See abi/handoff.h; PVH: Xen's docs/misc/pvh, "x86/HVM direct boot ABI".
-#define TABLES 0x1000
+#define TABLES 0x10000
 #define STACK_TOP 0x20000
 
 	.section .head.text, "ax"

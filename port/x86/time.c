@@ -3,8 +3,8 @@
 //
 // The TSC's frequency comes, in this order, from the hypervisor (CPUID 0x40000010), from CPUID 0x15 or 0x16, from the
 // boot record (the launcher measured the host's TSC, which is ours under emulation too), or from calibration. The local
-// APIC's timer runs at 1 GHz in QEMU and KVM; both are compared with each other over the time the rest of the port
-// takes to start, so that no time is spent waiting; when they disagree, the timer chip decides (5 ms).
+// APIC's timer runs at 1 GHz in QEMU and KVM; the two are compared over the time the rest of the port takes to start, so
+// that no time is spent waiting. When they disagree the timer is right: a hypervisor makes it from its own clock.
 #include "apic.h"
 #include "early.h"
 #include "io.h"
@@ -15,11 +15,10 @@
 
 #define MSR_TSC_DEADLINE 0x6e0u
 #define APIC_HZ_VIRTUAL NS_PER_SECOND
-#define PIT_HZ 1193182u
-#define COMPARE_NS 200000u
-#define CALIBRATE_MS 5u
+#define COMPARE_NS   200000u
+#define CALIBRATE_NS 5000000u
 
-static uint64_t tsc_base, tsc_hz, apic_hz;
+static uint64_t tsc_base, tsc_hz;
 static struct tsc_scale tsc_to_ns, ns_to_tsc, ns_to_apic;
 static uint64_t started_tsc;
 static uint32_t started_apic;
@@ -45,68 +44,54 @@ static uint64_t tsc_hz_from_cpuid(void)
 void x86_time_init_start(void)
 {
 	tsc_base = rdtsc();
-	if (x86_features.tsc_deadline)
-		return; // that mode has no counter to compare with
 	started_apic = UINT32_MAX;
 	x86_apic_timer_start(started_apic);
 	started_tsc = rdtsc();
 }
 
-// The timer chip's channel 2 counts CALIBRATE_MS; both clocks are read at its ends. Last resort.
-static void calibrate(void)
+// What the APIC's timer and the TSC have counted since x86_time_init_start(), at least `ns`.
+static void read_clocks(uint64_t ns, uint64_t *tsc, uint64_t *ticks)
 {
-	const unsigned count = PIT_HZ * CALIBRATE_MS / 1000;
-	if (!x86_features.tsc_deadline)
-		x86_apic_timer_start(UINT32_MAX);
-	out8(0x61, (in8(0x61) & ~2u) | 1); // gate on, speaker off
-	out8(0x43, 0xb0);                  // channel 2, both bytes, mode 0
-	out8(0x42, (uint8_t)count);
-	out8(0x42, (uint8_t)(count >> 8));
-	uint64_t tsc = rdtsc();
-	uint32_t apic = x86_features.tsc_deadline ? 0 : x86_apic_timer_left();
-	// A machine without the chip must not hang here: 2^32 ticks are a second or so.
-	while (!(in8(0x61) & 0x20) && rdtsc() - tsc < UINT32_MAX)
-		;
-	tsc_hz = (rdtsc() - tsc) * (1000 / CALIBRATE_MS);
-	if (!x86_features.tsc_deadline)
-		apic_hz = (uint64_t)(apic - x86_apic_timer_left()) * (1000 / CALIBRATE_MS);
+	do {
+		*ticks = started_apic - x86_apic_timer_left();
+		*tsc = rdtsc() - started_tsc;
+	} while (*ticks < ns && *ticks);
 }
 
-// True when the APIC's timer and the TSC ran at apic_hz : tsc_hz since x86_time_init_start().
 static bool clocks_agree(void)
 {
-	uint64_t tsc, ticks;
-	// Long enough that reading the two one after the other does not matter. Usually it has been already.
-	do {
-		ticks = started_apic - x86_apic_timer_left();
-		tsc = rdtsc() - started_tsc;
-	} while (ticks < COMPARE_NS && tsc < tsc_hz / 1000);
-	// The host may have taken the CPU away between the two reads.
-	for (unsigned i = 0; i < 3 && ticks && tsc < UINT64_C(1) << 33; i++) {
-		if (hz_agree(tsc * APIC_HZ_VIRTUAL / ticks, tsc_hz))
+	// The host may take the CPU away between the two reads.
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t tsc, ticks;
+		read_clocks(COMPARE_NS, &tsc, &ticks);
+		if (ticks && tsc < UINT64_C(1) << 33 && hz_agree(tsc * APIC_HZ_VIRTUAL / ticks, tsc_hz))
 			return true;
-		ticks = started_apic - x86_apic_timer_left();
-		tsc = rdtsc() - started_tsc;
 	}
 	return false;
 }
 
+static void calibrate(void)
+{
+	uint64_t tsc, ticks;
+	x86_time_init_start();
+	read_clocks(CALIBRATE_NS, &tsc, &ticks);
+	tsc_hz = ticks ? tsc * APIC_HZ_VIRTUAL / ticks : 0;
+}
+
 void x86_time_init_finish(void)
 {
-	apic_hz = APIC_HZ_VIRTUAL;
 	tsc_hz = tsc_hz_from_cpuid();
-	bool told = tsc_hz != 0;
-	if (!told)
+	if (!tsc_hz)
 		tsc_hz = x86_boot_facts.tsc_hz;
-	if (!tsc_hz || (!x86_features.tsc_deadline && !clocks_agree()) || (!told && x86_features.tsc_deadline))
+	if (!tsc_hz || !clocks_agree())
 		calibrate();
-	if (!x86_features.tsc_deadline)
-		x86_apic_timer_start(0);
+	x86_apic_timer_start(0);
+	x86_apic_timer_mode(x86_features.tsc_deadline);
 	if (tsc_hz < 1000000)
 		x86_refuse("the time-stamp counter does not count");
 	tsc_to_ns = tsc_scale_make(tsc_hz, NS_PER_SECOND);
 	ns_to_tsc = tsc_scale_make(NS_PER_SECOND, tsc_hz);
-	ns_to_apic = tsc_scale_make(NS_PER_SECOND, apic_hz ? apic_hz : APIC_HZ_VIRTUAL);
+	ns_to_apic = tsc_scale_make(NS_PER_SECOND, APIC_HZ_VIRTUAL);
 }
 
 uint64_t port_time_ns(void)

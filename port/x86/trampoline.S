@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the other CPUs start: copied to a page below 1 MiB, entered in real mode at its offset 0 (CS = page << 8). They use
 // the loader's top-level table, which maps low memory one to one and the kernel half as the kernel does.
-#define TABLES 0x1000
+#define TABLES 0x10000
 #define PAGE 0x8000 // HANDOFF_TRAMPOLINE
 
 	.section .rodata.trampoline, "a"

@@ -13,7 +13,7 @@
 #define HANDOFF_VERSION 1u
 
 // Low memory the loader and the start of the other CPUs use; never handed to the kernel's allocator.
-#define HANDOFF_TABLES     UINT64_C(0x1000)  // PML4, PDPT, four page directories
+#define HANDOFF_TABLES     UINT64_C(0x10000) // PML4, PDPT, four page directories (PVH loaders use what is below)
 #define HANDOFF_TRAMPOLINE UINT64_C(0x8000)  // real-mode start of the other CPUs, one page
 #define HANDOFF_ADDRESS    UINT64_C(0x9000)  // struct handoff
 #define HANDOFF_SCRATCH    UINT64_C(0xa000)  // loader's buffers

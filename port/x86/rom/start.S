@@ -3,7 +3,7 @@
 //
 // The ROM is the last 64 KiB below 4 GiB; at reset CS has base 0xffff0000, so 16-bit offsets are offsets into the ROM.
 // The first 4 GiB are identity-mapped with 2 MiB pages (1 GiB pages are optional) in low memory; see abi/handoff.h.
-#define TABLES 0x1000
+#define TABLES 0x10000
 #define STACK_TOP 0x20000
 
 	.section .text.start, "ax"
