@@ -19,3 +19,6 @@ static inline void poll_wait(struct poll_table *t, struct file *f, struct waitq 
 	if (t && t->queue)
 		t->queue(t, f, q);
 }
+
+// Before a wait queue goes that files of others may be watched through (sighand's, for signalfd): epoll lets go of it.
+void poll_queue_free(struct waitq *q);
