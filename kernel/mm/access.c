@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// process_vm_readv(2), process_vm_writev(2): memory of another process, through a page of the kernel's.
+// The memory of other processes: process_vm_readv(2), process_vm_writev(2), through a page of the kernel's; process_madvise(2).
+#include <linux/mman.h>
+
 #include "internal.h"
 #include "kernel/errno.h"
 #include "kernel/fs.h"
@@ -93,4 +95,61 @@ long sys_process_vm_readv(pid_t pid, struct uptr local, uint64_t local_count, st
 long sys_process_vm_writev(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count, uint64_t flags)
 {
 	return process_vm(pid, local, local_count, remote, remote_count, flags, true);
+}
+
+// ---- process_madvise ----
+
+// Only hints may be given for another process.
+static bool is_hint(int advice)
+{
+	return advice == MADV_COLD || advice == MADV_PAGEOUT || advice == MADV_WILLNEED;
+}
+
+// The address space behind a process descriptor, as a user reference.
+static long pidfd_mm_get(int fd, struct mm **out)
+{
+	bool nonblock;
+	struct pid *pid = pidfd_get(fd, &nonblock);
+	if (is_err(pid))
+		return ptr_err(pid);
+	struct task *t = task_find(pid->number);
+	pid_put(pid);
+	if (!t)
+		return -ESRCH;
+	long error = ptrace_may_access(t);
+	*out = error ? NULL : task_mm_get(t);
+	task_put(t);
+	return error ? error : *out ? 0 : -ESRCH;
+}
+
+long sys_process_madvise(int fd, struct uptr vector, size_t count, int advice, unsigned flags)
+{
+	struct iov_vector v;
+	struct iov_iter iter;
+	struct mm *mm = NULL;
+	if (flags)
+		return -EINVAL;
+	long result = iov_import(&v, vector, count, &iter);
+	if (result)
+		goto out;
+	result = pidfd_mm_get(fd, &mm);
+	if (result)
+		goto out;
+	if (mm != current->mm && !is_hint(advice)) {
+		result = -EINVAL;
+		goto out;
+	}
+	long done = 0;
+	for (size_t i = 0; i < count && !result; i++) {
+		result = mm_advise(mm, v.segments[i].address, v.segments[i].size, advice);
+		if (!result)
+			done += (long)v.segments[i].size;
+	}
+	if (done)
+		result = done;
+out:
+	if (mm)
+		mm_release_user(mm);
+	iov_import_done(&v);
+	return result;
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What programs tell and ask about their memory: madvise(2), process_madvise(2), msync(2), mincore(2).
+// What programs tell and ask about their memory: madvise(2), msync(2), mincore(2).
 #include <linux/falloc.h>
 #include <linux/mman.h>
 
 #include "internal.h"
 #include "kernel/errno.h"
 #include "kernel/fs.h"
-#include "kernel/slab.h"
 #include "kernel/syscalls.h"
 #include "kernel/task.h"
 #include "map.h"
@@ -200,7 +199,7 @@ static int check_advice(int advice)
 	}
 }
 
-static int advise(struct mm *mm, uint64_t address, uint64_t size, int advice)
+int mm_advise(struct mm *mm, uint64_t address, uint64_t size, int advice)
 {
 	int error = check_advice(advice);
 	uint64_t end = address + align_up(size, PAGE_SIZE);
@@ -222,62 +221,7 @@ static int advise(struct mm *mm, uint64_t address, uint64_t size, int advice)
 
 long sys_madvise(uint64_t address, uint64_t size, int advice)
 {
-	return advise(current->mm, address, size, advice);
-}
-
-// Only hints may be given for another process.
-static bool is_hint(int advice)
-{
-	return advice == MADV_COLD || advice == MADV_PAGEOUT || advice == MADV_WILLNEED;
-}
-
-// The address space behind a process descriptor, as a user reference.
-static long pidfd_mm_get(int fd, struct mm **out)
-{
-	bool nonblock;
-	struct pid *pid = pidfd_get(fd, &nonblock);
-	if (is_err(pid))
-		return ptr_err(pid);
-	struct task *t = task_find(pid->number);
-	pid_put(pid);
-	if (!t)
-		return -ESRCH;
-	long error = ptrace_may_access(t);
-	*out = error ? NULL : task_mm_get(t);
-	task_put(t);
-	return error ? error : *out ? 0 : -ESRCH;
-}
-
-long sys_process_madvise(int fd, struct uptr vector, size_t count, int advice, unsigned flags)
-{
-	struct iov_vector v;
-	struct iov_iter iter;
-	struct mm *mm = NULL;
-	if (flags)
-		return -EINVAL;
-	long result = iov_import(&v, vector, count, &iter);
-	if (result)
-		goto out;
-	result = pidfd_mm_get(fd, &mm);
-	if (result)
-		goto out;
-	if (mm != current->mm && !is_hint(advice)) {
-		result = -EINVAL;
-		goto out;
-	}
-	long done = 0;
-	for (size_t i = 0; i < count && !result; i++) {
-		result = advise(mm, v.segments[i].address, v.segments[i].size, advice);
-		if (!result)
-			done += (long)v.segments[i].size;
-	}
-	if (done)
-		result = done;
-out:
-	if (mm)
-		mm_release_user(mm);
-	iov_import_done(&v);
-	return result;
+	return mm_advise(current->mm, address, size, advice);
 }
 
 // ---- msync ----

@@ -22,3 +22,4 @@ int mm_change_flags_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t
 void mm_info_put(struct vma_info *v);
 // As mm_access(), within what the mappings' protection allows.
 size_t mm_access_checked(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write);
+int mm_advise(struct mm *mm, uint64_t address, uint64_t size, int advice); // madvise(2)
