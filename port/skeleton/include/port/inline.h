@@ -9,6 +9,7 @@
 
 struct task;
 
-static inline struct task *port_current(void) { return NULL; }
+extern struct task *skeleton_current; // port.c; unknown to the compiler, so that it does not reason about NULL
+static inline struct task *port_current(void) { return skeleton_current; }
 static inline unsigned port_cpu_index(void) { return 0; }
 static inline void port_cpu_relax(void) {}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every function of the port contract as a stub: the start of a new port, and the proof that the contract is complete. What
+// can fail says -ENOSYS or "none"; what cannot ends the machine, which here is an endless loop. Compiled, never run.
+#include "kernel/upcall.h"
+#include "port/inline.h"
+#include "port/port.h"
+
+#include <asm/errno.h>
+
+struct task *skeleton_current;
+
+_Noreturn static void missing(void)
+{
+	port_exit(0);
+}
+
+// ---- CPUs ----
+
+unsigned port_cpu_count(void) { return 1; }
+void port_cpu_kick(unsigned cpu) { (void)cpu; }
+void port_cpu_idle(void) {}
+void port_preempt_point(void) {}
+void port_lock_wait(uint32_t *word, uint32_t seen) { (void)word, (void)seen; }
+void port_lock_wake(uint32_t *word) { (void)word; }
+
+// ---- tasks ----
+
+int port_task_create(struct task *t, struct port_task **out)
+{
+	(void)t;
+	*out = NULL;
+	return -ENOSYS;
+}
+
+void port_task_adopt(struct task *t, struct port_task **out)
+{
+	(void)t;
+	*out = NULL;
+	missing();
+}
+
+void port_task_destroy(struct port_task *p) { (void)p; }
+void port_task_set_entry(struct port_task *p, void (*fn)(void *), void *arg) { (void)p, (void)fn, (void)arg; }
+void port_task_fork(struct port_task *child, uint64_t sp) { (void)child, (void)sp; }
+
+struct task *port_task_switch(struct task *prev, struct task *next, struct port_aspace *as)
+{
+	(void)prev, (void)next, (void)as;
+	missing();
+}
+
+struct user_regs *port_task_regs(struct port_task *p)
+{
+	(void)p;
+	missing();
+}
+
+void port_task_enter_user(void) { missing(); }
+uint64_t port_task_fs_base(struct port_task *p) { return (void)p, 0; }
+uint64_t port_task_gs_base(struct port_task *p) { return (void)p, 0; }
+void port_task_set_fs_base(struct port_task *p, uint64_t base) { (void)p, (void)base; }
+void port_task_set_gs_base(struct port_task *p, uint64_t base) { (void)p, (void)base; }
+
+size_t port_xstate_size_bytes(void) { return 512 + 64; }
+uint64_t port_xstate_features(void) { return 3; }
+void port_xstate_get(struct port_task *p, void *buffer) { (void)p, (void)buffer; }
+int port_xstate_set(struct port_task *p, const void *buffer) { return (void)p, (void)buffer, -ENOSYS; }
+void port_xstate_reset(struct port_task *p) { (void)p; }
+
+// ---- address spaces ----
+
+uint64_t port_user_end(void) { return UINT64_C(1) << 47; }
+
+int port_aspace_create(struct port_aspace **out)
+{
+	*out = NULL;
+	return -ENOSYS;
+}
+
+void port_aspace_destroy(struct port_aspace *as) { (void)as; }
+void port_aspace_activate(struct port_aspace *as) { (void)as; }
+
+void port_aspace_get_page(struct port_aspace *as, uint64_t va, struct port_pte *out)
+{
+	(void)as, (void)va;
+	*out = (struct port_pte){ 0 };
+}
+
+int port_aspace_lock(struct port_aspace *as, uint64_t va) { return (void)as, (void)va, -ENOSYS; }
+void port_aspace_unlock(struct port_aspace *as, uint64_t va) { (void)as, (void)va; }
+void port_aspace_set_page(struct port_aspace *as, uint64_t va, paddr_t frame, unsigned prot)
+{
+	(void)as, (void)va, (void)frame, (void)prot;
+}
+
+void port_aspace_unmap(struct port_aspace *as, uint64_t start, uint64_t end,
+		       void (*gone)(void *context, uint64_t va, const struct port_pte *pte), void *context)
+{
+	(void)as, (void)start, (void)end, (void)gone, (void)context;
+}
+
+void port_aspace_protect(struct port_aspace *as, uint64_t start, uint64_t end, unsigned prot, bool limit_write,
+			 void (*dirty)(void *context, uint64_t va, paddr_t frame), void *context)
+{
+	(void)as, (void)start, (void)end, (void)prot, (void)limit_write, (void)dirty, (void)context;
+}
+
+int port_aspace_copy(struct port_aspace *to, struct port_aspace *from, uint64_t start, uint64_t end, bool cow,
+		     void (*shared)(void *context, uint64_t va, const struct port_pte *pte), void *context)
+{
+	(void)to, (void)from, (void)start, (void)end, (void)cow, (void)shared, (void)context;
+	return -ENOSYS;
+}
+
+size_t port_aspace_table_bytes(struct port_aspace *as) { return (void)as, 0; }
+
+// ---- user memory ----
+
+size_t port_copy_in(void *to, uint64_t user_from, size_t size) { return (void)to, (void)user_from, size; }
+size_t port_copy_out(uint64_t user_to, const void *from, size_t size) { return (void)user_to, (void)from, size; }
+size_t port_clear_out(uint64_t user_to, size_t size) { return (void)user_to, size; }
+long port_string_in(char *to, uint64_t user_from, size_t size) { return (void)to, (void)user_from, (void)size, -EFAULT; }
+int port_user_load32(uint64_t user, uint32_t *seen) { return (void)user, (void)seen, -EFAULT; }
+int port_user_cmpxchg32(uint64_t user, uint32_t old, uint32_t new, uint32_t *seen)
+{
+	return (void)user, (void)old, (void)new, (void)seen, -EFAULT;
+}
+int port_user_load32_atomic(uint64_t user, uint32_t *seen) { return (void)user, (void)seen, -EFAULT; }
+int port_user_cmpxchg32_atomic(uint64_t user, uint32_t old, uint32_t new, uint32_t *seen)
+{
+	return (void)user, (void)old, (void)new, (void)seen, -EFAULT;
+}
+
+// ---- physical memory ----
+
+void *port_frame_address(paddr_t frame) { return (void *)(uintptr_t)frame; }
+paddr_t port_frame_of(const void *kernel_address) { return (uintptr_t)kernel_address; }
+void port_zero_page(void *page) { (void)page; }
+void port_copy_page(void *to, const void *from) { (void)to, (void)from; }
+size_t port_held_pages(void) { return 0; }
+unsigned port_memory_ranges(struct port_memory_range *out, unsigned max) { return (void)out, (void)max, 0; }
+
+// ---- time and randomness ----
+
+uint64_t port_time_ns(void) { return 0; }
+void port_timer_set(uint64_t deadline_ns) { (void)deadline_ns; }
+bool port_time_tsc(uint64_t *tsc_base, uint32_t *mult, uint32_t *shift)
+{
+	return (void)tsc_base, (void)mult, (void)shift, false;
+}
+uint64_t port_tsc_hz(void) { return 0; }
+bool port_random64(uint64_t *out) { return (void)out, false; }
+
+// ---- end, and diagnostics ----
+
+void port_log_write(const char *text, size_t size) { (void)text, (void)size; }
+
+void port_exit(unsigned status)
+{
+	(void)status;
+	for (;;)
+		port_cpu_relax();
+}
+
+bool port_panic_enter(void) { return true; }
+unsigned port_backtrace(uintptr_t *out, unsigned max) { return (void)out, (void)max, 0; }
+void port_panic_registers(void) {}
+uintptr_t port_image_slide(void) { return 0; }
+const char *port_symbol(uintptr_t address, size_t *offset) { return (void)address, (void)offset, NULL; }
+int port_cpuinfo(unsigned cpu, char *buffer, size_t size)
+{
+	(void)cpu;
+	if (size)
+		buffer[0] = 0;
+	return 0;
+}
+void port_cpu_topology(unsigned cpu, struct port_cpu_topology *out)
+{
+	*out = (struct port_cpu_topology){ .core_id = cpu, .threads_per_core = 1, .cores_per_package = 1 };
+}
+unsigned port_cpu_caches(struct port_cpu_cache *out, unsigned max) { return (void)out, (void)max, 0; }
+uint64_t port_hwcap(void) { return 0; }
+uint64_t port_hwcap2(void) { return 0; }
