@@ -31,17 +31,25 @@ static void print_regs(const struct user_regs *r)
 	print("  r13 %016lx r14 %016lx r15 %016lx\n", r->r13, r->r14, r->r15);
 }
 
-// Backtrace lines carry link-time addresses: `cloister` symbolises them with the image's symbol table.
+// Function names from the port's table; the link address is for addr2line on the image with symbols.
+static void print_frame(int number, uintptr_t address)
+{
+	size_t offset = 0;
+	const char *name = port_symbol(address, &offset);
+
+	print("  #%d %lx %s+0x%lx\n", number, address - port_image_slide(), name ? name : "?", offset);
+}
+
 static void print_backtrace(uintptr_t ip)
 {
 	uintptr_t frames[FRAMES_MAX];
 	unsigned count = port_backtrace(frames, FRAMES_MAX);
 
-	print("backtrace (link addresses):\n");
+	print("backtrace:\n");
 	if (ip)
-		print("  #- %lx\n", ip - port_image_slide());
+		print_frame(-1, ip);
 	for (unsigned i = 0; i < count; i++)
-		print("  #%u %lx\n", i, frames[i] - port_image_slide());
+		print_frame((int)i, frames[i]);
 }
 
 _Noreturn static void die(uintptr_t ip, const struct user_regs *regs)

@@ -54,12 +54,40 @@ void port_cpu_topology(unsigned index, struct port_cpu_topology *out)
 	}
 }
 
+// AMD's older description: sizes and associativity of L1 (0x80000005) and L2 (0x80000006), no sharing told.
+static unsigned old_caches(struct port_cpu_cache *out, unsigned max)
+{
+	static const uint8_t l2_ways[16] = { 0, 1, 2, 3, 4, 6, 8, 0, 16, 0, 32, 48, 64, 96, 128, 0 };
+	if (x86_features.max_extended_leaf < 0x80000006 || max < 3)
+		return 0;
+	struct cpuid_regs l1 = cpuid(0x80000005, 0), l2 = cpuid(0x80000006, 0);
+	const struct {
+		unsigned level, size_bytes, ways, line_bytes;
+		char type;
+	} found[] = {
+		{ 1, (l1.c >> 24) * 1024, l1.c >> 16 & 0xff, l1.c & 0xff, 'D' },
+		{ 1, (l1.d >> 24) * 1024, l1.d >> 16 & 0xff, l1.d & 0xff, 'I' },
+		{ 2, (l2.c >> 16) * 1024, l2_ways[l2.c >> 12 & 15], l2.c & 0xff, 'U' },
+	};
+	unsigned count = 0;
+	for (unsigned i = 0; i < array_count(found); i++) {
+		if (!found[i].size_bytes || !found[i].ways || !found[i].line_bytes)
+			continue;
+		out[count++] = (struct port_cpu_cache){
+			.level = found[i].level, .line_bytes = found[i].line_bytes, .ways = found[i].ways, .partitions = 1,
+			.sets = found[i].size_bytes / (found[i].ways * found[i].line_bytes),
+			.size_bytes = found[i].size_bytes, .shared_cpus = 1, .type = found[i].type,
+		};
+	}
+	return count;
+}
+
 unsigned port_cpu_caches(struct port_cpu_cache *out, unsigned max)
 {
 	// AMD's leaf has the same layout as Intel's leaf 4.
 	uint32_t leaf = x86_features.max_leaf >= 4 && (cpuid(4, 0).a & 31) ? 4 : 0x8000001d;
-	if (leaf != 4 && x86_features.max_extended_leaf < leaf)
-		return 0;
+	if (leaf != 4 && (x86_features.max_extended_leaf < leaf || !(cpuid(leaf, 0).a & 31)))
+		return old_caches(out, max);
 	unsigned count = 0;
 	for (unsigned i = 0; count < max && i < 16; i++) {
 		struct cpuid_regs r = cpuid(leaf, i);
