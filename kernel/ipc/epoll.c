@@ -306,7 +306,7 @@ static unsigned epoll_poll(struct file *f, struct poll_table *t)
 	struct epitem *i;
 
 	if (t && t->queue && !ep->polled)
-		__atomic_exchange_n(&ep->polled, true, __ATOMIC_SEQ_CST);
+		(void)__atomic_exchange_n(&ep->polled, true, __ATOMIC_SEQ_CST);
 	poll_wait(t, f, &ep->poll_queue);
 	if (!epoll_has_ready(ep))
 		return 0;

@@ -2,7 +2,9 @@
 // Time of day: an offset to the monotonic clock, which never jumps. Set from the boot record, by the launcher (after the
 // host slept) and by clock_settime(2).
 
+#include "kernel/vdso.h"
 #include "kernel/timer.h"
+#include "kernel/vdso.h"
 #include "kernel/waitq.h"
 
 static int64_t realtime_offset_ns; // atomic
@@ -16,7 +18,11 @@ uint64_t clock_set_count(void) { return __atomic_load_n(&set_count, __ATOMIC_ACQ
 // Absolute realtime sleepers have turned their deadline into a monotonic one; they wake on this queue and do it again.
 void clock_set_realtime(int64_t realtime_ns)
 {
-	__atomic_store_n(&realtime_offset_ns, realtime_ns - (int64_t)port_time_ns(), __ATOMIC_RELAXED);
+	int64_t offset = realtime_ns - (int64_t)port_time_ns();
+
+	__atomic_store_n(&realtime_offset_ns, offset, __ATOMIC_RELAXED);
+	vdso_set_realtime_offset(offset);
+	vdso_set_realtime_offset(clock_realtime_offset_ns());
 	__atomic_add_fetch(&set_count, 1, __ATOMIC_SEQ_CST);
 	waitq_wake_all(&clock_set_wait);
 }
