@@ -67,6 +67,7 @@ void x86_features_detect(void)
 		f->smap = r.b & 1u << 20;
 		f->umip = r.c & 1u << 2;
 	}
+	f->rdtscp = f->max_extended_leaf >= 0x80000001 && (cpuid(0x80000001, 0).d & 1u << 27);
 	if (f->max_leaf >= 0xd)
 		f->xsaveopt = cpuid(0xd, 1).a & 1u;
 	if (f->max_extended_leaf >= 0x80000007)
@@ -92,6 +93,7 @@ static void fill_descriptors(struct cpu *cpu)
 
 void x86_cpu_fill(struct cpu *cpu, unsigned index)
 {
+	cpu->self = cpu;
 	cpu->index = index;
 	cpu->boot_stack_top = (uint64_t)cpu->boot_stack + CPU_BOOT_STACK_BYTES;
 	cpu->kernel_stack_top = cpu->boot_stack_top;
@@ -135,5 +137,7 @@ void x86_cpu_load(struct cpu *cpu)
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE | EFER_NXE);
 	wrmsr(MSR_STAR, (uint64_t)SYSRET_BASE << 48 | (uint64_t)SELECTOR_KERNEL_CODE << 32);
 	wrmsr(MSR_LSTAR, (uint64_t)x86_syscall_entry);
+	if (f->rdtscp)
+		wrmsr(MSR_TSC_AUX, cpu->index); // what RDTSCP and RDPID tell programs: node 0, this CPU
 	wrmsr(MSR_FMASK, FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_AC);
 }

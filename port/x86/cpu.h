@@ -25,6 +25,7 @@
 #define MSR_FS_BASE        0xc0000100u
 #define MSR_GS_BASE        0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
+#define MSR_TSC_AUX        0xc0000103u
 
 #define EFER_SCE 0x001u
 #define EFER_NXE 0x800u
@@ -88,6 +89,7 @@ struct cpu {
 	struct port_aspace *aspace; // loaded; NULL: the kernel's own tables
 	struct port_task *xstate_owner; // whose vector state is in the registers
 	uint64_t boot_stack_top;
+	struct cpu *self;
 
 	uint32_t tlb_state;       // atomic
 	uint32_t apic_id;
@@ -119,16 +121,18 @@ static_assert(offsetof(struct cpu, boot_stack_top) == 48, "known to trampoline.S
 extern struct cpu *x86_cpus[CPUS_MAX];
 extern unsigned x86_cpu_count;
 
-// this_cpu()->field without loading the pointer.
 static inline struct cpu *this_cpu(void)
 {
-	return x86_cpus[port_cpu_index()];
+	struct cpu *cpu;
+	__asm__ volatile("movq %%gs:%c1, %0" : "=r"(cpu) : "i"(offsetof(struct cpu, self)));
+	return cpu;
 }
 
 // What the boot CPU found; the others are assumed equal.
 struct cpu_features {
 	bool tcg;            // QEMU's software emulation
-	bool hypervisor, x2apic, tsc_deadline, xsaveopt, fsgsbase, smep, smap, umip, pge, rdrand, erms, invariant_tsc;
+	bool hypervisor, x2apic, tsc_deadline, xsaveopt, fsgsbase, smep, smap, umip, pge, rdrand, erms, invariant_tsc,
+		rdtscp;
 	uint32_t hypervisor_leaf; // highest 0x400000xx leaf, 0 = none
 	uint32_t max_leaf, max_extended_leaf;
 	uint64_t xcr0;

@@ -230,7 +230,7 @@ struct early_jump *x86_early_boot(const struct handoff *from)
 
 	choose_bases();
 	build_tables();
-	if (!elf_relocate(x86_rela_start, (size_t)(x86_rela_end - x86_rela_start), LINK_BASE, NULL,
+	if (!elf_relocate(x86_rela_start, (size_t)(x86_rela_end - x86_rela_start), LINK_BASE, 0,
 			  LINK_BASE + (uint64_t)x86_image_start, LINK_BASE + (uint64_t)x86_image_end, x86_image_slide))
 		x86_refuse("the image has a relocation it cannot have");
 

@@ -2,7 +2,7 @@
 // See reloc.h.
 #include "reloc.h"
 
-bool elf_relocate(const Elf64_Rela *rela, size_t count, uint64_t link_base, uint8_t *memory, uint64_t link_start,
+bool elf_relocate(const Elf64_Rela *rela, size_t count, uint64_t link_base, uintptr_t memory, uint64_t link_start,
 		  uint64_t link_end, uint64_t slide)
 {
 	for (size_t i = 0; i < count; i++) {

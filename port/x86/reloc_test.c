@@ -17,7 +17,7 @@ static uint8_t memory[0x200];
 static bool apply(const Elf64_Rela *r, size_t count, uint64_t slide)
 {
 	memset(memory, 0xaa, sizeof(memory));
-	return elf_relocate(r, count, BASE, memory, START, END, slide);
+	return elf_relocate(r, count, BASE, (uintptr_t)memory, START, END, slide);
 }
 
 static uint64_t word(unsigned at)
