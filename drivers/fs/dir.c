@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names: lookup and its lasting, and everything that makes or removes one.
+//
+// A name is believed for as long as the server says; after that it is looked up again, which costs one message and brings fresh
+// attributes along. A name found missing is believed missing for as long (at most a second). The VFS holds the directory's
+// lock around every operation here except revalidation.
+#include "fs.h"
+
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+
+#include "kernel/slab.h"
+#include "kernel/task.h"
+#include "lib/string.h"
+
+#define NEGATIVE_MAX_NS ((uint64_t)NSEC_PER_SEC)
+
+uint64_t fs_entry_expiry(struct fs_connection *c, const struct fuse_entry *e)
+{
+	if (e->nodeid)
+		__atomic_store_n(&c->negative_valid_ns, min(e->entry_valid_ns, NEGATIVE_MAX_NS), __ATOMIC_RELAXED);
+	return fs_deadline(e->entry_valid_ns);
+}
+
+// LOOKUP. 0 with an entry whose nodeid may be 0 (not there); the lookup is counted at the server otherwise.
+static int lookup_call(struct inode *dir, const char *name, size_t length, struct fuse_entry *e)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct fs_request *r = fs_request_get(c, FUSE_LOOKUP, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fuse_put_name(&r->builder, name, length);
+	fs_reply_room(r, sizeof(struct fuse_entry_out));
+	int error = fs_call(r);
+	if (!error)
+		error = fuse_decode_entry(r->reply, r->reply_bytes, e);
+	fs_request_put(r);
+	if (error == -ENOENT) {
+		*e = (struct fuse_entry){ .entry_valid_ns = __atomic_load_n(&c->negative_valid_ns, __ATOMIC_RELAXED) };
+		error = 0;
+	}
+	return error;
+}
+
+static int fs_lookup(struct inode *dir, struct dentry *d)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct fuse_entry e;
+	uint64_t clock = fs_clock_now(c);
+	int error = lookup_call(dir, d->name, d->name_length, &e);
+	if (error)
+		return error;
+	struct inode *i = NULL;
+	if (e.nodeid) {
+		i = fs_inode_get(dir->super, dir, &e, clock);
+		if (is_err(i))
+			return (int)ptr_err(i);
+		fs_inode_of(dir)->plus_wanted = true;
+	}
+	d->expires_ns = fs_entry_expiry(c, &e);
+	dentry_instantiate(d, i);
+	return 0;
+}
+
+// ---- revalidation ----
+
+struct dentry_name { // a dentry's place, copied: it may be renamed meanwhile
+	struct dentry *parent;
+	size_t length;
+	char name[NAME_MAX_BYTES + 1];
+};
+
+static void dentry_name_get(struct dentry *d, struct dentry_name *n)
+{
+	spin_lock(&dentry_tree_lock);
+	n->parent = d->parent;
+	n->length = d->name_length;
+	memcpy(n->name, d->name, n->length);
+	dentry_get(n->parent);
+	spin_unlock(&dentry_tree_lock);
+}
+
+static int revalidate_entry(struct dentry *d, struct inode *dir, const struct fuse_entry *e, uint64_t clock)
+{
+	struct inode *i = d->inode;
+	if (!e->nodeid)
+		return 0;
+	if (e->nodeid != fs_node(i) || (i->mode ^ e->attr.mode) & S_IFMT) {
+		fs_forget_node(fs_connection_of(dir), e->nodeid, 1);
+		return 0;
+	}
+	__atomic_add_fetch(&fs_inode_of(i)->forget.count, 1, __ATOMIC_RELAXED);
+	fs_attributes_apply(i, &e->attr, e->attr_valid_ns, clock);
+	fs_inode_of(dir)->plus_wanted = true;
+	d->expires_ns = fs_entry_expiry(fs_connection_of(dir), e);
+	return 1;
+}
+
+static int fs_revalidate(struct dentry *d)
+{
+	if (!d->inode)
+		return 0;
+	if (d->parent == d)
+		return 1;
+	struct dentry_name n;
+	struct fuse_entry e;
+	dentry_name_get(d, &n);
+	struct inode *dir = n.parent->inode;
+	uint64_t clock = fs_clock_now(fs_connection_of(dir));
+	int result = lookup_call(dir, n.name, n.length, &e);
+	if (!result)
+		result = revalidate_entry(d, dir, &e, clock);
+	dentry_put(n.parent);
+	return result;
+}
+
+const struct dentry_ops fs_dentry_ops = { .revalidate = fs_revalidate };
+
+// ---- making ----
+
+// Sends a request that answers with the entry of a new name, and fills `d`.
+static int make_call(struct inode *dir, struct dentry *d, struct fs_request *r, mode_t type)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct fuse_entry e;
+	uint64_t clock = fs_clock_now(c);
+	fs_reply_room(r, sizeof(struct fuse_entry_out));
+	int error = fs_call(r);
+	if (!error)
+		error = fuse_decode_entry(r->reply, r->reply_bytes, &e);
+	fs_request_put(r);
+	if (error)
+		return error == -ENOSYS ? -EPERM : error;
+	fs_attributes_changed(dir);
+	fs_attributes_stale(dir);
+	if (!e.nodeid)
+		return -EIO;
+	if ((e.attr.mode & S_IFMT) != type) {
+		fs_forget_node(c, e.nodeid, 1);
+		return -EIO;
+	}
+	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
+	if (is_err(i))
+		return (int)ptr_err(i);
+	d->expires_ns = fs_entry_expiry(c, &e);
+	dentry_instantiate(d, i);
+	return 0;
+}
+
+static int fs_mknod(struct inode *dir, struct dentry *d, mode_t mode, dev_t rdev)
+{
+	struct fuse_mknod_in in = { .mode = mode, .rdev = fuse_encode_rdev(rdev) };
+	struct fs_request *r = fs_request_get(fs_connection_of(dir), FUSE_MKNOD, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	fs_name(r, d);
+	return make_call(dir, d, r, mode & S_IFMT);
+}
+
+static int fs_create(struct inode *dir, struct dentry *d, mode_t mode, bool exclusive)
+{
+	return fs_mknod(dir, d, S_IFREG | (mode & 07777), 0); // MKNOD never opens what is there: always exclusive
+}
+
+static int fs_mkdir(struct inode *dir, struct dentry *d, mode_t mode)
+{
+	struct fuse_mkdir_in in = { .mode = mode & 07777 };
+	struct fs_request *r = fs_request_get(fs_connection_of(dir), FUSE_MKDIR, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	fs_name(r, d);
+	return make_call(dir, d, r, S_IFDIR);
+}
+
+static int fs_symlink(struct inode *dir, struct dentry *d, const char *target)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	size_t size = strlen(target) + 1;
+	if (size > PAGE_SIZE)
+		return -ENAMETOOLONG;
+	struct page *p = page_alloc(0, PAGE_DEVICE);
+	if (!p)
+		return -ENOMEM;
+	struct fs_request *r = fs_request_get(c, FUSE_SYMLINK, fs_node(dir));
+	int error = is_err(r) ? (int)ptr_err(r) : 0;
+	if (!error) {
+		memcpy(page_address(p), target, size);
+		fs_name(r, d);
+		fs_payload(r, page_to_frame(p), (uint32_t)size, true);
+		error = make_call(dir, d, r, S_IFLNK);
+	}
+	page_put(p);
+	return error;
+}
+
+static int fs_link(struct dentry *from, struct inode *dir, struct dentry *d)
+{
+	struct fuse_link_in in = { .oldnodeid = fs_node(from->inode) };
+	struct fs_request *r = fs_request_get(fs_connection_of(dir), FUSE_LINK, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	fs_name(r, d);
+	return make_call(dir, d, r, from->inode->mode & S_IFMT);
+}
+
+// CREATE: makes, looks up and opens in one message.
+static int create_call(struct inode *dir, struct dentry *d, uint32_t flags, mode_t mode, struct fuse_entry *e, struct fuse_opened *o)
+{
+	struct fuse_create_in in = { .flags = flags, .mode = mode };
+	struct fs_request *r = fs_request_get(fs_connection_of(dir), FUSE_CREATE, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	fs_name(r, d);
+	fs_reply_room(r, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+	int error = fs_call(r);
+	if (!error)
+		error = fuse_decode_create(r->reply, r->reply_bytes, e, o);
+	fs_request_put(r);
+	return error;
+}
+
+static int fs_create_open(struct inode *dir, struct dentry *d, struct file *f, mode_t mode)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct fuse_entry e;
+	struct fuse_opened o;
+	if (!fs_supports(c, FUSE_CREATE))
+		return -ENOSYS;
+	uint64_t clock = fs_clock_now(c);
+	// For writing is for reading too (file.c); what we are asked to read only may be written before it is closed by others.
+	uint32_t flags = O_CREAT | (f->flags & O_EXCL) | ((f->flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR);
+	int error = create_call(dir, d, flags, mode, &e, &o);
+	if (error)
+		return error;
+	fs_attributes_changed(dir);
+	fs_attributes_stale(dir);
+	struct fs_handle *h = fs_handle_create(e.nodeid, &o, flags & ~(uint32_t)(O_CREAT | O_EXCL), false);
+	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
+	error = !h ? -ENOMEM : is_err(i) ? (int)ptr_err(i) : inode_is_reg(i) ? 0 : -EIO;
+	if (error) {
+		fs_handle_put(c, h, NULL);
+		if (!is_err(i))
+			inode_put(i);
+		return error;
+	}
+	d->expires_ns = fs_entry_expiry(c, &e);
+	dentry_instantiate(d, i);
+	fs_file_adopt(i, f, h);
+	return 0;
+}
+
+// ---- removing and moving ----
+
+static void link_dropped(struct inode *i, bool all)
+{
+	struct fs_inode *fi = fs_inode_of(i);
+	fs_attributes_changed(i);
+	spin_lock(&fi->lock);
+	if (i->nlink)
+		i->nlink = all ? 0 : i->nlink - 1;
+	fi->attr_expires_ns = 0; // ctime, at least
+	spin_unlock(&fi->lock);
+}
+
+static int remove_call(struct inode *dir, struct dentry *d, unsigned opcode)
+{
+	struct fs_request *r = fs_request_get(fs_connection_of(dir), opcode, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_name(r, d);
+	int error = fs_call(r);
+	fs_request_put(r);
+	if (error)
+		return error;
+	fs_attributes_changed(dir);
+	fs_attributes_stale(dir);
+	if (d->inode)
+		link_dropped(d->inode, opcode == FUSE_RMDIR);
+	return 0;
+}
+
+static int fs_unlink(struct inode *dir, struct dentry *d) { return remove_call(dir, d, FUSE_UNLINK); }
+static int fs_rmdir(struct inode *dir, struct dentry *d) { return remove_call(dir, d, FUSE_RMDIR); }
+
+static int rename_call(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to, unsigned flags)
+{
+	struct fuse_rename2_in in = { .newdir = fs_node(to_dir), .flags = flags };
+	static_assert(offsetof(struct fuse_rename2_in, newdir) == offsetof(struct fuse_rename_in, newdir), "the same beginning");
+	struct fs_request *r = fs_request_get(fs_connection_of(from_dir), flags ? FUSE_RENAME2 : FUSE_RENAME, fs_node(from_dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, flags ? sizeof(struct fuse_rename2_in) : sizeof(struct fuse_rename_in));
+	fs_name(r, from);
+	fs_name(r, to);
+	int error = fs_call(r);
+	fs_request_put(r);
+	return error == -ENOSYS ? -EINVAL : error;
+}
+
+static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to, unsigned flags)
+{
+	int error = rename_call(from_dir, from, to_dir, to, flags);
+	if (error)
+		return error;
+	struct inode *touched[] = { from_dir, to_dir, from->inode };
+	for (unsigned k = 0; k < array_count(touched); k++) {
+		fs_attributes_changed(touched[k]);
+		fs_attributes_stale(touched[k]);
+	}
+	if (to->inode && flags & RENAME_EXCHANGE)
+		fs_attributes_stale(to->inode);
+	else if (to->inode)
+		link_dropped(to->inode, inode_is_dir(to->inode));
+	return 0;
+}
+
+// ---- symbolic links ----
+
+static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size_t size)
+{
+	struct fs_connection *c = fs_connection_of(i);
+	struct page *p = page_alloc(0, PAGE_DEVICE);
+	if (!p)
+		return -ENOMEM;
+	struct fs_request *r = fs_request_get(c, FUSE_READLINK, fs_node(i));
+	ssize_t result = is_err(r) ? ptr_err(r) : 0;
+	char *text = kalloc(PATH_MAX_BYTES);
+	if (!text)
+		result = -ENOMEM;
+	if (!result) {
+		fs_payload(r, page_to_frame(p), PATH_MAX_BYTES - 1, false);
+		result = fs_call(r);
+	}
+	if (!result)
+		result = fuse_decode_link(page_address(p), r->reply_bytes, text, PATH_MAX_BYTES);
+	if (!is_err(r))
+		fs_request_put(r);
+	page_put(p);
+	if (result > 0) {
+		// A link's text never changes: keep it with the inode, for every later walk.
+		char *kept = i->link ? NULL : kstrdup(text);
+		const char *none = NULL;
+		if (kept && !__atomic_compare_exchange_n(&i->link, &none, kept, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			kfree(kept);
+		result = min((ssize_t)string_copy(buffer, text, size), (ssize_t)size - 1);
+	}
+	kfree(text);
+	return result;
+}
+
+#define FS_COMMON_OPS \
+	.getattr = fs_getattr, .setattr = fs_setattr, .getxattr = fs_getxattr, .setxattr = fs_setxattr, \
+	.listxattr = fs_listxattr, .removexattr = fs_removexattr
+
+const struct inode_ops fs_dir_inode_ops = {
+	FS_COMMON_OPS,
+	.lookup = fs_lookup,
+	.create = fs_create,
+	.create_open = fs_create_open,
+	.mknod = fs_mknod,
+	.mkdir = fs_mkdir,
+	.symlink = fs_symlink,
+	.link = fs_link,
+	.unlink = fs_unlink,
+	.rmdir = fs_rmdir,
+	.rename = fs_rename,
+};
+const struct inode_ops fs_file_inode_ops = { FS_COMMON_OPS };
+const struct inode_ops fs_link_inode_ops = { FS_COMMON_OPS, .readlink = fs_readlink };
+const struct inode_ops fs_special_inode_ops = { FS_COMMON_OPS };

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading directories: getdents(2) over READDIR and READDIRPLUS.
+//
+// READDIRPLUS answers with names and their inodes: each entry becomes a dentry at once, and the stat that follows every name in ls or
+// tar costs no message. It is asked for at the start of a directory, and later on if names of it are being looked up.
+// An answer is kept with the open directory and given out as the program takes it. The VFS holds the directory's lock.
+#include "fs.h"
+
+#include "kernel/log.h"
+#include "kernel/slab.h"
+#include "kernel/task.h"
+#include "lib/string.h"
+
+#define BUFFER_ORDER 3u // 32 KiB: some 150 entries with attributes
+
+struct fs_open_dir { // file.private; guarded by the directory's lock
+	struct fs_handle *handle;
+	struct page *buffer; // device memory with the answer, or NULL
+	size_t capacity, size, at;
+	loff_t position;     // of the entry at `at`
+	bool plus, filled, ended;
+};
+
+static int fs_dir_open(struct inode *i, struct file *f)
+{
+	struct fs_connection *c = fs_connection_of(i);
+	struct fuse_open_in in = { .flags = f->flags & O_ACCMODE };
+	struct fuse_opened o;
+	struct fs_request *r = fs_request_get(c, FUSE_OPENDIR, fs_node(i));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	fs_reply_room(r, sizeof(struct fuse_open_out));
+	int error = fs_call(r);
+	if (error == -ENOSYS && c->parameters.flags & FUSE_NO_OPENDIR_SUPPORT) {
+		o = (struct fuse_opened){ 0, 0 };
+		error = 0;
+	} else if (!error) {
+		error = fuse_decode_opened(r->reply, r->reply_bytes, &o);
+	}
+	fs_request_put(r);
+	if (error)
+		return error;
+	struct fs_open_dir *dir = kalloc(sizeof(*dir));
+	struct fs_handle *h = fs_handle_create(fs_node(i), &o, in.flags, true);
+	if (!dir || !h) {
+		kfree(dir);
+		fs_handle_put(c, h, NULL);
+		return -ENOMEM;
+	}
+	dir->handle = h;
+	f->private = dir;
+	return 0;
+}
+
+static void buffer_free(struct fs_open_dir *dir)
+{
+	if (dir->buffer)
+		page_put(dir->buffer);
+	dir->buffer = NULL;
+	dir->filled = false;
+}
+
+static void fs_dir_release(struct file *f)
+{
+	struct fs_open_dir *dir = f->private;
+	buffer_free(dir);
+	fs_handle_put(fs_connection_of(f->inode), dir->handle, NULL);
+	kfree(dir);
+}
+
+static bool buffer_allocate(struct fs_open_dir *dir)
+{
+	for (unsigned order = BUFFER_ORDER; !dir->buffer; order = 0) {
+		dir->buffer = page_alloc(order, PAGE_DEVICE);
+		dir->capacity = PAGE_SIZE << order;
+		if (!order)
+			break;
+	}
+	return dir->buffer;
+}
+
+// ---- entries become dentries ----
+
+// Attributes for the inode `d` names already. True: it is that inode.
+static bool entry_refresh(struct dentry *d, const struct fuse_entry *e, uint64_t clock)
+{
+	struct inode *i = d->inode;
+	if (!i || (d->flags & DENTRY_MADE_UP) || i->super->type != d->super->type || fs_node(i) != e->nodeid ||
+	    (i->mode ^ e->attr.mode) & S_IFMT)
+		return false;
+	__atomic_add_fetch(&fs_inode_of(i)->forget.count, 1, __ATOMIC_RELAXED);
+	fs_attributes_apply(i, &e->attr, e->attr_valid_ns, clock);
+	d->expires_ns = fs_entry_expiry(i->super->private, e);
+	return true;
+}
+
+static void entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock)
+{
+	const struct fuse_entry *e = &entry->entry;
+	struct super *s = parent->super;
+	struct dentry *d = dentry_lookup_cached(parent, entry->name, entry->name_length);
+	if (d) {
+		bool same = entry_refresh(d, e, clock);
+		bool busy = d->flags & (DENTRY_MADE_UP | DENTRY_MOUNTPOINT | DENTRY_HAS_MADE_UP);
+		if (!same && !busy)
+			dentry_drop(d);
+		dentry_put(d);
+		if (same)
+			return;
+		if (busy) {
+			fs_forget_node(s->private, e->nodeid, 1);
+			return;
+		}
+	}
+	struct inode *i = fs_inode_get(s, parent->inode, e, clock);
+	if (is_err(i))
+		return;
+	d = dentry_create(parent, entry->name, entry->name_length);
+	if (!d) {
+		inode_put(i);
+		return;
+	}
+	d->expires_ns = fs_entry_expiry(s->private, e);
+	dentry_instantiate(d, i);
+	dentry_hash(d);
+	dentry_put(d);
+}
+
+static void entries_link(struct file *f, struct fs_open_dir *dir, uint64_t clock)
+{
+	struct fuse_directory_entry *e = kalloc(sizeof(*e));
+	size_t at = 0;
+	while (e && fuse_decode_dirent(page_address(dir->buffer), dir->size, &at, true, e) > 0)
+		if (e->has_entry)
+			entry_link(f->path.dentry, e, clock);
+	kfree(e);
+}
+
+// ---- asking ----
+
+static bool plus_is_wanted(struct fs_connection *c, struct fs_inode *fi, loff_t position)
+{
+	if (!(c->parameters.flags & FUSE_DO_READDIRPLUS) || !fs_supports(c, FUSE_READDIRPLUS))
+		return false;
+	bool wanted = fi->plus_wanted || !position || !(c->parameters.flags & FUSE_READDIRPLUS_AUTO);
+	fi->plus_wanted = false;
+	return wanted;
+}
+
+// Fetches the entries from `position` on.
+static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
+{
+	struct inode *i = f->inode;
+	struct fs_connection *c = fs_connection_of(i);
+	dir->filled = false;
+	dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
+	if (!buffer_allocate(dir))
+		return -ENOMEM;
+	struct fuse_read_in in = { .fh = dir->handle->fh, .offset = (uint64_t)position, .size = (uint32_t)dir->capacity };
+	uint64_t clock = fs_clock_now(c);
+	struct fs_request *r = fs_request_get(c, dir->plus ? FUSE_READDIRPLUS : FUSE_READDIR, fs_node(i));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	fs_payload(r, page_to_frame(dir->buffer), in.size, false);
+	int error = fs_call(r);
+	dir->size = min(r->reply_bytes, dir->capacity);
+	fs_request_put(r);
+	if (error)
+		return error;
+	dir->at = 0;
+	dir->position = position;
+	dir->filled = true;
+	dir->ended = !dir->size;
+	if (dir->plus)
+		entries_link(f, dir, clock);
+	return 0;
+}
+
+// Gives out what the buffer holds. 1: the program's buffer is full; 0: ours is empty.
+static int dir_give(struct fs_open_dir *dir, struct dir_context *context, struct fuse_directory_entry *e)
+{
+	for (;;) {
+		size_t before = dir->at;
+		int more = fuse_decode_dirent(page_address(dir->buffer), dir->size, &dir->at, dir->plus, e);
+		if (more <= 0)
+			return more;
+		unsigned type = e->has_entry ? e->entry.attr.mode >> 12 : e->type;
+		uint64_t ino = e->has_entry ? e->entry.attr.ino : e->ino;
+		if (!context->emit(context, e->name, e->name_length, e->next_offset, ino, type)) {
+			dir->at = before;
+			return 1;
+		}
+		context->position = dir->position = e->next_offset;
+	}
+}
+
+static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_context *context, struct fuse_directory_entry *e)
+{
+	for (;;) {
+		int result = 0;
+		if (dir->position != context->position)
+			dir->filled = dir->ended = false; // lseek, rewinddir
+		if (dir->ended)
+			return 0;
+		if (!dir->filled)
+			result = dir_fetch(f, dir, context->position);
+		if (result || dir->ended)
+			break;
+		result = dir_give(dir, context, e);
+		if (result)
+			return result < 0 ? result : 0;
+		dir->filled = false;
+	}
+	if (dir->ended)
+		buffer_free(dir);
+	return dir->ended ? 0 : -EIO;
+}
+
+static int fs_dir_iterate(struct file *f, struct dir_context *context)
+{
+	struct fuse_directory_entry *e = kalloc(sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	int error = dir_iterate(f, f->private, context, e);
+	kfree(e);
+	return error;
+}
+
+static int fs_dir_fsync(struct file *f, loff_t start, loff_t end, bool data_only)
+{
+	struct inode *i = f->inode;
+	struct fs_connection *c = fs_connection_of(i);
+	struct fs_open_dir *dir = f->private;
+	struct fuse_fsync_in in = { .fh = dir->handle->fh, .fsync_flags = data_only ? FUSE_FSYNC_FDATASYNC : 0 };
+	if (!fs_supports(c, FUSE_FSYNCDIR))
+		return 0;
+	struct fs_request *r = fs_request_get(c, FUSE_FSYNCDIR, fs_node(i));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	int error = fs_call(r);
+	fs_request_put(r);
+	return error == -ENOSYS ? 0 : error;
+}
+
+static loff_t fs_dir_seek(struct file *f, loff_t offset, int whence)
+{
+	if (whence == 1)
+		offset += f->position;
+	if ((whence != 0 && whence != 1) || offset < 0)
+		return -EINVAL;
+	f->position = offset;
+	f->readahead_start = 0; // the VFS's count of made-up entries given
+	return offset;
+}
+
+const struct file_ops fs_dir_file_ops = {
+	.open = fs_dir_open,
+	.release = fs_dir_release,
+	.seek = fs_dir_seek,
+	.iterate = fs_dir_iterate,
+	.fsync = fs_dir_fsync,
+};
