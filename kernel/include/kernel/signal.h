@@ -26,8 +26,8 @@ struct sigaction_kernel { // the kernel ABI's struct sigaction
 struct sigqueue_entry {
 	struct list node;
 	siginfo_t info;
-	uid_t charged_uid; // RLIMIT_SIGPENDING
-	bool preallocated; // POSIX timer's own entry
+	struct user *user; // charged for it (RLIMIT_SIGPENDING); NULL when preallocated
+	bool preallocated; // POSIX timer's own entry: never freed here; list_empty(&node) when not queued
 };
 
 struct sigpending {
@@ -40,12 +40,17 @@ struct sighand {
 	struct spinlock lock;
 	struct sigaction_kernel action[SIGNALS_MAX];
 	struct waitq signalfd_wait;
+	struct sighand *previous; // what exec replaced, kept for senders that still look at it
 };
 
 // Queue a signal. info may be NULL (kernel-made, SI_KERNEL). 0, -EAGAIN (real-time queue full), -ESRCH. Any context with no sighand lock held
 // except where the name says locked; wakes the receiver.
 int signal_send_task(struct task *t, int signal, const siginfo_t *info);
 int signal_send_process(struct process *p, int signal, const siginfo_t *info);
+// Queues a preallocated entry (list_init its node first; info filled in) for a task or, with t NULL, the process. 0, 1 = it is still
+// queued from last time (count an overrun), -ESRCH. signal_entry_cancel(): off the queue, before its memory goes.
+int signal_send_entry(struct process *p, struct task *t, struct sigqueue_entry *e);
+void signal_entry_cancel(struct process *p, struct sigqueue_entry *e);
 int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info); // every process of it; -ESRCH when none
 // Synchronous, cannot be blocked or ignored (SIGSEGV and kin) on the current task.
 void signal_force(int signal, int code, uint64_t address);
@@ -58,3 +63,7 @@ int signal_set_user_mask(struct uptr mask, size_t size); // NULL: no-op. 0, -EIN
 void signal_restore_user_mask(bool interrupted);
 // Takes the first pending signal in `mask` (signalfd, sigtimedwait): its number or 0.
 int signal_dequeue(struct task *t, sigmask_t mask, siginfo_t *info);
+bool signal_is_ignored(struct task *t, int signal); // its action is to ignore it, or it is blocked (tty: SIGTTIN, SIGTTOU)
+void signal_get_pending(struct process *p, struct task *t, sigmask_t *shared, sigmask_t *private); // for /proc
+void signal_get_dispositions(struct process *p, sigmask_t *ignored, sigmask_t *caught);            // for /proc
+unsigned signal_queued_count(struct process *p, uint64_t *limit);                                  // SigQ of /proc/PID/status

@@ -30,6 +30,7 @@ struct tty;
 #define WORK_CALLBACK   0x20u // task->callbacks (deferred fput and such)
 #define WORK_RESTORE_MASK 0x40u // saved_blocked is to be restored unless a handler runs
 #define WORK_PTRACE     0x80u // ptrace system-call stops
+#define WORK_RSEQ       0x100u // was switched away from or moved: the scheduler sets it when rseq_area is not 0
 
 struct restart_block { // restart_syscall(2)
 	long (*fn)(struct restart_block *r);
@@ -65,6 +66,7 @@ struct task {
 	// signals: sighand->lock
 	sigmask_t blocked, saved_blocked, real_blocked;
 	struct sigpending pending;
+	uint32_t jobctl; // JOBCTL_*
 	uint64_t altstack_base, altstack_size;
 	uint32_t altstack_flags;
 	struct restart_block restart;
@@ -73,6 +75,7 @@ struct task {
 	uint64_t clear_child_tid, set_child_tid;
 	uint64_t robust_list, robust_list_size;
 	uint64_t rseq_area;
+	uint32_t rseq_cpu; // what the area says; the scheduler compares
 	uint32_t rseq_size, rseq_signature;
 	struct task_callback *callbacks; // atomic stack
 	struct waitq *vfork_done; // parent waits here until exec or exit
@@ -85,14 +88,28 @@ struct task {
 	uint32_t personality;
 
 	// ptrace: tasklist_lock
-	struct task *tracer;
-	struct list tracees, tracee_node;
+	struct process *tracer;
+	struct list tracee_node; // tracer->tracees
 	uint32_t ptrace_options;
 	uint32_t ptrace_state;
-	int ptrace_stop_code;
+	int ptrace_stop_code; // of a stop the tracer has not waited for yet; sighand->lock
+	int ptrace_signal;    // what the tracer lets it go on with
+	bool ptrace_seized, ptrace_stepping;
 	uint64_t ptrace_message;
 	siginfo_t ptrace_info;
+	siginfo_t *ptrace_siginfo; // of the present stop, or NULL; sighand->lock
+	bool dead;            // has left the scheduler's sight but for its last switch; tasklist_lock
+	bool did_exec;        // setpgid() by the parent: EACCES
+	uint64_t trap_address, trap_number, trap_error; // last fault, for signal frames
 };
+
+// task->jobctl
+#define JOBCTL_STOP_PENDING 0x01u // takes part in a group stop at the next chance
+#define JOBCTL_STOPPED      0x02u // parked in a group stop
+#define JOBCTL_TRACED       0x04u // parked in a ptrace stop
+#define JOBCTL_TRAP_STOP    0x08u // PTRACE_INTERRUPT or a group stop of a seized task: report PTRACE_EVENT_STOP
+#define JOBCTL_LISTENING    0x10u
+#define JOBCTL_STOP_DEQUEUED 0x20u // took a stop signal and no SIGCONT came since
 
 #define TASK_KERNEL  1u // no user mode
 #define TASK_EXITING 2u
@@ -103,9 +120,12 @@ struct task {
 struct process { // what Linux calls a thread group
 	struct refcount refs; // its tasks, its children's look-ups, zombies not yet waited for
 	pid_t pid;
-	struct task *leader;
-	struct list threads; // tasklist_lock
-	unsigned thread_count;
+	pid_t parent_pid;    // parent's pid; atomic copy for getppid()
+	struct task *leader; // the thread whose tid is the pid, dead or alive; tasklist_lock
+	struct sighand *sighand; // of all its threads; a reference
+	struct list threads; // changed under tasklist_lock and sighand->lock, read under either
+	unsigned thread_count; // that are not dead; same locks
+	unsigned live_count;   // that have not begun to exit; sighand->lock
 	struct list node; // all processes; tasklist_lock
 
 	// relations: tasklist_lock
@@ -115,15 +135,21 @@ struct process { // what Linux calls a thread group
 	struct list pgrp_node, session_node;
 	struct tty *tty; // controlling terminal
 	bool is_session_leader, is_subreaper, has_child_subreaper;
+	bool auto_reap; // an orphan that fell to pid 1: nobody will wait for it
+	bool zombie;    // all threads are gone, not yet waited for
+	bool reaped;    // out of every list
+	struct list tracees; // struct task.tracee_node
 
 	// exit and wait; sighand lock of the group
 	struct waitq child_wait; // parents wait here for their children
-	bool exiting;
+	bool exiting;   // a group exit runs (exit_code says with what)
 	int exit_code;
 	int stop_signal;
-	bool stopped, continued, stop_reported;
-	unsigned stop_count;
+	bool stopped, continued, stop_reported; // stopped: every thread is; continued: WCONTINUED has something to report
+	unsigned stop_count; // threads that have not stopped yet
+	uint8_t notify;      // CLD_CONTINUED or CLD_STOPPED to be told to the parent by the next thread that passes
 	bool execing;
+	struct task *exec_task; // the thread that execs, waits for the others to die
 
 	struct sigpending pending; // shared queue; sighand->lock
 	struct spinlock lock; // guards rlimits, timers, usage
@@ -131,12 +157,14 @@ struct process { // what Linux calls a thread group
 	struct ktimer real_timer;
 	uint64_t real_interval_ns;
 	uint64_t virtual_left_ns, virtual_interval_ns, prof_left_ns, prof_interval_ns;
-	struct list posix_timers;
+	struct list posix_timers; // lock
+	uint64_t cpu_charged_ns;  // CPU time seen at ticks; atomic
+	uint32_t cpu_timers;      // armed POSIX timers on CPU time; lock, read racily at ticks
 	int next_timer_id;
 	// usage of dead threads, and of waited-for children
 	uint64_t dead_user_ns, dead_system_ns, children_user_ns, children_system_ns;
 	uint64_t dead_min_faults, dead_maj_faults, children_min_faults, children_maj_faults;
-	uint64_t dead_voluntary, dead_involuntary, children_max_rss_pages, max_rss_pages;
+	uint64_t dead_voluntary, dead_involuntary, children_voluntary, children_involuntary, children_max_rss_pages, max_rss_pages;
 	uint64_t start_ns;
 	int oom_score_adjust;
 };
@@ -165,6 +193,26 @@ static inline void process_get(struct process *p) { refcount_get(&p->refs); }
 void process_put(struct process *p);
 uint64_t process_rlimit(struct process *p, unsigned resource); // soft limit
 
+// A task without user mode, for the scheduler's kernel and idle tasks: everything but its port part and its scheduling entity.
+// It belongs to kernel_process, owns no files and takes no signals. refs = 1.
+void task_init_kernel(struct task *t, const char *name);
+struct task *task_alloc_kernel(const char *name); // NULL
+extern struct process kernel_process;
+// Every process in order of its pid: the first one with pid >= `from`, with a reference; NULL past the end. The same for threads.
+struct process *process_next(pid_t from);
+struct task *process_thread_next(struct process *p, pid_t from);
+char task_state_char(struct task *t); // R S D T t Z X, as /proc/PID/stat has it
+void task_comm_get(struct task *t, char out[16]);
+void task_comm_set(struct task *t, const char *name);
+bool process_is_orphaned_group(struct pid *pgrp); // no member has a parent in the same session outside the group; tasklist_lock
+// Accumulated times and counters of a process: live and dead threads, without waited-for children.
+struct process_usage {
+	uint64_t user_ns, system_ns, min_faults, maj_faults, voluntary, involuntary, max_rss_pages;
+};
+void process_usage_get(struct process *p, struct process_usage *out);
+// May the current task look into `t` (ptrace, /proc/PID/mem)? 0, -EPERM.
+int ptrace_may_access(struct task *t);
+
 _Noreturn void task_exit(int status);          // this thread; status as wait(2)
 _Noreturn void process_exit_group(int status); // the whole thread group
 void process_kill_all(void);                   // shutdown: everything but kernel tasks
@@ -183,4 +231,5 @@ struct pid {
 };
 struct pid *pid_find(pid_t number); // with a reference, or NULL
 void pid_put(struct pid *p);
+struct pid *pidfd_get(int fd, bool *nonblock); // the pid behind a process descriptor, referenced; err_ptr: -EBADF
 unsigned pid_count(void);

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// What uname(2) says, for it and for /proc/sys/kernel. Owner: kernel/proc/misc.c.
+#pragma once
+
+#include "kernel/types.h"
+
+#define UTS_NAME_BYTES 65
+#define UTS_RELEASE "6.1.0-cloister" // the Linux whose calls this kernel speaks
+#define UTS_VERSION "#1 SMP Cloister " CLOISTER_VERSION
+
+void uts_hostname(char out[UTS_NAME_BYTES]);
+void uts_domainname(char out[UTS_NAME_BYTES]);
+void uts_set(bool host, const char *name, size_t length); // host or domain name; rights are the caller's business
