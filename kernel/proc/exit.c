@@ -9,6 +9,7 @@
 #include "kernel/core.h"
 #include "kernel/futex.h"
 #include "kernel/log.h"
+#include "kernel/sysv.h"
 #include "kernel/syscalls.h"
 #include "kernel/tty.h"
 #include "lib/string.h"
@@ -344,8 +345,10 @@ _Noreturn void task_exit(int status)
 		ptrace_event(PTRACE_EVENT_EXIT, (uint64_t)status);
 	bool last = exit_signals(t, status);
 	task_run_callbacks();
-	if (last)
+	if (last) {
 		process_timers_exit(p);
+		sysv_process_exit(p->pid);
+	}
 	exit_mm(t);
 	vfork_complete(t);
 	exit_files(t);

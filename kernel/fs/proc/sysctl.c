@@ -3,8 +3,7 @@
 #include "kernel/boot_config.h"
 #include "kernel/errno.h"
 #include "kernel/random.h"
-#include "kernel/utsname.h"
-#include "kernel/version.h"
+#include "kernel/uts.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "proc.h"
@@ -17,17 +16,17 @@ static int text_show(struct seq *s, struct pseudo *n)
 
 static int hostname_show(struct seq *s, struct pseudo *n)
 {
-	char name[65];
+	char name[UTS_NAME_BYTES];
 
 	(void)n;
-	utsname_hostname_get(name);
+	uts_hostname(name);
 	seq_printf(s, "%s\n", name);
 	return 0;
 }
 
 static ssize_t hostname_write(struct pseudo *n, struct file *f, const char *data, size_t size)
 {
-	char name[65];
+	char name[UTS_NAME_BYTES];
 
 	(void)n, (void)f;
 	if (!cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */))
@@ -36,7 +35,7 @@ static ssize_t hostname_write(struct pseudo *n, struct file *f, const char *data
 	char *end = strchr(name, '\n');
 	if (end)
 		*end = '\0';
-	utsname_hostname_set(name);
+	uts_set(true, name, strlen(name));
 	return (ssize_t)size;
 }
 
@@ -115,7 +114,7 @@ static const struct pseudo_entry random_entries[] = {
 	VALUE("entropy_avail", "256"), VALUE("poolsize", "256"), { NULL },
 };
 static const struct pseudo_entry kernel_entries[] = {
-	VALUE("ostype", "Linux"), VALUE("osrelease", KERNEL_RELEASE), VALUE("version", KERNEL_VERSION),
+	VALUE("ostype", "Linux"), VALUE("osrelease", UTS_RELEASE), VALUE("version", UTS_VERSION),
 	{ .name = "hostname", .mode = S_IFREG | 0644, .show = hostname_show, .write = hostname_write },
 	VALUE("domainname", "(none)"), VALUE("pid_max", "4194304"), VALUE("threads-max", "1048576"), VALUE("ngroups_max", "65536"),
 	VALUE("cap_last_cap", "40"), VALUE("randomize_va_space", "2"), VALUE("overflowuid", "65534"), VALUE("overflowgid", "65534"),

@@ -6,7 +6,7 @@
 #include "kernel/init.h"
 #include "kernel/slab.h"
 #include "kernel/timer.h"
-#include "kernel/version.h"
+#include "kernel/uts.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "proc.h"
@@ -112,7 +112,7 @@ static int loadavg_show(struct seq *s, struct pseudo *n)
 static int version_show(struct seq *s, struct pseudo *n)
 {
 	(void)n;
-	seq_printf(s, "Linux version " KERNEL_RELEASE " (cloister) " KERNEL_VERSION "\n");
+	seq_printf(s, "Linux version " UTS_RELEASE " (cloister) " UTS_VERSION "\n");
 	return 0;
 }
 
