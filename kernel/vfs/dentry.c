@@ -39,6 +39,7 @@ static void init(void)
 	dentry_hash_key = random_u64();
 	struct page_stats stats;
 	page_stats_get(&stats);
+	reclaim_register(dentry_shrink);
 	// A sixteenth of memory at about 1 KiB a name with its inode.
 	lru_max = max((uint64_t)DENTRIES_MIN, stats.total_pages / 4);
 }
@@ -187,6 +188,8 @@ static struct dentry *destroy(struct dentry *d)
 		spin_lock(&d->inode->alias_lock);
 		list_remove(&d->alias_node);
 		spin_unlock(&d->inode->alias_lock);
+		if (unlikely(d->inode->marks && !d->inode->nlink))
+			fsnotify_inode_gone(d->inode);
 		inode_put(d->inode);
 	}
 	name_free(d);
@@ -234,6 +237,27 @@ static void unhash(struct dentry *d) // tree lock; the table's reference passes 
 	list_remove(&d->child_node);
 	lru_remove(d);
 	d->flags = (d->flags & ~DENTRY_HASHED) | DENTRY_DISCONNECTED;
+}
+
+void dentry_pin(struct dentry *d)
+{
+	dentry_get(d);
+	spin_lock(&dentry_tree_lock);
+	d->flags |= DENTRY_PINNED;
+	lru_remove(d);
+	if (d->flags & DENTRY_HASHED) { // newest last: a directory read in this order is read in order of creation
+		list_remove(&d->child_node);
+		list_add_tail(&d->parent->children, &d->child_node);
+	}
+	spin_unlock(&dentry_tree_lock);
+}
+
+void dentry_unpin(struct dentry *d)
+{
+	spin_lock(&dentry_tree_lock);
+	d->flags &= ~DENTRY_PINNED;
+	spin_unlock(&dentry_tree_lock);
+	dentry_put(d);
 }
 
 void dentry_drop(struct dentry *d)
@@ -430,9 +454,9 @@ static bool take_unused(struct dentry *d)
 	return true;
 }
 
-static size_t free_list(struct list *dead)
+static uint64_t free_list(struct list *dead)
 {
-	size_t count = 0;
+	uint64_t count = 0;
 	while (!list_empty(dead)) {
 		struct dentry *d = list_first(dead, struct dentry, lru);
 		list_remove(&d->lru);
@@ -442,12 +466,12 @@ static size_t free_list(struct list *dead)
 	return count;
 }
 
-size_t dentry_shrink(size_t count)
+uint64_t dentry_shrink(uint64_t count)
 {
 	struct list dead = LIST_INIT(dead);
 	spin_lock(&dentry_tree_lock);
-	uint64_t scan = min(lru_count, (uint64_t)count * 4 + 64);
-	size_t taken = 0;
+	uint64_t scan = min(lru_count, count * 4 + 64);
+	uint64_t taken = 0;
 	while (scan-- && taken < count && !list_empty(&lru)) {
 		struct dentry *d = list_first(&lru, struct dentry, lru);
 		list_remove(&d->lru);

@@ -47,6 +47,8 @@ static void release(struct file *f)
 	}
 	if (f->mode & FILE_WRITE_COUNTED)
 		inode_write_end(f->inode);
+	if (f->mode & FILE_WRITE_DENIED)
+		inode_allow_write(f->inode);
 	if (f->path.dentry)
 		path_put(&f->path);
 	cred_put(f->cred);

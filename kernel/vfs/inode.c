@@ -142,12 +142,10 @@ void inode_ready(struct inode *i, bool good)
 
 static void evict(struct inode *i)
 {
+	if (i->object == &i->data && i->data.inode)
+		mobj_destroy(&i->data); // its callbacks still find what the file system knows of the inode
 	if (i->super->ops && i->super->ops->evict_inode)
 		i->super->ops->evict_inode(i);
-	if (i->object == &i->data && i->data.inode)
-		mobj_destroy(&i->data);
-	if (i->marks)
-		fsnotify_inode_gone(i);
 	kfree(i->locks_wait);
 	slab_free(inode_cache, i);
 	__atomic_fetch_sub(&inode_count, 1, __ATOMIC_RELAXED);

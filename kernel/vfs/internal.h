@@ -18,8 +18,6 @@ uint32_t name_hash(const char *name, size_t length);
 // As dentry_lookup_cached() and dentry_lookup(), the name's hash known.
 struct dentry *dentry_find(struct dentry *parent, const char *name, size_t length, uint32_t hash);
 struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_t length);
-// The same with the parent's inode locked by the caller (create, unlink, rename).
-struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, size_t length);
 // 1: still good. Asks the file system only when the entry's time is over.
 int dentry_revalidate(struct dentry *d);
 static inline bool dentry_needs_revalidate(const struct dentry *d) { return d->ops && d->ops->revalidate; }
@@ -36,8 +34,6 @@ void inode_touch_modify(struct inode *i);     // mtime, ctime after a write; loc
 int notify_change(struct inode *i, struct attr_change *c); // setattr with checks; locked
 
 // ---- super.c, mount.c ----
-struct super *super_create(struct fs_type *t);
-void super_put(struct super *s); // last: dentries, inodes, put_super
 struct fs_type *fs_type_find(const char *name);
 void super_for_each(void (*fn)(struct super *s, void *context), void *context);
 extern struct super *anonymous_super;

@@ -485,9 +485,9 @@ char *path_print(const struct path *path, char *buffer, size_t size)
 	spin_lock(&mount_hash_lock);
 	spin_lock(&dentry_tree_lock);
 	bool is_root = d->parent == d;
-	if ((d->flags & DENTRY_DISCONNECTED) && !is_root)
+	if ((d->flags & DENTRY_DISCONNECTED) && !is_root && path->mount)
 		prepend(&p, " (deleted)", 10);
-	if (is_root && d->super == anonymous_super)
+	if (is_root && !path->mount)
 		prepend(&p, d->name, d->name_length);
 	else
 		print_up(&p, path->mount, d, &root);

@@ -86,6 +86,7 @@ void super_put(struct super *s)
 	spin_lock(&list_lock);
 	list_remove(&s->node);
 	spin_unlock(&list_lock);
+	fsnotify_super_gone(s);
 	if (s->root) {
 		if (s->ops && s->ops->sync)
 			s->ops->sync(s, true);

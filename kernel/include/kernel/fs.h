@@ -24,6 +24,7 @@ struct file_lock;
 struct inode;
 struct mount;
 struct statfs64_kernel;
+struct socket;
 struct super;
 struct task;
 
@@ -160,7 +161,7 @@ struct inode {
 	struct waitq *locks_wait;
 	int32_t write_count;   // writers open (> 0), or executing/deny-write (< 0); atomic
 	struct pipe *pipe;     // FIFO
-	struct unix_socket *socket; // bound AF_UNIX name
+	struct socket *socket; // bound AF_UNIX name; kernel/net/unix.c
 	struct inotify_mark *marks; // watches; kernel/ipc/inotify.c
 	uint64_t version;
 	uint32_t state;        // INODE_*; atomic
@@ -242,16 +243,21 @@ void dentry_put(struct dentry *d);
 struct dentry *dentry_create(struct dentry *parent, const char *name, size_t length); // not hashed; NULL
 void dentry_instantiate(struct dentry *d, struct inode *inode); // consumes the inode reference; NULL: negative
 void dentry_hash(struct dentry *d); // the hash takes its own reference
+// For file systems whose directories are the dentries: keeps `d` (a reference), moves it to the end of its parent's children. unpin undoes.
+void dentry_pin(struct dentry *d);
+void dentry_unpin(struct dentry *d);
 void dentry_drop(struct dentry *d); // unhash: later lookups ask the file system again
 struct dentry *dentry_lookup_cached(struct dentry *parent, const char *name, size_t length); // reference or NULL
 // Cached or looked up child; parent's inode lock taken as needed. err_ptr.
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t length);
+// The same with the parent's inode locked by the caller (create, unlink, rename). err_ptr.
+struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, size_t length);
 struct dentry *dentry_make_root(struct inode *inode); // consumes the inode reference also on failure (NULL)
 // Gives `d` the name and parent of `to` (rename); `to` is unhashed. Both directories are locked.
 void dentry_move(struct dentry *d, struct dentry *to);
 void dentry_exchange(struct dentry *a, struct dentry *b);
 // Frees up to `count` unused dentries (and with them inodes): memory pressure. Count freed. May sleep; no inode lock of an unused inode is held.
-size_t dentry_shrink(size_t count);
+uint64_t dentry_shrink(uint64_t count);
 struct dentry_stats { uint64_t dentries, unused, negative, inodes; };
 void dentry_stats_get(struct dentry_stats *out);
 
@@ -263,7 +269,7 @@ void path_put(const struct path *p);
 struct super_ops {
 	int (*statfs)(struct super *s, struct statfs64_kernel *out);
 	int (*sync)(struct super *s, bool wait);
-	void (*evict_inode)(struct inode *i);  // last reference went: forget, free private; data is dropped by the caller
+	void (*evict_inode)(struct inode *i);  // last reference went: forget, free private; its pages are gone already
 	void (*put_super)(struct super *s);
 	void (*show_options)(struct super *s, char *buffer, size_t size);
 };
@@ -303,6 +309,8 @@ struct fs_type {
 #define FS_NODEV 1u
 #define FS_SINGLE 2u // one superblock for all mounts (proc, sysfs, devpts)
 void fs_type_register(struct fs_type *t); // level 2 or 3
+struct super *super_create(struct fs_type *t); // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
+void super_put(struct super *s); // last: dentries, inodes, put_super
 
 struct mount {
 	struct refcount refs;
@@ -380,7 +388,8 @@ struct file {
 #define FILE_EXEC  8u
 #define FILE_STREAM 16u
 #define FILE_WRITE_COUNTED 32u // holds inode->write_count
-#define FILE_NEEDS_FASYNC 64u
+#define FILE_WRITE_DENIED 64u  // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
+#define OPEN_EXEC 0x40000000 // file_open_path(): the right to execute is asked for, not that to read
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
 extern uint64_t file_count; // open files of the cell; atomic
@@ -470,8 +479,8 @@ static inline void fsnotify_name(struct inode *dir, uint32_t mask, uint32_t cook
 	if (unlikely(__atomic_load_n(&fsnotify_watches, __ATOMIC_RELAXED)))
 		fsnotify_name_slow(dir, mask, cookie, name);
 }
-// The inode's last link and reference went: watches go (IN_DELETE_SELF, IN_IGNORED).
-void fsnotify_inode_gone(struct inode *i);
+void fsnotify_inode_gone(struct inode *i); // the last link and name went: IN_DELETE_SELF, watches go. i is still referenced
+void fsnotify_super_gone(struct super *s); // unmounted: watches go
 
 // Device numbers: character devices register their file operations. Owner: kernel/fs/dev.
 int chrdev_register(unsigned major, unsigned minor_first, unsigned minor_count, const struct file_ops *ops);

@@ -83,6 +83,8 @@ struct pseudo_entry {
 
 #define PSEUDO_DYNAMIC_FIRST 0x10000
 
+// Text of /proc/filesystems.
+void fs_types_show(struct seq *s);
 // Gives a superblock its root and operations. 0 or -ENOMEM.
 int pseudo_fill_super(struct super *s, const struct pseudo_entry *root, uint64_t magic);
 // Emits one dynamic entry; `next` is the position after it. False: the buffer is full.
