@@ -113,9 +113,13 @@ static bool packed_take(struct virtqueue *q, struct vq_slot **out, uint32_t *wri
 	if (!packed_is_used(p, flags))
 		return false;
 	uint16_t id = ring_read(d->id);
-	// A used element without the write flag says nothing about the length (2.8.9).
-	uint32_t length = flags & VRING_DESC_F_WRITE ? ring_read(d->len) : 0;
-	if (id >= q->config.size || !q->slots[id].token || length > q->slots[id].writable_bytes) {
+	if (id >= q->config.size || !q->slots[id].token) {
+		ring_break(q);
+		return false;
+	}
+	// The length counts only when the device could write. 2.8.9 has it say so by a flag, but QEMU (7.2) never sets that.
+	uint32_t length = q->slots[id].writable_bytes ? ring_read(d->len) : 0;
+	if (length > q->slots[id].writable_bytes) {
 		ring_break(q);
 		return false;
 	}
