@@ -28,7 +28,7 @@ static void sync_super(struct super *s, void *context)
 		s->ops->sync(s, *(bool *)context);
 }
 
-void sync_all(void)
+void super_sync_all(void)
 {
 	bool wait = false;
 	super_for_each(sync_super, &wait); // start everything, then wait for everything
@@ -38,7 +38,7 @@ void sync_all(void)
 
 long sys_sync(void)
 {
-	sync_all();
+	super_sync_all();
 	return 0;
 }
 

@@ -330,7 +330,6 @@ int mount_at(const char *type, const char *source, const char *target, uint32_t 
 struct seq;
 void super_sync_all(void); // writes back everything dirty, of every superblock
 void mounts_show(struct seq *s, int kind);
-void sync_all(void); // writes back every file system, waits
 int mount_statfs(const struct path *p, struct statfs64_kernel *out);
 bool mount_is_readonly(const struct mount *m); // the mount or its superblock: EROFS
 
