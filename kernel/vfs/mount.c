@@ -207,7 +207,7 @@ static struct mount *mount_create(struct super *s, struct dentry *root, uint32_t
 	list_init(&m->children);
 	list_init(&m->child_node);
 	list_init(&m->hash_node);
-	string_copy(m->source, source ? source : "none", sizeof(m->source));
+	string_copy(m->source, source && source[0] ? source : s->type->name, sizeof(m->source));
 	return m;
 }
 
