@@ -128,6 +128,8 @@ long sys_mmap(uint64_t address, uint64_t size, int prot, int flags, int fd, uint
 	result = -EOVERFLOW;
 	if ((offset >> PAGE_SHIFT) + (bytes >> PAGE_SHIFT) < offset >> PAGE_SHIFT)
 		goto out;
+	if (f && (offset >> PAGE_SHIFT) + (bytes >> PAGE_SHIFT) > INT64_MAX >> PAGE_SHIFT)
+		goto out;
 	result = -EINVAL;
 	unsigned type = flags & MAP_TYPE;
 	if (type != MAP_SHARED && type != MAP_PRIVATE && (type != MAP_SHARED_VALIDATE || !f))
