@@ -251,6 +251,7 @@ static int follow_link(struct walk *w, struct dentry *d, const char *rest)
 		}
 		if (error != -ENOSYS)
 			return error;
+		error = 0;
 	}
 	const char *text = link_text(d, l);
 	if (is_err(text))

@@ -20,6 +20,7 @@
 static struct spinlock account_lock = SPINLOCK_INIT;
 static uint64_t input_wanted;     // account_lock: bytes asked for and not yet read here
 static uint64_t bytes_written[3]; // account_lock
+static unsigned open_files[3];    // account_lock
 
 static const char *const stream_names[3] = { STDIN_PORT_NAME, STDOUT_PORT_NAME, STDERR_PORT_NAME };
 static struct channel *streams[3]; // set before the first process runs
@@ -54,12 +55,12 @@ static void stream_release(struct file *f)
 	struct channel *c = f->private;
 	struct control_stream_closed closed = { .stream = (uint32_t)stream_number(c) };
 
-	if (!closed.stream)
-		return;
 	spin_lock(&account_lock);
+	bool last = !--open_files[closed.stream];
 	closed.total_bytes = bytes_written[closed.stream];
 	spin_unlock(&account_lock);
-	control_send(CONTROL_STREAM_CLOSED, &closed, sizeof(closed));
+	if (closed.stream && last)
+		control_send(CONTROL_STREAM_CLOSED, &closed, sizeof(closed));
 }
 
 static ssize_t stream_read(struct file *f, struct iov_iter *to, loff_t *pos)
@@ -131,7 +132,37 @@ static unsigned stream_poll(struct file *f, struct poll_table *table)
 }
 
 static const struct file_ops stream_ops = { .read = stream_read, .write = stream_write, .poll = stream_poll, .release = stream_release,
-					     .stream = true };
+					    .stream = true };
+
+static void stream_attach(struct file *f, struct channel *c)
+{
+	f->private = c;
+	spin_lock(&account_lock);
+	open_files[stream_number(c)]++;
+	spin_unlock(&account_lock);
+}
+
+// Another open of the same stream, by /dev/stdout or /proc/self/fd.
+static int stream_reopen(struct inode *i, struct file *f)
+{
+	f->ops = &stream_ops;
+	stream_attach(f, i->private);
+	return 0;
+}
+
+static const struct file_ops stream_open_ops = { .open = stream_reopen, .stream = true };
+
+static struct file *stream_open(struct channel *c, int flags)
+{
+	struct file *f = file_create_anonymous("pipe:", &stream_ops, c, flags, S_IFIFO | 0600);
+
+	if (is_err(f))
+		return f;
+	f->inode->file_ops = &stream_open_ops;
+	f->inode->private = c;
+	stream_attach(f, c);
+	return f;
+}
 
 static int open_terminal(void)
 {
@@ -161,7 +192,7 @@ int stdio_open(void)
 		streams[i] = channel_find(stream_names[i]);
 		bool closed = boot_config.options.stdin_closed >> i & 1;
 		if (streams[i] && !closed)
-			f = file_create_anonymous("pipe", &stream_ops, streams[i], i ? O_WRONLY : O_RDONLY, S_IFIFO | 0600);
+			f = stream_open(streams[i], i ? O_WRONLY : O_RDONLY);
 		else
 			f = file_open("/dev/null", O_RDWR, 0);
 		if (is_err(f))
