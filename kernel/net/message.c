@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+// System calls that send and receive, with control messages. sendmsg(2), recvmsg(2), cmsg(3), sendmmsg(2).
+
+#include "message.h"
+
+#include <linux/capability.h>
+
+#include "kernel/syscalls.h"
+#include "kernel/timespec.h"
+#include "kernel/uaccess.h"
+
+#define CONTROL_MAX_BYTES 20480u // net.core.optmem_max
+#define MESSAGES_MAX      1024u  // UIO_MAXIOV
+
+static bool may_claim(const struct ucred *c)
+{
+	const struct cred *mine = current->cred;
+
+	if (cred_capable(mine, CAP_SYS_ADMIN))
+		return true;
+	return c->pid == current->process->pid && (c->uid == mine->uid || c->uid == mine->euid || c->uid == mine->suid) &&
+	       (c->gid == mine->gid || c->gid == mine->egid || c->gid == mine->sgid);
+}
+
+static int parse_one(const struct user_cmsghdr *h, const char *data, struct message *m)
+{
+	size_t size = h->size - sizeof(*h);
+
+	if (h->level != SOL_SOCKET)
+		return 0; // of the protocol: nothing to do on lo
+	switch (h->type) {
+	case SCM_RIGHTS:
+		if (size % 4 || size / 4 > SCM_MAX_FDS || m->rights)
+			return -EINVAL;
+		return size ? rights_from_fds((const int *)data, (unsigned)(size / 4), &m->rights) : 0;
+	case SCM_CREDENTIALS:
+		if (size != sizeof(m->sender))
+			return -EINVAL;
+		memcpy(&m->sender, data, size);
+		m->has_sender = true;
+		return may_claim(&m->sender) ? 0 : -EPERM;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int parse_control(struct uptr user, uint64_t size, struct message *m)
+{
+	char *control;
+	uint64_t at = 0;
+	int error = 0;
+
+	if (size > CONTROL_MAX_BYTES)
+		return -ENOBUFS;
+	if (size < sizeof(struct user_cmsghdr))
+		return 0;
+	control = kalloc(size);
+	if (!control)
+		return -ENOBUFS;
+	error = copy_from_user(control, user, size);
+	while (!error && at + sizeof(struct user_cmsghdr) <= size) {
+		const struct user_cmsghdr *h = (const struct user_cmsghdr *)(control + at);
+
+		if (h->size < sizeof(*h) || h->size > size - at)
+			error = -EINVAL;
+		else
+			error = parse_one(h, control + at + sizeof(*h), m);
+		at += align_up(max(h->size, (uint64_t)sizeof(*h)), 8u);
+	}
+	kfree(control);
+	return error;
+}
+
+static ssize_t send(struct socket *s, struct message *m) { return s->family->send ? s->family->send(s, m) : socket_send(s, m); }
+
+static long send_header(struct socket *s, const struct user_msghdr *h, unsigned flags, bool nonblock)
+{
+	struct iov_iter data;
+	struct iov_vector v;
+	struct message m = { .data = &data, .flags = flags, .nonblock = nonblock };
+	long result;
+
+	if (h->vector_count > MESSAGES_MAX)
+		return -EMSGSIZE;
+	result = iov_import(&v, h->vector, h->vector_count, &data);
+	if (!result && !uptr_is_null(h->name))
+		result = net_address_from_user(&m.address, h->name, h->name_size);
+	if (!result && !uptr_is_null(h->control))
+		result = parse_control(h->control, h->control_size, &m);
+	if (!result)
+		result = send(s, &m);
+	if (m.rights)
+		rights_drop(m.rights);
+	iov_import_done(&v);
+	return result;
+}
+
+long sys_sendmsg(int fd, struct uptr message, unsigned flags)
+{
+	struct user_msghdr h;
+	struct fd_borrow b;
+	struct socket *s;
+	long result = socket_begin(fd, &b, &s);
+
+	if (result)
+		return result;
+	result = get_user(&h, message) ? -EFAULT : send_header(s, &h, flags, b.file->flags & O_NONBLOCK);
+	fd_end(b);
+	return result;
+}
+
+long sys_sendmmsg(int fd, struct uptr messages, unsigned count, unsigned flags)
+{
+	struct user_mmsghdr h;
+	struct fd_borrow b;
+	struct socket *s;
+	unsigned done = 0;
+	long result = socket_begin(fd, &b, &s);
+
+	if (result)
+		return result;
+	for (count = min(count, MESSAGES_MAX); done < count; done++) {
+		struct uptr at = uptr_add(messages, done * sizeof(h));
+
+		result = get_user(&h, at) ? -EFAULT : send_header(s, &h.header, flags, b.file->flags & O_NONBLOCK);
+		if (result < 0)
+			break;
+		result = put_user((uint32_t)result, uptr_add(at, offsetof(struct user_mmsghdr, size)));
+		if (result)
+			break;
+	}
+	fd_end(b);
+	return done ? (long)done : result;
+}
+
+long sys_sendto(int fd, struct uptr data, size_t size, unsigned flags, struct uptr address, int address_size)
+{
+	struct iov_iter iter;
+	struct message m = { .data = &iter, .flags = flags };
+	struct fd_borrow b;
+	struct socket *s;
+	long result = socket_begin(fd, &b, &s);
+
+	if (result)
+		return result;
+	iov_init_user(&iter, data, min(size, (size_t)0x7ffff000));
+	m.nonblock = b.file->flags & O_NONBLOCK;
+	if (!uptr_is_null(address))
+		result = net_address_from_user(&m.address, address, address_size);
+	if (!result)
+		result = send(s, &m);
+	fd_end(b);
+	return result;
+}
+
+// ---- receiving ----
+
+struct control_out {
+	struct uptr at;
+	uint64_t left;
+	bool cut;
+};
+
+static int put_control(struct control_out *c, int level, int type, const void *data, size_t size)
+{
+	struct user_cmsghdr h = { sizeof(h) + size, level, type };
+	size_t whole = sizeof(h) + size, padded = align_up(whole, (size_t)8);
+
+	if (c->left < sizeof(h)) {
+		c->cut = true;
+		return 0;
+	}
+	if (c->left < whole) { // what fits
+		c->cut = true;
+		h.size = c->left;
+		size = c->left - sizeof(h);
+		whole = padded = c->left;
+	}
+	if (put_user(h, c->at) || copy_to_user(uptr_add(c->at, sizeof(h)), data, size))
+		return -EFAULT;
+	padded = min(padded, (size_t)c->left);
+	c->at.address += padded;
+	c->left -= padded;
+	return 0;
+}
+
+// Gives descriptors to the program, as many as its buffer has room for; the others are closed.
+static int put_rights(struct control_out *c, struct rights *r, bool cloexec)
+{
+	unsigned room = c->left >= sizeof(struct user_cmsghdr) ? (unsigned)min((c->left - sizeof(struct user_cmsghdr)) / 4, (uint64_t)r->count) : 0;
+	int32_t fds[SCM_MAX_FDS];
+	unsigned i;
+	int error;
+
+	for (i = 0; i < room; i++) {
+		file_get(r->files[i]);
+		fds[i] = fd_install_new(r->files[i], cloexec);
+		if (fds[i] < 0)
+			break;
+	}
+	if (i < r->count)
+		c->cut = true;
+	if (!i)
+		return 0;
+	error = put_control(c, SOL_SOCKET, SCM_RIGHTS, fds, i * 4);
+	return error;
+}
+
+static int put_all_control(struct socket *s, struct message *m, struct control_out *c)
+{
+	int error = 0;
+
+	if (s->domain == AF_UNIX && s->flags & SOCKET_PASSCRED) {
+		struct ucred sender = m->has_sender ? m->sender : (struct ucred){ 0, 65534, 65534 };
+
+		error = put_control(c, SOL_SOCKET, SCM_CREDENTIALS, &sender, sizeof(sender));
+	}
+	if (!error && m->rights)
+		error = put_rights(c, m->rights, m->flags & MSG_CMSG_CLOEXEC);
+	if (!error && s->flags & SOCKET_TIMESTAMP) {
+		int64_t now = clock_realtime_ns();
+		struct __kernel_old_timeval v = { .tv_sec = now / NSEC_PER_SEC, .tv_usec = now % NSEC_PER_SEC / NSEC_PER_USEC };
+
+		error = put_control(c, SOL_SOCKET, SO_TIMESTAMP_OLD, &v, sizeof(v));
+	}
+	return error;
+}
+
+// Receives into what `h` describes and updates it; the caller writes the header back.
+static long receive_header(struct socket *s, struct user_msghdr *h, unsigned flags, bool nonblock)
+{
+	struct iov_iter data;
+	struct iov_vector v;
+	struct message m = { .data = &data, .flags = flags, .nonblock = nonblock };
+	struct control_out c = { h->control, h->control_size, false };
+	long result, error = 0;
+
+	if (h->vector_count > MESSAGES_MAX)
+		return -EMSGSIZE;
+	result = iov_import(&v, h->vector, h->vector_count, &data);
+	if (!result)
+		result = socket_receive(s, &m);
+	if (result >= 0) {
+		error = put_all_control(s, &m, &c);
+		h->control_size -= c.left;
+		if (!uptr_is_null(h->name)) {
+			if (!error && copy_to_user(h->name, m.address.bytes, min((size_t)max(h->name_size, 0), (size_t)m.address.size)))
+				error = -EFAULT;
+			h->name_size = (int32_t)m.address.size;
+		} else {
+			h->name_size = 0;
+		}
+		h->flags = m.out_flags | (c.cut ? MSG_CTRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
+	}
+	if (m.rights)
+		rights_drop(m.rights);
+	iov_import_done(&v);
+	return error ? error : result;
+}
+
+static long receive_at(struct socket *s, struct uptr message, unsigned flags, bool nonblock)
+{
+	struct user_msghdr h;
+	long result;
+
+	if (get_user(&h, message))
+		return -EFAULT;
+	result = receive_header(s, &h, flags, nonblock);
+	if (result >= 0 && put_user(h, message))
+		return -EFAULT;
+	return result;
+}
+
+long sys_recvmsg(int fd, struct uptr message, unsigned flags)
+{
+	struct fd_borrow b;
+	struct socket *s;
+	long result = socket_begin(fd, &b, &s);
+
+	if (result)
+		return result;
+	result = receive_at(s, message, flags, b.file->flags & O_NONBLOCK);
+	fd_end(b);
+	return result;
+}
+
+long sys_recvmmsg(int fd, struct uptr messages, unsigned count, unsigned flags, struct uptr timeout)
+{
+	struct fd_borrow b;
+	struct socket *s;
+	uint64_t deadline;
+	unsigned done = 0;
+	long result = deadline_from_user(&deadline, timeout);
+
+	if (!result)
+		result = socket_begin(fd, &b, &s);
+	if (result)
+		return result;
+	for (count = min(count, MESSAGES_MAX); done < count; done++) {
+		struct uptr at = uptr_add(messages, done * sizeof(struct user_mmsghdr));
+
+		result = receive_at(s, at, flags & ~MSG_WAITFORONE, b.file->flags & O_NONBLOCK);
+		if (result < 0)
+			break;
+		result = put_user((uint32_t)result, uptr_add(at, offsetof(struct user_mmsghdr, size)));
+		if (result)
+			break;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (deadline != PARK_FOREVER && !deadline_left(deadline)) {
+			done++;
+			break;
+		}
+	}
+	fd_end(b);
+	return done ? (long)done : result;
+}
+
+long sys_recvfrom(int fd, struct uptr buffer, size_t size, unsigned flags, struct uptr address, struct uptr address_size)
+{
+	struct iov_iter iter;
+	struct message m = { .data = &iter, .flags = flags };
+	struct fd_borrow b;
+	struct socket *s;
+	long result = socket_begin(fd, &b, &s), error = 0;
+
+	if (result)
+		return result;
+	iov_init_user(&iter, buffer, min(size, (size_t)0x7ffff000));
+	m.nonblock = b.file->flags & O_NONBLOCK;
+	result = socket_receive(s, &m);
+	if (m.rights)
+		rights_drop(m.rights); // nowhere to put them
+	if (result >= 0 && !uptr_is_null(address))
+		error = net_address_to_user(&m.address, address, address_size);
+	fd_end(b);
+	return error ? error : result;
+}

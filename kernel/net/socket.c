@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sockets as objects and as files.
+//
+// No packet ever leaves the cell: a socket's peer is another struct socket, and sending appends a packet to the receiver's
+// queue. Address families (unix.c, inet.c) only supply names: bind, look up, report. All blocking, buffering and polling is
+// common to them (connection.c, transfer.c).
+//
+// A sender may have `send_space` bytes of packets unread at receivers; packets hold a reference to their sender for that.
+//
+// References: a file holds its socket; connected sockets hold each other until either closes; a backlog holds the sockets in
+// it. A socket's memory goes with the last of these.
+//
+// Lock order: epoll/file locks -> read_lock -> family's name lock -> socket.lock (never two at once, except socket_join())
+//             -> waitq.lock.
+
+#include "socket.h"
+
+#include <asm/ioctls.h>
+#include <linux/sockios.h>
+
+#include "kernel/init.h"
+#include "kernel/uaccess.h"
+#include "lib/fmt.h"
+
+uint64_t socket_count;
+static struct slab_cache *socket_cache;
+
+static void init(void) { socket_cache = slab_cache_create("socket", sizeof(struct socket), 64); }
+KERNEL_INIT(1, init);
+
+struct ucred socket_current_cred(void)
+{
+	return (struct ucred){ current->process->pid, current->cred->euid, current->cred->egid };
+}
+
+struct socket *socket_create(const struct family *f, int type)
+{
+	struct socket *s = slab_alloc(socket_cache);
+
+	if (!s)
+		return NULL;
+	refcount_set(&s->refs, 1);
+	s->family = f;
+	s->domain = f->domain;
+	s->type = type;
+	waitq_init(&s->wait);
+	mutex_init(&s->read_lock);
+	spin_init(&s->lock);
+	list_init(&s->receive);
+	list_init(&s->backlog);
+	list_init(&s->backlog_node);
+	list_init(&s->name_node);
+	list_init(&s->inflight_node);
+	s->self = socket_current_cred();
+	s->peer_cred = (struct ucred){ 0, UINT32_MAX, UINT32_MAX };
+	s->send_space = s->receive_space = SOCKET_SPACE_DEFAULT;
+	s->receive_low = 1;
+	__atomic_fetch_add(&socket_count, 1, __ATOMIC_RELAXED);
+	return s;
+}
+
+void socket_put(struct socket *s)
+{
+	if (!refcount_put(&s->refs))
+		return;
+	assert(list_empty(&s->receive) && !s->peer && !s->named);
+	kfree(s->private);
+	slab_free(socket_cache, s);
+	__atomic_fetch_sub(&socket_count, 1, __ATOMIC_RELAXED);
+}
+
+struct socket *socket_peer_get(struct socket *s)
+{
+	struct socket *peer;
+
+	spin_lock(&s->lock);
+	peer = s->peer;
+	if (peer)
+		socket_get(peer);
+	spin_unlock(&s->lock);
+	return peer;
+}
+
+// ---- packets ----
+
+struct packet *packet_create(size_t size)
+{
+	size_t total = sizeof(struct packet) + size;
+	struct packet *p;
+	unsigned order = 0;
+
+	if (total <= 2048) {
+		p = kalloc(total);
+		if (p)
+			p->order = PACKET_SMALL;
+	} else {
+		struct page *page; // not zeroed, unlike kalloc()
+
+		while ((PAGE_SIZE << order) < total)
+			order++;
+		page = order <= PAGE_ORDER_MAX ? page_alloc(order, 0) : NULL;
+		p = page ? page_address(page) : NULL;
+		if (p) {
+			*p = (struct packet){ .order = (uint8_t)order };
+		}
+	}
+	if (!p)
+		return NULL;
+	list_init(&p->node);
+	p->size = (uint32_t)size;
+	p->data = (char *)(p + 1);
+	p->charge = (uint32_t)(p->order == PACKET_SMALL ? total : PAGE_SIZE << order);
+	return p;
+}
+
+void packet_free(struct packet *p)
+{
+	struct socket *owner = p->owner;
+
+	if (owner) {
+		size_t before = __atomic_fetch_sub(&owner->sent_bytes, p->charge, __ATOMIC_SEQ_CST);
+
+		// Writers wait for any space, pollers for a good part of it.
+		if (before >= owner->send_space || before * 4 > owner->send_space)
+			waitq_wake_events(&owner->wait, 0, EPOLLOUT | EPOLLWRNORM);
+		socket_put(owner);
+	}
+	if (p->rights)
+		rights_drop(p->rights);
+	kfree(p->from);
+	if (p->order == PACKET_SMALL)
+		kfree(p);
+	else
+		page_put(page_from_address(p));
+}
+
+// ---- files ----
+
+struct socket *socket_from_file(struct file *f) { return f->ops == &socket_file_ops ? f->private : NULL; }
+
+int socket_install(struct socket *s, int flags)
+{
+	struct file *f = file_create_anonymous("socket:", &socket_file_ops, s, O_RDWR | (flags & SOCK_NONBLOCK), S_IFSOCK | 0777);
+
+	if (is_err(f)) {
+		socket_close(s);
+		return (int)ptr_err(f);
+	}
+	spin_lock(&s->lock);
+	s->file = f;
+	spin_unlock(&s->lock);
+	return fd_install_new(f, flags & SOCK_CLOEXEC);
+}
+
+static ssize_t file_socket_read(struct file *f, struct iov_iter *to, loff_t *pos)
+{
+	struct message m = { .data = to, .nonblock = f->flags & O_NONBLOCK };
+	ssize_t result;
+
+	(void)pos;
+	if (!to->count && socket_is_connection(f->private))
+		return 0;
+	result = socket_receive(f->private, &m);
+	if (m.rights)
+		rights_drop(m.rights);
+	return result;
+}
+
+static ssize_t file_socket_write(struct file *f, struct iov_iter *from, loff_t *pos)
+{
+	struct message m = { .data = from, .nonblock = f->flags & O_NONBLOCK };
+	struct socket *s = f->private;
+
+	(void)pos;
+	return s->family->send ? s->family->send(s, &m) : socket_send(s, &m);
+}
+
+static unsigned file_socket_poll(struct file *f, struct poll_table *t)
+{
+	struct socket *s = f->private;
+
+	poll_wait(t, f, &s->wait);
+	return socket_poll(s);
+}
+
+static long file_socket_ioctl(struct file *f, unsigned command, uint64_t argument)
+{
+	struct socket *s = f->private;
+	struct packet *p;
+	int32_t value;
+
+	switch (command) {
+	case FIONREAD: // of a datagram socket: the next datagram
+		spin_lock(&s->lock);
+		value = s->state == SOCKET_LISTENING ? -EINVAL : (int32_t)s->receive_bytes;
+		if (s->type == SOCK_DGRAM && !list_empty(&s->receive)) {
+			p = list_first(&s->receive, struct packet, node);
+			value = (int32_t)p->size;
+		}
+		spin_unlock(&s->lock);
+		return value < 0 ? value : put_user(value, (struct uptr){ argument });
+	case SIOCOUTQ:
+		value = (int32_t)__atomic_load_n(&s->sent_bytes, __ATOMIC_RELAXED);
+		return put_user(value, (struct uptr){ argument });
+	}
+	return s->family->ioctl ? s->family->ioctl(s, command, argument) : -ENOIOCTLCMD;
+}
+
+static void file_socket_release(struct file *f)
+{
+	struct socket *s = f->private;
+
+	spin_lock(&s->lock);
+	s->file = NULL;
+	spin_unlock(&s->lock);
+	socket_close(s);
+}
+
+const struct file_ops socket_file_ops = {
+	.read = file_socket_read,
+	.write = file_socket_write,
+	.poll = file_socket_poll,
+	.ioctl = file_socket_ioctl,
+	.release = file_socket_release,
+	.stream = true,
+};
