@@ -9,6 +9,7 @@
 #include "kernel/log.h"
 #include "kernel/ptrace.h"
 #include "kernel/syscalls.h"
+#include "kernel/tty.h"
 #include "lib/string.h"
 #include "pidfd.h"
 
@@ -246,7 +247,7 @@ static void link_process(struct task *t, uint64_t flags)
 {
 	struct process *p = t->process, *me = current->process;
 	process_link(p, flags & CLONE_PARENT && me->parent ? me->parent : me);
-	p->tty = me->tty;
+	tty_process_inherit(p, me);
 	process_set_group(p, me->pgrp);
 	process_set_session(p, me->session);
 }

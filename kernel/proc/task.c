@@ -8,6 +8,7 @@
 
 #include "kernel/poll.h"
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/log.h"
 #include "lib/string.h"
 
@@ -39,8 +40,19 @@ struct process kernel_process = {
 	.sighand = &kernel_sighand,
 };
 
+static int32_t task_count, process_count; // atomic; of programs
+static int64_t tasks_left(void) { return __atomic_load_n(&task_count, __ATOMIC_RELAXED); }
+static int64_t processes_left(void) { return __atomic_load_n(&process_count, __ATOMIC_RELAXED); }
+static int64_t pids_left(void) { return pid_count(); }
+static struct leak_counter task_leaks = { .name = "tasks", .left = tasks_left };
+static struct leak_counter process_leaks = { .name = "processes", .left = processes_left };
+static struct leak_counter pid_leaks = { .name = "pids", .left = pids_left };
+
 static void task_caches_init(void)
 {
+	leak_counter_register(&task_leaks);
+	leak_counter_register(&process_leaks);
+	leak_counter_register(&pid_leaks);
 	task_cache = slab_cache_create("task", sizeof(struct task), 64);
 	process_cache = slab_cache_create("process", sizeof(struct process), 64);
 	sighand_cache = slab_cache_create("sighand", sizeof(struct sighand), 64);
@@ -63,6 +75,7 @@ struct task *task_alloc(void)
 		return NULL;
 	task_init(t);
 	refcount_set(&t->refs, 1);
+	__atomic_add_fetch(&task_count, 1, __ATOMIC_RELAXED);
 	return t;
 }
 
@@ -99,6 +112,8 @@ void task_put(struct task *t)
 		cred_put(t->cred);
 	if (t->process && t->process != &kernel_process)
 		process_put(t->process);
+	if (!(t->flags & TASK_KERNEL))
+		__atomic_sub_fetch(&task_count, 1, __ATOMIC_RELAXED);
 	slab_free(task_cache, t);
 }
 
@@ -108,6 +123,7 @@ struct process *process_alloc(void)
 	if (!p)
 		return NULL;
 	refcount_set(&p->refs, 1);
+	__atomic_add_fetch(&process_count, 1, __ATOMIC_RELAXED);
 	list_init(&p->threads);
 	list_init(&p->node);
 	list_init(&p->children);
@@ -133,6 +149,7 @@ void process_put(struct process *p)
 		spin_unlock(&p->sighand->lock);
 		sighand_put(p->sighand);
 	}
+	__atomic_sub_fetch(&process_count, 1, __ATOMIC_RELAXED);
 	slab_free(process_cache, p);
 }
 
