@@ -165,7 +165,7 @@ static void stats(long count)
 	struct stat st;
 
 	for (long i = 0; i < count; i++)
-		if (stat("/usr/bin/python3", &st) < 0)
+		if (stat("/usr/bin/bash", &st) < 0)
 			die("stat");
 }
 

@@ -95,6 +95,15 @@ static void file_end(void)
 	close(fd);
 }
 
+// QEMU's software emulation computes SSE but raises no exceptions for it.
+static bool emulated_vectors(void)
+{
+	unsigned a = 0x40000000, b, c, d;
+
+	asm volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
+	return b == 0x54474354; // "TCGT"
+}
+
 static void arithmetic(void)
 {
 	volatile int zero = 0, one = 1;
@@ -104,6 +113,8 @@ static void arithmetic(void)
 	CHECK_EQ(code, FPE_INTDIV);
 	CHECK_EQ((uintptr_t)address, fault_ip);
 
+	if (emulated_vectors())
+		return;
 	// An unmasked SSE division by zero.
 	FAULT({
 		unsigned mxcsr = 0x1f80 & ~(1u << 9);

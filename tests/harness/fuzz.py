@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fuzzers: every parser that reads what someone else wrote, under libFuzzer, ASan and UBSan."""
+import concurrent.futures
+import glob
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+from . import common
+from .common import FAIL, PASS, SKIP, Result
+
+KERNEL = ["-Itests/unit/include", "-Ikernel/include", "-Iport/include", "-Ilib/include", "-Iabi/include",
+          "-DCLOISTER_UNIT_TEST=1", "-DCLOISTER_DEBUG=1", '-DCLOISTER_VERSION="fuzz"']
+HOST = ["-Ihost", "-Ilib/include", "-Iabi/include", "-D_GNU_SOURCE", '-DCLOISTER_VERSION="fuzz"',
+        '-DCLOISTER_LIBDIR="/nonexistent"']
+
+# Name: (flags, sources under test, longest input).
+FUZZERS = {
+    "elf": (KERNEL, ["lib/elf.c"], 4096),
+    "boot_record": (KERNEL, ["kernel/core/boot_record.c", "lib/sha256.c"], 4096),
+    "fuse_codec": (KERNEL + ["-Idrivers/fs"], ["drivers/fs/codec.c"], 4096),
+    "virtqueue": (KERNEL + ["-Idrivers/virtio"],
+                  ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
+    "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/base/buffer.c",
+                        "host/base/err.c"], 2048),
+    "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
+}
+SANITIZERS = "-fsanitize=fuzzer,address,undefined"
+
+
+def compile_one(name, directory):
+    """Builds one fuzzer; returns its path, or raises with the compiler's words."""
+    flags, sources, _ = FUZZERS[name]
+    objects = []
+    for source in [f"tests/fuzz/{name}.c", *sources]:
+        output = os.path.join(directory, name + "-" + source.replace("/", "-") + ".o")
+        # toml++ 3.3 wrongly declares its test for blanks such as U+03BB unreachable; that is Debian's, and harmless.
+        compiler = ["clang++", "-std=c++17"] if source.endswith(".cpp") else ["clang", "-std=gnu11"]
+        command = [*compiler, "-g", "-O1", "-fno-omit-frame-pointer",
+                   SANITIZERS.replace("fuzzer", "fuzzer-no-link"), "-fno-sanitize-recover=all", *flags,
+                   "-fno-sanitize=alignment" if source.endswith(".c") else "-fno-sanitize=alignment,unreachable", "-c", source, "-o", output]
+        done = subprocess.run(command, cwd=common.TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise RuntimeError(" ".join(command) + "\n" + done.stdout.decode("utf-8", "replace")[-3000:])
+        objects.append(output)
+    program = os.path.join(directory, name)
+    done = subprocess.run(["clang++", SANITIZERS, *objects, "-o", program], cwd=common.TOP, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise RuntimeError(done.stdout.decode("utf-8", "replace")[-3000:])
+    return program
+
+
+def run_one(name, seconds, directory):
+    start = time.monotonic()
+    try:
+        program = compile_one(name, directory)
+    except RuntimeError as error:
+        return Result(name, "fuzz", FAIL, str(error))
+    corpus = os.path.join(directory, name + "-corpus")
+    os.mkdir(corpus)
+    seeds = os.path.join(common.TOP, "tests", "fuzz", "seeds", name)
+    kept = os.path.join(common.BUILD, "fuzz", name)
+    os.makedirs(kept, exist_ok=True)
+    command = [program, f"-max_total_time={seconds}", f"-max_len={FUZZERS[name][2]}", "-print_final_stats=1", "-timeout=10",
+               "-rss_limit_mb=2048", f"-artifact_prefix={kept}/", corpus, kept]
+    if os.path.isdir(seeds):
+        command.append(seeds)
+    done = common.command(command, seconds + 60, None)
+    text = done.err.decode("utf-8", "replace")
+    found = re.search(r"stat::number_of_executed_units:\s+(\d+)", text)
+    runs = int(found.group(1)) if found else 0
+    result = Result(name, "fuzz", PASS, seconds=time.monotonic() - start)
+    if done.status != 0:
+        result.outcome, result.reason = FAIL, "\n".join([x for x in text.splitlines() if "NEW" not in x and "REDUCE" not in x][-35:]) + f"\n(input kept in {kept})"
+    elif runs < 100:
+        result.outcome, result.reason = FAIL, f"only {runs} inputs in {seconds} s"
+    else:
+        print(f"{name}: {runs} inputs", flush=True)
+    return result
+
+
+def run(arguments):
+    results = common.Results()
+    names = [n for n in FUZZERS if re.search(arguments.filter, n)]
+    sources = {os.path.basename(p)[:-2] for p in glob.glob(os.path.join(common.TOP, "tests", "fuzz", "*.c"))}
+    for name in sources ^ set(FUZZERS):
+        results.add(Result(name, "fuzz", FAIL, "in tests/fuzz or in the table of harness/fuzz.py, not in both"))
+    if not shutil.which("clang") or not glob.glob("/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-x86_64.a"):
+        for name in names:
+            results.add(Result(name, "fuzz", SKIP, "needs clang and libclang-rt-14-dev"))
+        return results.show("fuzz", ["fuzz"], arguments.verbose)
+    jobs = max(1, arguments.jobs)
+    each = max(2, arguments.seconds * jobs // max(1, len(names)) - 1)
+    with tempfile.TemporaryDirectory(prefix="cloister-fuzz-") as directory, \
+            concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(lambda n: run_one(n, each, directory), names):
+            results.add(result)
+    return results.show("fuzz", ["fuzz"], arguments.verbose)
