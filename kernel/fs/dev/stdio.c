@@ -209,11 +209,8 @@ int stdio_open(void)
 
 void stdio_drain(void)
 {
-	struct channel *tty = channel_find(TTY_PORT_NAME);
-
 	for (int i = 1; i < 3; i++)
 		if (streams[i] && streams[i]->ops->flush)
 			streams[i]->ops->flush(streams[i]);
-	if (tty && tty->ops->flush)
-		tty->ops->flush(tty);
+	tty_console_drain();
 }

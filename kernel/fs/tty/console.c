@@ -9,43 +9,112 @@
 #include "lib/string.h"
 #include "tty.h"
 
+#define OUTPUT_BYTES 8192u
+#define CHUNK_BYTES  1024u
+
 static struct tty *console;      // set at start, for ever
 static struct channel *channel;
 
+// The line discipline writes a few bytes at a time and may not sleep; the channel wants large pieces and may. Between them
+// is this ring and a task that empties it.
+static struct spinlock output_lock = SPINLOCK_INIT;
+static char output[OUTPUT_BYTES];         // output_lock
+static uint32_t output_head, output_tail; // output_lock: positions, free running
+static bool output_busy;                  // output_lock: the task has bytes in its hands
+static struct waitq output_wait = WAITQ_INIT(output_wait); // bytes came, or all are gone
+
 static size_t console_write(struct tty *t, const char *data, size_t size)
 {
-	ssize_t n = channel->ops->write(channel, data, size, true);
-
 	(void)t;
-	return n > 0 ? (size_t)n : 0;
+	spin_lock(&output_lock);
+	size_t n = min(size, (size_t)(OUTPUT_BYTES - (output_head - output_tail)));
+	bool first = output_head == output_tail;
+	for (size_t i = 0; i < n; i++)
+		output[output_head++ % OUTPUT_BYTES] = data[i];
+	spin_unlock(&output_lock);
+	if (first && n)
+		waitq_wake_all(&output_wait);
+	return n;
 }
 
 static size_t console_room(struct tty *t)
 {
 	(void)t;
-	return channel->ops->ready(channel) & POLLOUT ? 64 : 0; // a driver that is writable takes at least this
+	spin_lock(&output_lock);
+	size_t room = OUTPUT_BYTES - (output_head - output_tail);
+	spin_unlock(&output_lock);
+	return room;
 }
 
-static const struct tty_driver console_driver = { .write = console_write, .write_room = console_room };
-
-static bool console_wake(struct waiter *w, unsigned events)
+static bool output_pending(void)
 {
-	(void)w;
-	if (!events || events & POLLOUT)
-		waitq_wake_events(&console->write_wait, 0, POLLOUT | POLLWRNORM);
-	return false;
+	spin_lock(&output_lock);
+	bool pending = output_head != output_tail;
+	spin_unlock(&output_lock);
+	return pending;
 }
+
+static bool output_gone(void)
+{
+	spin_lock(&output_lock);
+	bool gone = output_head == output_tail && !output_busy;
+	spin_unlock(&output_lock);
+	return gone || console->hung_up;
+}
+
+static size_t output_take(char *chunk)
+{
+	size_t n = 0;
+	spin_lock(&output_lock);
+	while (n < CHUNK_BYTES && output_tail != output_head)
+		chunk[n++] = output[output_tail++ % OUTPUT_BYTES];
+	output_busy = n > 0;
+	spin_unlock(&output_lock);
+	return n;
+}
+
+static void console_writer(void *unused)
+{
+	static char chunk[CHUNK_BYTES]; // this task's only
+
+	(void)unused;
+	for (;;) {
+		wait_event(&output_wait, output_pending());
+		for (size_t size = output_take(chunk), put = 0; put < size;) {
+			ssize_t n = channel->ops->write(channel, chunk + put, size - put, false);
+			if (n < 0 && n != -ERESTARTSYS && n != -EAGAIN)
+				break; // the launcher is gone: the reader hangs the terminal up
+			put += n > 0 ? (size_t)n : 0;
+		}
+		spin_lock(&output_lock);
+		output_busy = false;
+		spin_unlock(&output_lock);
+		waitq_wake_all(&output_wait);
+		waitq_wake_events(&console->write_wait, 0, POLLOUT | POLLWRNORM);
+	}
+}
+
+static void console_drain(struct tty *t)
+{
+	(void)t;
+	if (!wait_event_interruptible(&output_wait, output_gone()))
+		channel->ops->flush(channel);
+}
+
+void tty_console_drain(void)
+{
+	if (console)
+		console_drain(console);
+}
+
+static const struct tty_driver console_driver = { .write = console_write, .write_room = console_room, .drain = console_drain };
 
 // Moves what the host's terminal types into the line discipline.
 static void console_reader(void *unused)
 {
-	static struct waiter output_waiter;
 	char chunk[256];
 
 	(void)unused;
-	waiter_init(&output_waiter);
-	output_waiter.wake = console_wake;
-	waitq_add(&channel->wait, &output_waiter);
 	for (;;) {
 		ssize_t n = channel->ops->read(channel, chunk, sizeof(chunk), false);
 		if (n == -ERESTARTSYS || n == -EAGAIN)
@@ -55,7 +124,7 @@ static void console_reader(void *unused)
 		ldisc_receive(console, chunk, (size_t)n);
 	}
 	tty_hangup(console);
-	waitq_remove(&channel->wait, &output_waiter);
+	waitq_wake_all(&output_wait);
 	sched_exit_current();
 }
 
@@ -119,6 +188,7 @@ static void console_start(void)
 		return;
 	}
 	tty_console_resize(boot_config.options.tty_rows, boot_config.options.tty_columns);
-	kernel_task_create("console", console_reader, NULL);
+	kernel_task_create("console-in", console_reader, NULL);
+	kernel_task_create("console-out", console_writer, NULL);
 }
 KERNEL_INIT(4, console_start);

@@ -20,7 +20,9 @@ static long get_termios(struct tty *t, unsigned command, struct uptr argument)
 
 static void wait_output(struct tty *t)
 {
-	if (t->driver->write_room(t) < TTY_OUTPUT_BYTES / 2)
+	if (t->driver->drain)
+		t->driver->drain(t);
+	else if (t->driver->write_room(t) < TTY_OUTPUT_BYTES / 2)
 		(void)wait_event_interruptible(&t->write_wait, t->hung_up || t->driver->write_room(t) >= TTY_OUTPUT_BYTES / 2);
 }
 

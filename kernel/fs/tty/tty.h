@@ -16,6 +16,7 @@ struct tty_driver {
 	size_t (*write_room)(struct tty *t);
 	void (*input_taken)(struct tty *t); // room in the input queue again
 	void (*resized)(struct tty *t);
+	void (*drain)(struct tty *t); // waits until all output has left, or a signal; NULL: half of the room free will do
 };
 
 struct tty {
