@@ -233,6 +233,8 @@ long mm_map(struct mm *mm, uint64_t hint, uint64_t size, unsigned flags, unsigne
 	size = align_up(size, PAGE_SIZE);
 	if (!size)
 		return -ENOMEM;
+	if (!hint && object && !object_page && !(map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT)) && !(flags & VMA_SHARED))
+		hint = placement_of_library(object, size);
 	rwsem_write_lock(&mm->lock);
 	flags |= mm->lock_future;
 	long start = mm_choose_address(mm, hint, size, map_flags, &gone);

@@ -21,6 +21,7 @@ struct port_aspace {
 void *calloc(size_t count, size_t size);
 void free(void *p);
 
+bool port_stable_code(void) { return false; }
 uint64_t port_user_end(void) { return UINT64_C(0x7ffffffff000); }
 int port_aspace_create(struct port_aspace **out)
 {

@@ -119,7 +119,8 @@ static uint64_t program_bias(const struct exec_image *image, bool with_interpret
 		return 0;
 	if (!with_interpreter) // an interpreter started as a program, or a static PIE: keeps away from the programs it may load
 		return bias_below(e, image->mm->mmap_base);
-	return align_down(PIE_BASE + random_pages(randomize, PIE_RANDOM_PAGES), e->alignment) - e->load_start;
+	uint64_t random = randomize ? placement_random_pages(PLACEMENT_PROGRAM, PIE_RANDOM_PAGES) << PAGE_SHIFT : 0;
+	return align_down(PIE_BASE + random, e->alignment) - e->load_start;
 }
 
 static void set_break(struct exec_image *image, bool with_interpreter, bool randomize)

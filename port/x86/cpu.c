@@ -36,6 +36,11 @@ unsigned port_cpu_count(void)
 	return x86_cpu_count;
 }
 
+bool port_stable_code(void)
+{
+	return x86_features.tcg;
+}
+
 static void detect_hypervisor(struct cpu_features *f)
 {
 	struct cpuid_regs h = cpuid(0x40000000, 0);

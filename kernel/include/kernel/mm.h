@@ -54,8 +54,16 @@ struct mobj {
 	struct list dirty_node;
 	bool on_dirty_list;
 	uint32_t flushing; // flushers at work on it
+	uint64_t place; // where shared libraries are mapped, 0 = not chosen: kernel/mm/placement.c, its lock
 	void *private;
 };
+
+// kernel/mm/placement.c. A random number of pages below `count` for the place of code: new each time, or, where the port
+// runs code faster at the same address (port_stable_code), the same for the whole life of the cell.
+enum placement { PLACEMENT_MAPPINGS, PLACEMENT_PROGRAM, PLACEMENT_LIBRARIES, PLACEMENT_COUNT };
+uint64_t placement_random_pages(enum placement what, uint64_t count);
+// Where to map `size` bytes of a shared library from its start when the program leaves it to us; 0: anywhere. A hint.
+uint64_t placement_of_library(struct mobj *o, uint64_t size);
 
 void mobj_init(struct mobj *o, const struct mobj_ops *ops, struct inode *inode);
 struct mobj *mobj_create_anonymous(uint64_t size_bytes); // shared anonymous memory; NULL

@@ -175,6 +175,9 @@ size_t port_copy_out(uint64_t user_to, const void *from, size_t size);
 size_t port_clear_out(uint64_t user_to, size_t size);
 // Copies a string up to and including its NUL: its length without NUL; `size` when no NUL came within it; -EFAULT.
 long port_string_in(char *to, uint64_t user_from, size_t size);
+// Does the same code run much faster at an address where it ran before than at a new one (software emulation keeps what it
+// translated by address)? Then the kernel keeps code where it is. Constant.
+bool port_stable_code(void);
 // Atomic 32-bit access for futexes: -EFAULT. *seen is the value before. cmpxchg stores when *seen == old.
 int port_user_load32(uint64_t user, uint32_t *seen);
 int port_user_cmpxchg32(uint64_t user, uint32_t old, uint32_t new, uint32_t *seen);
