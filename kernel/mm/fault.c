@@ -449,13 +449,28 @@ int mm_fault(struct mm *mm, uint64_t address, unsigned fault_flags, int *signal,
 	return error;
 }
 
+// The error code the CPU pushed (SDM vol. 3, 4.7), as far as a signal frame shows it.
+static uint64_t hardware_error(struct mm *mm, uint64_t address, unsigned flags)
+{
+	struct port_pte pte = { 0 };
+	if (mm)
+		port_aspace_get_page(mm->aspace, address, &pte);
+	return (pte.present ? 1 : 0) | (flags & UPCALL_FAULT_WRITE ? 2 : 0) | (flags & UPCALL_FAULT_USER ? 4 : 0) |
+	       (flags & UPCALL_FAULT_EXEC ? 16 : 0);
+}
+
+static void fault_signal(struct mm *mm, int signal, int code, uint64_t address, unsigned flags)
+{
+	signal_force_trap(signal, code, address, 14, hardware_error(mm, address, flags));
+}
+
 int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned flags)
 {
 	struct task *t = current;
 	int signal, code;
 	if (unlikely(!t->mm || address >= port_user_end())) {
 		if (flags & UPCALL_FAULT_USER)
-			signal_force(SIGSEGV, SEGV_MAPERR, address);
+			fault_signal(NULL, SIGSEGV, SEGV_MAPERR, address, flags);
 		return -EFAULT;
 	}
 	int error = mm_fault(t->mm, address, flags, &signal, &code);
@@ -470,7 +485,7 @@ int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned 
 		return flags & UPCALL_FAULT_USER ? 0 : -EFAULT;
 	}
 	if (flags & UPCALL_FAULT_USER)
-		signal_force(signal, code, address);
+		fault_signal(t->mm, signal, code, address, flags);
 	return -EFAULT;
 }
 

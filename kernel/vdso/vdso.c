@@ -64,7 +64,7 @@ void vdso_set_realtime_offset(int64_t offset_ns)
 int vdso_map(struct mm *mm, uint64_t limit)
 {
 	uint64_t text = align_down(limit, PAGE_SIZE) - image_bytes, data = text - VVAR_PAGE_BYTES;
-	const unsigned common = VMA_SPECIAL | VMA_SHARED | VMA_DONTDUMP | VMA_MAY_READ;
+	const unsigned common = VMA_SPECIAL | VMA_DONTDUMP | VMA_MAY_READ;
 	if (!object)
 		return 0;
 	long r = mm_map(mm, data, VVAR_PAGE_BYTES, common | VMA_READ, MAP_FIXED, NULL, object, 0, "[vvar]");
