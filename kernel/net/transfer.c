@@ -234,7 +234,7 @@ static ssize_t send_datagram(struct socket *s, struct message *m)
 	} else {
 		p->rights = NULL;
 		packet_free(p);
-		error = s->type == SOCK_SEQPACKET || target->shut_read ? broken_pipe(m) : -ECONNREFUSED;
+		error = s->type != SOCK_SEQPACKET && target->state == SOCKET_CLOSED ? -ECONNREFUSED : broken_pipe(m);
 	}
 put_target:
 	socket_put(target);

@@ -295,7 +295,9 @@ static uint64_t left_of(const struct posix_timer *t, uint64_t now)
 {
 	if (!t->armed)
 		return 0;
-	return t->deadline_ns > now ? t->deadline_ns - now : 1; // due, not yet fired: not off
+	if (t->deadline_ns > now)
+		return t->deadline_ns - now;
+	return t->notify == SIGEV_NONE ? 0 : 1; // due, not yet fired: not off
 }
 
 long sys_timer_settime(int id, int flags, struct uptr value, struct uptr old)
@@ -306,6 +308,8 @@ long sys_timer_settime(int id, int flags, struct uptr value, struct uptr old)
 	struct posix_timer *t;
 	bool cpu, was_armed;
 
+	if (uptr_is_null(value))
+		return -EINVAL;
 	if (get_user(&v, value))
 		return -EFAULT;
 	if (timespec_to_ns(&v.it_value, &ns) || timespec_to_ns(&v.it_interval, &interval))

@@ -91,9 +91,12 @@ static void finish_switch(struct task *prev)
 {
 	struct run_queue *q = run_queue_here();
 	bool dead = prev->sched.state == SCHED_DEAD, migrate = prev->sched.migrate;
+	struct task *t = current;
 
 	__atomic_store_n(&prev->sched.running, false, __ATOMIC_RELEASE);
 	spin_unlock(&q->lock);
+	if (t->rseq_area && t->rseq_cpu != q->cpu) // moved: rseq(2)
+		task_work_set(t, WORK_RSEQ);
 	if (unlikely(dead)) {
 		task_put(prev);
 	} else if (unlikely(migrate)) {
@@ -184,6 +187,8 @@ void sched_reschedule(void)
 		t->sched.migrate = true; // finish_switch() queues it elsewhere
 	}
 	t->sched.involuntary_switches++;
+	if (t->rseq_area) // preempted
+		task_work_set(t, WORK_RSEQ);
 	run_next(q, t, now);
 }
 
