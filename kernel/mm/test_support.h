@@ -105,6 +105,7 @@ struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg)
 void inode_put(struct inode *i) { assert_false(refcount_put(&i->refs)); }
 void file_put(struct file *f) { assert_false(refcount_put(&f->refs)); }
 void signal_force(int signal, int code, uint64_t address) {}
+void signal_force_trap(int signal, int code, uint64_t address, unsigned trap, uint64_t error) { (void)signal, (void)code, (void)address, (void)trap, (void)error; }
 
 void kernel_assert_failed(const char *expression, const char *file, int line)
 {
