@@ -23,6 +23,7 @@
 #define MMAP_RANDOM_PAGES  (UINT64_C(1) << 28) // 1 TiB
 #define STACK_GAP_MIN      (UINT64_C(128) << 20)
 #define STACK_DEFAULT      (UINT64_C(8) << 20)
+#define RUN_GAP_BYTES      (UINT64_C(64) << 20)
 
 static struct slab_cache *mm_cache;
 
@@ -81,6 +82,22 @@ void mm_put(struct mm *mm)
 		slab_free(mm_cache, mm);
 }
 
+// Unmaps everything, in runs of neighbouring mappings: the port need not look through the emptiness between them.
+static void unmap_runs(struct mm *mm)
+{
+	uint64_t start = 0, end = 0;
+	for (struct vma *v = vma_first(mm); v; v = vma_next(v)) {
+		if (v->start - end > RUN_GAP_BYTES) {
+			if (end)
+				mm_unmap_pages(mm, start, end);
+			start = v->start;
+		}
+		end = v->end;
+	}
+	if (end)
+		mm_unmap_pages(mm, start, end);
+}
+
 static void tear_down(struct mm *mm)
 {
 	struct list gone = LIST_INIT(gone);
@@ -93,9 +110,9 @@ static void tear_down(struct mm *mm)
 		vma_unlink_final(v);
 		list_add(&gone, &v->object_node);
 	}
+	unmap_runs(mm);
 	mm->vmas = (struct rb_root){ NULL };
 	mm->cache = NULL;
-	mm_unmap_pages(mm, 0, port_user_end());
 	rwsem_write_unlock(&mm->lock);
 	vma_list_free(&gone);
 	port_aspace_destroy(mm->aspace);
