@@ -41,20 +41,38 @@ static uint64_t tsc_hz_from_cpuid(void)
 	return 0;
 }
 
+// Both clocks at one moment. The host may take the CPU away between two reads: of several tries the shortest counts.
+static void sample_clocks(uint64_t *tsc, uint32_t *left)
+{
+	uint64_t best = UINT64_MAX; // of that many cycles
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t before = rdtsc();
+		uint32_t seen = x86_apic_timer_left();
+		uint64_t window = rdtsc() - before;
+		if (window >= best)
+			continue;
+		best = window;
+		*tsc = before + window / 2;
+		*left = seen;
+	}
+}
+
 void x86_time_init_start(void)
 {
 	tsc_base = rdtsc();
-	started_apic = UINT32_MAX;
-	x86_apic_timer_start(started_apic);
-	started_tsc = rdtsc();
+	x86_apic_timer_start(UINT32_MAX);
+	sample_clocks(&started_tsc, &started_apic);
 }
 
-// What the APIC's timer and the TSC have counted since x86_time_init_start(), at least `ns`.
+// What the APIC's timer and the TSC have counted since x86_time_init_start(), at least `ns`. *ticks 0: the timer has run out.
 static void read_clocks(uint64_t ns, uint64_t *tsc, uint64_t *ticks)
 {
+	uint64_t now = 0;
+	uint32_t left = 0;
 	do {
-		*ticks = started_apic - x86_apic_timer_left();
-		*tsc = rdtsc() - started_tsc;
+		sample_clocks(&now, &left);
+		*ticks = left ? started_apic - left : 0;
+		*tsc = now - started_tsc;
 	} while (*ticks < ns && *ticks);
 }
 
