@@ -13,7 +13,6 @@ import sys
 import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-LINE_MAX = 120
 FILE_LINES_MAX = 1000
 IMAGE_MAX_BYTES = 1 << 20
 
@@ -47,12 +46,13 @@ def read(path):
         return f.read()
 
 
-def expanded_length(line):
-    return len(line.expandtabs(8))
+def is_test(path):
+    """Unit tests and what they share may include what they like."""
+    return re.search(r"(_test|_fakes|/test_[a-z_]+)\.[ch]$", path) is not None
 
 
 def check_text(files):
-    """Lines, licence header, white space, file size."""
+    """Licence line, white space, file size."""
     problems = []
     for path in files:
         text = read(path)
@@ -66,8 +66,6 @@ def check_text(files):
         for number, line in enumerate(lines, 1):
             if line != line.rstrip():
                 problems.append(f"{path}:{number}: white space at the end of the line")
-            if path.endswith((".c", ".h", ".cpp")) and expanded_length(line) > LINE_MAX + 8 and "http" not in line:
-                problems.append(f"{path}:{number}: {expanded_length(line)} columns")
             if path.endswith((".c", ".h")) and re.match(r" {8}", line):
                 problems.append(f"{path}:{number}: indented by spaces, not tabs")
     return problems
@@ -106,7 +104,7 @@ def check_layers(files):
     problems = []
     for path in files:
         layer = path.split("/")[0]
-        if layer not in LAYERS or path.endswith("_test.c"):
+        if layer not in LAYERS or is_test(path):
             continue
         for number, line in enumerate(read(path).split("\n"), 1):
             found = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
@@ -138,7 +136,8 @@ def check_ports_apart(files):
 
 
 def check_headers_alone(files):
-    headers = [p for p in files if p.endswith(".h") and p.split("/")[0] in INCLUDE_DIRS and "/skeleton/" not in p]
+    headers = [p for p in files if p.endswith(".h") and p.split("/")[0] in INCLUDE_DIRS and "/skeleton/" not in p
+               and not is_test(p)]
 
     def one(path):
         layer = path.split("/")[0]
