@@ -48,6 +48,7 @@ void mount_put(struct mount *m);
 int mount_want_write(const struct path *p); // 0 or -EROFS
 extern struct mount *root_mount;
 bool mount_is_on(struct dentry *d); // is it a mount point of any mount?
+unsigned mount_references(struct dentry *d); // of mounts, as root or mount point; mount_hash_lock held
 
 // ---- lookup.c ----
 #define LINKS_MAX 40

@@ -109,6 +109,16 @@ bool mount_is_on(struct dentry *d)
 	return found;
 }
 
+unsigned mount_references(struct dentry *d)
+{
+	unsigned count = root_mount && root_mount->root == d;
+	struct mount *m;
+	for (unsigned k = 0; k < HASH_BUCKETS; k++)
+		list_for_each(m, &table[k], hash_node)
+			count += (m->mountpoint == d) + (m->root == d);
+	return count;
+}
+
 bool mount_is_readonly(const struct mount *m) { return m && ((m->flags | m->super->flags) & MS_RDONLY); }
 
 int mount_want_write(const struct path *p) { return mount_is_readonly(p->mount) ? -EROFS : 0; }
