@@ -12,7 +12,7 @@
 struct radix_node {
 	void *slots[SLOTS];
 	uint64_t marks[RADIX_MARKS];
-	unsigned used;
+	uint64_t used; // bit map of the slots that are not NULL
 };
 
 static unsigned slot_of(uint64_t index, unsigned height) { return index >> ((height - 1) * BITS) & (SLOTS - 1); }
@@ -40,7 +40,7 @@ static int grow(struct radix *r, uint64_t index)
 			return -ENOMEM;
 		if (r->root) {
 			n->slots[0] = r->root;
-			n->used = 1;
+			n->used = 1; // slot 0
 			for (unsigned m = 0; m < RADIX_MARKS; m++)
 				n->marks[m] = r->root->marks[m] != 0;
 		}
@@ -64,7 +64,7 @@ static void trim(struct radix *r, struct radix_node **path, uint64_t index)
 			return;
 		}
 		path[h + 1]->slots[slot_of(index, h + 1)] = NULL;
-		path[h + 1]->used--;
+		path[h + 1]->used &= ~(UINT64_C(1) << slot_of(index, h + 1));
 	}
 }
 
@@ -100,7 +100,7 @@ int radix_insert(struct radix *r, uint64_t index, void *pointer)
 			*child = radix_node_allocate(sizeof(**child));
 			if (!*child)
 				goto no_memory;
-			path[h]->used++;
+			path[h]->used |= UINT64_C(1) << slot_of(index, h);
 		}
 		path[h - 1] = *child;
 	}
@@ -108,7 +108,7 @@ int radix_insert(struct radix *r, uint64_t index, void *pointer)
 	if (*slot)
 		return -EEXIST;
 	*slot = pointer;
-	path[1]->used++;
+	path[1]->used |= UINT64_C(1) << slot_of(index, 1);
 	r->count++;
 	return 0;
 
@@ -121,7 +121,7 @@ no_memory: // nodes made on the way down are empty: give them back
 			break;
 		}
 		path[h + 1]->slots[slot_of(index, h + 1)] = NULL;
-		path[h + 1]->used--;
+		path[h + 1]->used &= ~(UINT64_C(1) << slot_of(index, h + 1));
 	}
 	return -ENOMEM;
 }
@@ -146,7 +146,7 @@ void *radix_remove(struct radix *r, uint64_t index)
 	unsigned slot = slot_of(index, 1);
 	void *pointer = path[1]->slots[slot];
 	path[1]->slots[slot] = NULL;
-	path[1]->used--;
+	path[1]->used &= ~(UINT64_C(1) << slot);
 	r->count--;
 	trim(r, path, index);
 	return pointer;
@@ -177,41 +177,19 @@ bool radix_mark_test(const struct radix *r, uint64_t index, enum radix_mark mark
 	return walk(r, index, path) && path[1]->marks[mark] >> slot_of(index, 1) & 1;
 }
 
-static uint64_t present(const struct radix_node *n)
-{
-	uint64_t map = 0;
-	for (unsigned i = 0; i < SLOTS; i++)
-		map |= (uint64_t)(n->slots[i] != NULL) << i;
-	return map;
-}
-
 // First pointer at or after *index below `n`; mark < 0: any.
 static void *next_below(const struct radix_node *n, unsigned height, uint64_t *index, int mark)
 {
-	uint64_t span = height > 1 ? UINT64_C(1) << ((height - 1) * BITS) : 1;
-	unsigned slot = slot_of(*index, height);
+	uint64_t span = UINT64_C(1) << ((height - 1) * BITS);
+	unsigned first = slot_of(*index, height);
+	uint64_t map = (mark < 0 ? n->used : n->marks[mark]) & ~UINT64_C(0) << first;
 
-	if (height == 1 && mark < 0) { // the common case, without building a map
-		for (; slot < SLOTS; slot++)
-			if (n->slots[slot]) {
-				*index = (*index & ~(uint64_t)(SLOTS - 1)) | slot;
-				return n->slots[slot];
-			}
-		return NULL;
-	}
-	uint64_t map = mark < 0 ? present(n) : n->marks[mark];
-	for (; slot < SLOTS; slot++) {
-		unsigned first = slot_of(*index, height);
-		if (!(map >> slot & 1))
-			continue;
+	for (; map; map &= map - 1) {
+		unsigned slot = (unsigned)__builtin_ctzll(map);
 		uint64_t below = *index;
 		if (slot != first) // start of that child's range
 			below = (*index / span + (slot - first)) * span;
-		if (height == 1) {
-			*index = below;
-			return n->slots[slot];
-		}
-		void *found = next_below(n->slots[slot], height - 1, &below, mark);
+		void *found = height == 1 ? n->slots[slot] : next_below(n->slots[slot], height - 1, &below, mark);
 		if (found) {
 			*index = below;
 			return found;
