@@ -84,23 +84,12 @@ static struct fs_handle *open_call(struct inode *i, uint32_t flags)
 	return h ? h : err_ptr(-ENOMEM);
 }
 
-static struct fs_handle *open_with_room(struct inode *i, uint32_t flags)
-{
-	struct fs_handle *h = open_call(i, flags);
-	if (!is_err(h) || (ptr_err(h) != -ENFILE && ptr_err(h) != -EMFILE))
-		return h;
-	// The server is out of descriptors; each handle and each name known here costs it one.
-	fs_handles_trim(fs_connection_of(i), 0);
-	dentry_shrink(1024);
-	return open_call(i, flags);
-}
-
 // A writer that can read too, if the server lets us.
 static struct fs_handle *open_writer(struct inode *i)
 {
-	struct fs_handle *h = open_with_room(i, O_RDWR);
+	struct fs_handle *h = open_call(i, O_RDWR);
 	if (is_err(h) && (ptr_err(h) == -EACCES || ptr_err(h) == -EPERM))
-		h = open_with_room(i, O_WRONLY);
+		h = open_call(i, O_WRONLY);
 	return h;
 }
 
@@ -143,7 +132,7 @@ struct fs_handle *fs_handle_get(struct inode *i, bool write)
 	struct fs_handle *h = handle_cached(fi, write);
 	if (h)
 		return h;
-	h = write ? open_writer(i) : open_with_room(i, O_RDONLY);
+	h = write ? open_writer(i) : open_call(i, O_RDONLY);
 	if (!is_err(h))
 		handle_remember(fi, h, write);
 	return h;

@@ -58,6 +58,7 @@ struct fs_connection { // one device; lives for ever
 	uint64_t unsupported;  // atomic bits by opcode: the server said ENOSYS
 	uint64_t next_unique;  // atomic
 	uint64_t attr_clock;   // atomic: ticks at local changes, orders them with answers
+	uint64_t inode_count;  // atomic
 	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
 	uint64_t requests, round_trips; // counters, atomic; for `show_options` and measurement
 

@@ -140,6 +140,7 @@ static int inode_make(struct inode *i, struct inode *dir, const struct fuse_entr
 	if (!fi)
 		return -ENOMEM;
 	i->private = fi;
+	__atomic_add_fetch(&fs_connection_of(i)->inode_count, 1, __ATOMIC_RELAXED);
 	fi->forget.nodeid = e->nodeid;
 	fi->inode = i;
 	fi->connection = fs_connection_of(i);
@@ -221,6 +222,7 @@ void fs_evict_inode(struct inode *i)
 	kfree((char *)i->link);
 	i->link = NULL;
 	i->private = NULL;
+	__atomic_sub_fetch(&c->inode_count, 1, __ATOMIC_RELAXED);
 	if (fi->forget.count)
 		fs_forget(c, &fi->forget); // frees fi
 	else

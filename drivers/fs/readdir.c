@@ -198,24 +198,18 @@ static int dir_give(struct fs_open_dir *dir, struct dir_context *context, struct
 
 static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_context *context, struct fuse_directory_entry *e)
 {
-	for (;;) {
-		int result = 0;
-		if (dir->position != context->position)
-			dir->filled = dir->ended = false; // lseek, rewinddir
-		if (dir->ended)
-			return 0;
-		if (!dir->filled)
-			result = dir_fetch(f, dir, context->position);
-		if (result || dir->ended)
-			break;
-		result = dir_give(dir, context, e);
+	if (dir->position != context->position)
+		dir->filled = dir->ended = false; // lseek, rewinddir
+	while (!dir->ended) {
+		int result = dir->filled ? 0 : dir_fetch(f, dir, context->position);
+		if (!result && !dir->ended)
+			result = dir_give(dir, context, e);
 		if (result)
-			return result < 0 ? result : 0;
+			return min(result, 0);
 		dir->filled = false;
 	}
-	if (dir->ended)
-		buffer_free(dir);
-	return dir->ended ? 0 : -EIO;
+	buffer_free(dir);
+	return 0;
 }
 
 static int fs_dir_iterate(struct file *f, struct dir_context *context)

@@ -286,12 +286,49 @@ static void request_wait(struct fs_request *r)
 	wait_event(&r->wait, request_is_done(r));
 }
 
-int fs_call(struct fs_request *r)
+static int call_once(struct fs_request *r)
 {
 	__atomic_fetch_add(&r->connection->round_trips, 1, __ATOMIC_RELAXED);
 	fs_send(r);
 	request_wait(r);
 	return r->error;
+}
+
+static bool forgets_are_sent(struct fs_connection *c)
+{
+	spin_lock(&c->lock);
+	bool sent = list_empty(&c->forgets) && c->forget_request;
+	spin_unlock(&c->lock);
+	return sent;
+}
+
+// The server is out of descriptors, and each name and handle known here costs it one: gives up a quarter of them.
+// False: there was nothing to give up.
+static bool server_make_room(struct fs_connection *c)
+{
+	bool some = fs_handles_trim(c, 0);
+	size_t wanted = 256 + __atomic_load_n(&c->inode_count, __ATOMIC_RELAXED) / 4;
+	for (unsigned round = 0; wanted && round < 16; round++) {
+		size_t freed = dentry_shrink(min(wanted, (size_t)1024));
+		some |= freed > 0;
+		wanted -= min(wanted, freed);
+		sched_preempt_point();
+	}
+	(void)wait_event_mode(&c->idle_wait, forgets_are_sent(c), PARK_KILLABLE, clock_monotonic_ns() + NSEC_PER_SEC);
+	return some;
+}
+
+int fs_call(struct fs_request *r)
+{
+	int error = call_once(r);
+	for (unsigned attempt = 0; unlikely(error == -EMFILE || error == -ENFILE) && attempt < 3; attempt++) {
+		if (fatal_signal_pending(current) || !server_make_room(r->connection))
+			break;
+		r->header.unique = __atomic_add_fetch(&r->connection->next_unique, 2, __ATOMIC_RELAXED);
+		r->done = false;
+		error = call_once(r);
+	}
+	return error;
 }
 
 // ---- forgetting ----
@@ -307,6 +344,8 @@ static void forget_done(struct fs_request *r)
 	c->forget_request = r; // with the issuer's reference
 	spin_unlock(&c->lock);
 	forgets_send(c);
+	if (!waitq_empty(&c->idle_wait))
+		waitq_wake_all(&c->idle_wait);
 }
 
 // One message is under way at a time; what comes meanwhile goes together in the next.

@@ -49,10 +49,7 @@ static void times_done(struct fs_request *r)
 			fi->attr_expires_ns = 0;
 		}
 	}
-	spin_unlock(&fi->lock);
-	// fi may be freed as soon as times_busy is false: the request is let go first, the wake-up is under the lock.
-	spin_lock(&fi->lock);
-	fi->times_busy = false;
+	fi->times_busy = false; // an evictor waits for this and then frees fi: it gets the lock after the wake-up
 	waitq_wake_all(&fi->wait);
 	spin_unlock(&fi->lock);
 	fs_request_put(r);
