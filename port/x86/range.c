@@ -17,22 +17,40 @@ static bool entry_occupied(const uint64_t *table, unsigned index)
 	return __atomic_load_n(&table[index & ~(GROUP_ENTRIES - 1)], __ATOMIC_RELAXED) & PTE_OCCUPIED;
 }
 
+// First entry at or after `index` that is in use for the CPU, 512 if there is none.
+static unsigned next_present(const uint64_t *table, unsigned index)
+{
+	while (index < 512) {
+		if (!entry_occupied(table, index)) {
+			index = (index | (GROUP_ENTRIES - 1)) + 1;
+			continue;
+		}
+		if (__atomic_load_n(&table[index], __ATOMIC_ACQUIRE) & PTE_P)
+			return index;
+		index++;
+	}
+	return 512;
+}
+
 // Finds the first region in [*at, end) that has a table, skipping what upper levels do not cover, and moves *at past it.
 static bool next_region(struct port_aspace *as, uint64_t *at, uint64_t end, struct region *out)
 {
 	while (*at < end) {
+		uint64_t start = *at;
 		uint64_t *t = as->pml4;
 		unsigned level = 3;
 		for (; level > 0; level--) {
-			uint64_t e = __atomic_load_n(&t[pte_index(*at, level)], __ATOMIC_ACQUIRE);
-			if (!(e & PTE_P))
+			unsigned index = pte_index(start, level), found = next_present(t, index);
+			if (found != index) { // 512: the first entry of the next table, if there is one
+				uint64_t entry = UINT64_C(1) << (12 + 9 * level);
+				*at = (start & ~(entry - 1)) + (found - index) * entry;
 				break;
-			t = phys_to_virt(e & PTE_FRAME);
+			}
+			t = phys_to_virt(t[index] & PTE_FRAME);
 		}
-		uint64_t start = *at;
-		*at = pte_span_end(start, level ? level - 1 : 0, end);
 		if (level)
 			continue;
+		*at = pte_span_end(start, 0, end);
 		*out = (struct region){ .table = t, .start = start, .end = *at };
 		return true;
 	}
