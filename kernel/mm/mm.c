@@ -116,7 +116,8 @@ static void tear_down(struct mm *mm)
 	rwsem_write_unlock(&mm->lock);
 	vma_list_free(&gone);
 	port_aspace_destroy(mm->aspace);
-	mm->aspace = NULL;
+	__atomic_store_n(&mm->aspace, NULL, __ATOMIC_RELEASE);
+	oom_forget(mm);
 	if (mm->exe)
 		file_put(mm->exe);
 	mm->exe = NULL;

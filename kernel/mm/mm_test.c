@@ -17,6 +17,7 @@
 #include "test_aspace.h"
 
 bool process_oom_kill(void) { return false; }
+void oom_forget(struct mm *m) {}
 
 // ---- the model ----
 

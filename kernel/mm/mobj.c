@@ -16,17 +16,19 @@
 #include "lib/string.h"
 #include "map.h"
 
+#define NODE_BYTES 560u // seven to a page; lib/radix.c keeps its nodes to itself
+
 static struct slab_cache *mobj_cache, *node_cache;
 
 void mobj_module_init(void)
 {
 	mobj_cache = slab_cache_create("mobj", sizeof(struct mobj), 64);
-	node_cache = slab_cache_create("radix-node", 64 * sizeof(void *) + 2 * 8 + 8, 8);
+	node_cache = slab_cache_create("radix-node", NODE_BYTES, 8);
 }
 
 void *radix_node_allocate(size_t size)
 {
-	(void)size;
+	assert(size <= NODE_BYTES);
 	return slab_alloc_atomic(node_cache);
 }
 
