@@ -291,6 +291,8 @@ bool launch_run(struct launch *l, int *exit_status, struct err *e)
 	launch_init(l);
 	if (c->port == CELL_PORT_HOSTED)
 		return err_set(e, EXIT_USAGE, "--port hosted: this version has only the qemu port");
+	if (c->tty_mode == CELL_TTY_YES && !isatty(0))
+		return err_set(e, EXIT_USAGE, "--tty: standard input is not a terminal");
 	c->tty = c->tty_mode == CELL_TTY_YES || (c->tty_mode == CELL_TTY_AUTO && terminal_is_all_streams());
 	signals = take_signals();
 	if (signals < 0)

@@ -60,7 +60,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (*verb)
-		fprintf(stderr, "cloister: unknown command '%s'\n", verb);
-	fputs(usage, stderr);
+		fprintf(stderr, "cloister: unknown command '%s' (cloister --help)\n", verb);
+	else
+		fputs("cloister: no command given (cloister --help)\n", stderr);
 	return EXIT_USAGE;
 }

@@ -143,6 +143,18 @@ void syscall_trace_enter(const struct user_regs *regs, uint64_t nr)
 	trace_line(l.text);
 }
 
+static void add_error(struct line *l, long result)
+{
+	const char *name = errno_name(-result);
+
+	if (-result >= ERESTARTSYS)
+		add(l, " = ? %s\n", name ? name : "(to be restarted)");
+	else if (name)
+		add(l, " = -1 %s\n", name);
+	else
+		add(l, " = -1 (errno %ld)\n", -result);
+}
+
 void syscall_trace_exit(const struct user_regs *regs, uint64_t nr, long result)
 {
 	struct line l = { .length = 0 };
@@ -150,13 +162,14 @@ void syscall_trace_exit(const struct user_regs *regs, uint64_t nr, long result)
 	if (printed_before(syscall_name(nr))) {
 		if (result >= 0)
 			return;
-		add(&l, "[%d] %s = %ld (error)\n", current->tid, syscall_name(nr), result);
+		add(&l, "[%d] %s()", current->tid, syscall_name(nr));
+		add_error(&l, result);
 		trace_line(l.text);
 		return;
 	}
 	add_call(&l, regs, nr);
 	if (result < 0 && result >= -4095)
-		add(&l, " = -1 (errno %ld)\n", -result);
+		add_error(&l, result);
 	else if ((unsigned long)result > 0xfffffff)
 		add(&l, " = 0x%lx\n", (unsigned long)result);
 	else

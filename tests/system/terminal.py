@@ -177,8 +177,8 @@ def test_raw_mode(t):
         x.type(b"\x03")
         x.expect(rb"got b'\\x03'")
         t.equal(x.end(), 0)
-    with_terminal(t, ["/usr/bin/python3", "-c", "import tty, os, termios\nold = termios.tcgetattr(0)\nprint('raw', flush=True)\n"
-                      "tty.setraw(0)\nfor i in range(2): os.write(1, b'got %r\\r\\n' % os.read(0, 10))\n"
+    with_terminal(t, ["/usr/bin/python3", "-c", "import tty, os, termios\nold = termios.tcgetattr(0)\n"
+                      "tty.setraw(0)\nos.write(1, b'raw\\r\\n')\nfor i in range(2): os.write(1, b'got %r\\r\\n' % os.read(0, 10))\n"
                       "termios.tcsetattr(0, termios.TCSADRAIN, old)"], body)
 
 
