@@ -70,6 +70,7 @@ static void test_bad_manifests_name_the_place(void **state)
 		int exit_status;
 	} cases[] = {
 		{ "x = [", "m.toml: line 1", EXIT_USAGE },
+		{ "[[[", "m.toml: not TOML", EXIT_USAGE },
 		{ "\nlibos.entry = \"/x\"", "m.toml:2: libos.entry: unknown key", EXIT_USAGE },
 		{ "unknown = 1", "m.toml:1: unknown: unknown key", EXIT_USAGE },
 		{ "cell.cpus = \"2\"", "cell.cpus must be an integer, not a string", EXIT_USAGE },
