@@ -2,7 +2,7 @@
 // The set arithmetic of select(2), apart for its unit test. Sets: read, write, except.
 #pragma once
 
-#include "poll_wait.h"
+#include "kernel/poll.h"
 
 // Events that matter for `fd` by the sets it is in.
 unsigned select_events_wanted(uint64_t *const in[3], unsigned fd);

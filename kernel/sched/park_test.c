@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+// Are no wake-ups lost, do locks exclude, and are mistakes with locks found? Every task is a host thread here, so these run
+// truly at once.
+#include "sched_fakes.h"
+
+#include "kernel/mutex.h"
+#include "lockdep.h"
+
+#define THREADS 4
+#define ROUNDS  3000
+
+// Deadlines: the test says when they have passed.
+static struct ktimer *armed;
+void ktimer_init(struct ktimer *t, void (*expire)(struct ktimer *t)) { *t = (struct ktimer){ .expire = expire }; }
+void ktimer_set(struct ktimer *t, uint64_t deadline_ns)
+{
+	t->deadline_ns = deadline_ns;
+	t->state = KTIMER_QUEUED;
+	__atomic_store_n(&armed, t, __ATOMIC_SEQ_CST);
+}
+bool ktimer_cancel_sync(struct ktimer *t)
+{
+	bool was = t->state == KTIMER_QUEUED;
+
+	t->state = KTIMER_IDLE;
+	return was;
+}
+
+static struct task tasks[THREADS + 1];
+
+// ---- park ----
+
+static void is_an_unpark_before_the_park_remembered(void **state)
+{
+	(void)state;
+	fake_task_enter(&tasks[0]);
+	task_prepare_park(PARK_INTERRUPTIBLE);
+	task_unpark(&tasks[0]);
+	assert_int_equal(task_park(PARK_FOREVER), 0);
+	task_finish_park();
+}
+
+static void do_signals_end_only_the_parks_that_admit_them(void **state)
+{
+	(void)state;
+	fake_task_enter(&tasks[0]);
+	tasks[0].work = WORK_SIGNAL;
+	task_prepare_park(PARK_INTERRUPTIBLE);
+	assert_int_equal(task_park(PARK_FOREVER), -EINTR);
+	task_prepare_park(PARK_KILLABLE);
+	task_unpark(&tasks[0]);
+	assert_int_equal(task_park(PARK_FOREVER), 0);
+	tasks[0].work = WORK_KILLED;
+	task_prepare_park(PARK_KILLABLE);
+	assert_int_equal(task_park(PARK_FOREVER), -EINTR);
+	task_prepare_park(PARK_UNINTERRUPTIBLE);
+	task_unpark(&tasks[0]);
+	assert_int_equal(task_park(PARK_FOREVER), 0);
+	tasks[0].work = 0;
+}
+
+static void fire_when_armed(void *arg)
+{
+	struct ktimer *t;
+
+	(void)arg;
+	while (!(t = __atomic_exchange_n(&armed, NULL, __ATOMIC_SEQ_CST)))
+		host_yield();
+	t->state = KTIMER_IDLE;
+	t->expire(t);
+}
+
+static void does_a_deadline_end_a_park(void **state)
+{
+	struct host_thread *h;
+
+	(void)state;
+	fake_task_enter(&tasks[0]);
+	task_prepare_park(PARK_INTERRUPTIBLE);
+	assert_int_equal(task_park(1), -ETIMEDOUT); // long past
+	h = host_thread_start(fire_when_armed, NULL);
+	task_prepare_park(PARK_INTERRUPTIBLE);
+	assert_int_equal(task_park(UINT64_MAX / 2), -ETIMEDOUT);
+	host_thread_join(h);
+}
+
+// ---- wait queues: ping-pong loses no wake-up ----
+
+static struct waitq pings = WAITQ_INIT(pings);
+static uint32_t turn;
+
+static void play(void *arg)
+{
+	struct task *t = arg;
+	uint32_t me = (uint32_t)(t - tasks);
+
+	fake_task_enter(t);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		wait_event(&pings, __atomic_load_n(&turn, __ATOMIC_SEQ_CST) % THREADS == me);
+		__atomic_add_fetch(&turn, 1, __ATOMIC_SEQ_CST);
+		waitq_wake_all(&pings);
+	}
+}
+
+static void run_all(void (*fn)(void *))
+{
+	struct host_thread *h[THREADS];
+
+	for (unsigned i = 0; i < THREADS; i++)
+		h[i] = host_thread_start(fn, &tasks[i]);
+	for (unsigned i = 0; i < THREADS; i++)
+		host_thread_join(h[i]);
+}
+
+static void is_no_wake_up_lost_in_a_ring(void **state)
+{
+	(void)state;
+	turn = 0;
+	run_all(play);
+	assert_int_equal(turn, THREADS * ROUNDS);
+	assert_true(waitq_empty(&pings));
+}
+
+// ---- exclusive waiters ----
+
+static unsigned woken_bits;
+static bool note_wake(struct waiter *w, unsigned events)
+{
+	woken_bits = woken_bits << 1 | 1;
+	(void)events;
+	return w->task != NULL;
+}
+
+static void are_exclusive_waiters_woken_one_by_one(void **state)
+{
+	struct waitq q = WAITQ_INIT(q);
+	struct waiter w[4];
+
+	(void)state;
+	fake_task_enter(&tasks[0]);
+	for (unsigned i = 0; i < 4; i++) {
+		waiter_init(&w[i]);
+		w[i].wake = note_wake;
+		w[i].exclusive = i >= 2;
+		waitq_add(&q, &w[i]);
+	}
+	woken_bits = 0;
+	waitq_wake_one(&q);
+	assert_int_equal(woken_bits, 7); // both shared ones and one exclusive
+	woken_bits = 0;
+	waitq_wake_all(&q);
+	assert_int_equal(woken_bits, 15);
+	w[2].task = NULL; // declines: the wake goes on to the next
+	woken_bits = 0;
+	waitq_wake_one(&q);
+	assert_int_equal(woken_bits, 15);
+	for (unsigned i = 0; i < 4; i++)
+		waitq_remove(&q, &w[i]);
+	waitq_remove(&q, &w[0]); // harmless
+	assert_true(waitq_empty(&q));
+}
+
+// ---- mutex ----
+
+static struct mutex mutex = MUTEX_INIT(mutex);
+static unsigned inside, total;
+
+static void use_mutex(void *arg)
+{
+	fake_task_enter(arg);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (i % 3 == 0) {
+			if (!mutex_try_lock(&mutex))
+				continue;
+		} else {
+			mutex_lock(&mutex);
+		}
+		assert(inside++ == 0);
+		total++;
+		if (i % 16 == 0)
+			host_yield();
+		assert(--inside == 0);
+		assert(mutex_is_mine(&mutex));
+		mutex_unlock(&mutex);
+	}
+}
+
+static void does_a_mutex_exclude_and_let_everyone_in(void **state)
+{
+	(void)state;
+	total = 0;
+	run_all(use_mutex);
+	assert_in_range(total, THREADS * ROUNDS * 2 / 3, THREADS * ROUNDS);
+	assert_int_equal(mutex.word, 0);
+	assert_true(waitq_empty(&mutex.waiters));
+}
+
+static void can_waiting_for_a_mutex_be_killed(void **state)
+{
+	(void)state;
+	fake_task_enter(&tasks[1]);
+	mutex_lock(&mutex);
+	fake_task_enter(&tasks[0]);
+	tasks[0].work = WORK_KILLED;
+	assert_int_equal(mutex_lock_killable(&mutex), -EINTR);
+	tasks[0].work = 0;
+	fake_current = &tasks[1];
+	mutex_unlock(&mutex);
+	assert_int_equal(mutex.word, 0);
+}
+
+// ---- rwsem ----
+
+static struct rwsem rwsem = RWSEM_INIT(rwsem);
+static uint32_t readers, writers, most_readers;
+
+static void use_rwsem(void *arg)
+{
+	struct task *t = arg;
+
+	fake_task_enter(t);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (i % 4 == 0) {
+			rwsem_write_lock(&rwsem);
+			assert(__atomic_add_fetch(&writers, 1, __ATOMIC_SEQ_CST) == 1);
+			assert(__atomic_load_n(&readers, __ATOMIC_SEQ_CST) == 0);
+			__atomic_sub_fetch(&writers, 1, __ATOMIC_SEQ_CST);
+			if (i % 8 == 0) {
+				rwsem_downgrade(&rwsem);
+				assert(__atomic_load_n(&writers, __ATOMIC_SEQ_CST) == 0);
+				rwsem_read_unlock(&rwsem);
+			} else {
+				rwsem_write_unlock(&rwsem);
+			}
+		} else {
+			rwsem_read_lock(&rwsem);
+			uint32_t n = __atomic_add_fetch(&readers, 1, __ATOMIC_SEQ_CST);
+
+			if (n > most_readers)
+				most_readers = n;
+			assert(__atomic_load_n(&writers, __ATOMIC_SEQ_CST) == 0);
+			if (i % 16 == 1)
+				host_yield();
+			__atomic_sub_fetch(&readers, 1, __ATOMIC_SEQ_CST);
+			rwsem_read_unlock(&rwsem);
+		}
+	}
+}
+
+static void does_a_rwsem_keep_writers_alone(void **state)
+{
+	(void)state;
+	run_all(use_rwsem);
+	assert_int_equal(rwsem.word, 0);
+	assert_int_equal(rwsem.waiting_writers, 0);
+	assert_true(waitq_empty(&rwsem.waiters));
+}
+
+static void does_a_waiting_writer_hold_back_new_readers(void **state)
+{
+	(void)state;
+	fake_task_enter(&tasks[0]);
+	rwsem_read_lock(&rwsem);
+	assert_true(rwsem_read_try_lock(&rwsem));
+	rwsem.waiting_writers = 1;
+	assert_false(rwsem_read_try_lock(&rwsem));
+	rwsem.waiting_writers = 0;
+	rwsem_read_unlock(&rwsem);
+	rwsem_read_unlock(&rwsem);
+}
+
+// ---- the checks of debug builds ----
+
+static bool panics(void (*fn)(void))
+{
+	jmp_buf target;
+	bool caught = true;
+
+	panic_target = &target;
+	if (!setjmp(target)) {
+		fn();
+		caught = false;
+	}
+	panic_target = NULL;
+	return caught;
+}
+
+static struct mutex recursive;
+static void lock_twice(void)
+{
+	mutex_init(&recursive);
+	mutex_lock(&recursive);
+	mutex_lock(&recursive);
+}
+static void unlock_free(void)
+{
+	struct spinlock l;
+
+	spin_init(&l);
+	spin_unlock(&l);
+}
+
+static struct spinlock first, second, third;
+static void wrong_order(void)
+{
+	spin_lock(&third);
+	spin_lock(&first);
+}
+
+static void are_mistakes_with_locks_found(void **state)
+{
+	(void)state;
+	fake_task_enter(&tasks[0]);
+	assert_true(panics(lock_twice));
+	assert_true(panics(unlock_free));
+	spin_init(&first);
+	spin_init(&second);
+	spin_init(&third);
+	// first -> second -> third is the order; third -> first closes the circle though these two never met.
+	spin_lock(&first);
+	spin_lock(&second);
+	spin_unlock(&second);
+	spin_unlock(&first);
+	spin_lock(&second);
+	spin_lock(&third);
+	spin_unlock(&third);
+	spin_unlock(&second);
+	assert_true(panics(wrong_order));
+	assert_non_null(strstr(panic_text, "lock order"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(is_an_unpark_before_the_park_remembered),
+		cmocka_unit_test(do_signals_end_only_the_parks_that_admit_them),
+		cmocka_unit_test(does_a_deadline_end_a_park),
+		cmocka_unit_test(is_no_wake_up_lost_in_a_ring),
+		cmocka_unit_test(are_exclusive_waiters_woken_one_by_one),
+		cmocka_unit_test(does_a_mutex_exclude_and_let_everyone_in),
+		cmocka_unit_test(can_waiting_for_a_mutex_be_killed),
+		cmocka_unit_test(does_a_rwsem_keep_writers_alone),
+		cmocka_unit_test(does_a_waiting_writer_hold_back_new_readers),
+		cmocka_unit_test(are_mistakes_with_locks_found),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fakes for the unit tests of kernel/sched: a task is a host thread, which sleeps where a scheduler would switch. Include once.
+#pragma once
+
+#include "host_threads.h"
+#include "internal.h"
+
+// A contended lock yields the host's CPU; the fake port would spin.
+#define port_lock_wait unused_port_lock_wait
+#include "port/fake.h"
+#undef port_lock_wait
+
+static jmp_buf *panic_target; // a test that expects a panic catches it here
+static char panic_text[200];
+
+_Noreturn void panic(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(panic_text, sizeof(panic_text), format, arguments);
+	va_end(arguments);
+	if (panic_target)
+		longjmp(*panic_target, 1);
+	fprintf(stderr, "panic: %s\n", panic_text);
+	abort();
+}
+
+void port_lock_wait(uint32_t *word, uint32_t seen)
+{
+	(void)word;
+	(void)seen;
+	host_yield();
+}
+
+bool fatal_signal_pending(struct task *t) { return task_work_test(t, WORK_KILLED); }
+
+void sched_block(void)
+{
+	struct task *t = port_current();
+	uint32_t parking = SCHED_PARKING;
+
+	if (!__atomic_compare_exchange_n(&t->sched.state, &parking, SCHED_PARKED, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return;
+	host_sleep_while(&t->sched.state, SCHED_PARKED);
+}
+
+void sched_wake(struct task *t)
+{
+	(void)t;
+	host_wake_all();
+}
+
+// One task per thread, on a CPU of its own: lock checks are per CPU.
+static uint32_t fake_cpus;
+
+static void fake_task_enter(struct task *t)
+{
+	fake_current = t;
+	fake_cpu = __atomic_add_fetch(&fake_cpus, 1, __ATOMIC_RELAXED) % 16;
+	t->sched.affinity.bits[0] = UINT64_MAX;
+}
