@@ -40,8 +40,12 @@ static bool device_reset(struct virtio_device *d)
 	return true;
 }
 
+struct virtio_device *virtio_devices;
+
 void virtio_device_add(struct virtio_device *d)
 {
+	d->next = virtio_devices;
+	virtio_devices = d;
 	struct virtio_driver *driver = drivers;
 	while (driver && driver->device_id != d->device_id)
 		driver = driver->next;
@@ -53,6 +57,7 @@ void virtio_device_add(struct virtio_device *d)
 		status_add(d, VIRTIO_CONFIG_S_DRIVER);
 		error = driver->probe(d);
 	}
+	trace_event("device", d->device_id, clock_monotonic_ns());
 	if (error) {
 		klog("virtio: %s: device not usable: error %d", driver->name, error);
 		d->transport->set_status(d, VIRTIO_CONFIG_S_FAILED);

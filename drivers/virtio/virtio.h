@@ -39,7 +39,9 @@ struct virtio_device {
 	struct page *rings[VIRTIO_QUEUES_MAX];
 	unsigned ring_orders[VIRTIO_QUEUES_MAX];
 	void *private;       // the driver's
+	struct virtio_device *next; // in virtio_devices
 };
+extern struct virtio_device *virtio_devices; // all that were ever added, newest first; start-up writes it, debuggers read it
 
 struct virtio_driver {
 	const char *name;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GDB helpers for Cloister's kernel: cloister-tasks, cloister-maps [PID], cloister-fds [PID], cloister-symbols [SLIDE].
+"""GDB helpers for Cloister's kernel: cloister-tasks, cloister-maps [PID], cloister-fds [PID],
+cloister-virtqueues, cloister-symbols [SLIDE].
 
 Sourced by `./dev gdb`. They read the kernel's lists without locks: stop the cell first, and believe what they say only
 as far as the kernel was not in the middle of changing it."""
@@ -97,6 +98,8 @@ def path_of(file):
     while int(dentry) and int(dentry["parent"]) and dentry["parent"] != dentry and len(parts) < 64:
         parts.append(dentry["name"].string())
         dentry = dentry["parent"]
+    if not parts and int(dentry):
+        return dentry["name"].string() or "/"
     return "/" + "/".join(reversed(parts))
 
 
@@ -116,6 +119,25 @@ class Files(gdb.Command):
                 print(f"{fd:4} {int(file):#18x} flags {int(file['flags']):#o} position {int(file['position'])} {path_of(file)}")
 
 
+class Virtqueues(gdb.Command):
+    """cloister-virtqueues: every virtio device with its queues: size, free descriptors, requests in flight."""
+
+    def __init__(self):
+        super().__init__("cloister-virtqueues", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        device = gdb.parse_and_eval("virtio_devices")
+        while int(device):
+            print(f"device id {int(device['device_id'])} features {int(device['features']):#x}{' DEAD' if device['dead'] else ''}")
+            for i in range(int(device["queue_count"])):
+                q = device["queues"][i]
+                if int(q):
+                    kind = "packed" if q["config"]["packed"] else "split"
+                    print(f"  queue {i:2} {kind} size {int(q['config']['size'])} free {int(q['free_count'])} "
+                          f"in flight {int(q['in_flight'])}{' BROKEN' if q['broken'] else ''}")
+            device = device["next"]
+
+
 class Symbols(gdb.Command):
     """cloister-symbols SLIDE: load the kernel's symbols at a slide (printed in a panic), for a cell with address-space
     randomisation. Without it they stand where the kernel is linked."""
@@ -131,5 +153,5 @@ class Symbols(gdb.Command):
         gdb.execute(f"symbol-file -o {int(argument, 0):#x} {name}")
 
 
-for command in (Tasks, Maps, Files, Symbols):
+for command in (Tasks, Maps, Files, Virtqueues, Symbols):
     command()
