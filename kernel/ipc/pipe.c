@@ -403,6 +403,9 @@ int pipe_create(struct file *ends[2], int flags)
 		destroy(p);
 		return (int)ptr_err(read);
 	}
+	// So that /proc/PID/fd/N can be opened: a new end of this pipe.
+	read->inode->file_ops = &fifo_open_ops;
+	read->inode->pipe = p;
 	attach(p, read);
 	struct file *write = file_open_anonymous(read->path.dentry, &pipe_ops, p, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT)));
 	if (is_err(write)) {

@@ -129,7 +129,7 @@ ssize_t generic_file_read(struct file *f, struct iov_iter *to, loff_t *pos)
 static ssize_t write_locked(struct file *f, struct iov_iter *from, loff_t *pos)
 {
 	struct inode *i = f->inode;
-	if (f->flags & O_APPEND)
+	if ((f->flags & O_APPEND) || from->append)
 		*pos = (loff_t)f->object->size_bytes;
 	size_t count = from->count;
 	int error = write_limit(f, *pos, &count);

@@ -11,12 +11,14 @@ void iov_init_user(struct iov_iter *i, struct uptr buffer, size_t size)
 	i->segment_count = 1;
 	i->segment_offset = 0;
 	i->kernel = NULL;
+	i->append = false;
 	i->count = size;
 }
 
 void iov_init_kernel(struct iov_iter *i, void *buffer, size_t size)
 {
 	i->segments = NULL;
+	i->append = false;
 	i->segment_count = 0;
 	i->segment_offset = 0;
 	i->kernel = buffer;

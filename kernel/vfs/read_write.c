@@ -186,6 +186,7 @@ int iov_import(struct iov_vector *v, struct uptr user, size_t count, struct iov_
 	out->segment_count = (unsigned)count;
 	out->segment_offset = 0;
 	out->kernel = NULL;
+	out->append = false;
 	if (!count) { // the iterator wants one
 		v->few[0] = (struct iov_segment){ 0, 0 };
 		out->segment_count = 1;
@@ -209,7 +210,7 @@ static int sync_after(struct file *f, loff_t end, ssize_t count, int flags)
 // offset -1: the file's position.
 static long transfer_vector(int fd, struct uptr vector, size_t count, loff_t offset, int flags, bool write)
 {
-	if (flags & ~(RWF_HIPRI | RWF_DSYNC | RWF_SYNC))
+	if (flags & ~(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | (write ? RWF_APPEND : 0)))
 		return -EOPNOTSUPP;
 	struct fd_borrow b = fd_begin(fd);
 	if (!b.file)
@@ -218,6 +219,8 @@ static long transfer_vector(int fd, struct uptr vector, size_t count, loff_t off
 	struct iov_iter i;
 	loff_t pos = offset;
 	long result = iov_import(&v, vector, count, &i);
+	if (!result)
+		i.append = flags & RWF_APPEND;
 	if (!result && offset != -1 && (b.file->mode & FILE_STREAM))
 		result = -ESPIPE;
 	if (!result)
@@ -317,8 +320,6 @@ static ssize_t copy_between(struct file *in, loff_t *in_pos, struct file *out, l
 
 static long sendfile(struct file *in, loff_t *in_pos, struct file *out, size_t count)
 {
-	if (!(in->mode & FILE_READ) || !(out->mode & FILE_WRITE))
-		return -EBADF;
 	if ((in->mode & FILE_STREAM) || !in->ops->read || (out->flags & O_APPEND))
 		return -EINVAL;
 	if (in_pos)
@@ -341,6 +342,8 @@ long sys_sendfile(int out_fd, int in_fd, struct uptr offset, size_t count)
 	if (in.file && out.file) {
 		if (!uptr_is_null(offset) && (in.file->mode & FILE_STREAM))
 			result = -ESPIPE;
+		else if (!(in.file->mode & FILE_READ) || !(out.file->mode & FILE_WRITE))
+			result = -EBADF;
 		else if (in.file == out.file && uptr_is_null(offset))
 			result = -EINVAL;
 		else

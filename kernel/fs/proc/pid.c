@@ -376,8 +376,13 @@ int proc_pid_lookup(struct pseudo *dir, const char *name, struct pseudo_child *o
 	if (!parse_pid(name, &pid))
 		return -ENOENT;
 	struct process *p = process_find(pid);
-	if (!p)
-		return -ENOENT;
+	if (!p) { // a thread's number is not listed, but it is there
+		struct task *t = task_find(pid);
+		if (!t)
+			return -ENOENT;
+		*out = (struct pseudo_child){ .entry = &process_entry, .object = t, .object_ops = &proc_task_ops };
+		return 0;
+	}
 	spin_lock(&tasklist_lock);
 	struct task *leader = p->leader;
 	if (leader)

@@ -213,7 +213,7 @@ static long get_group(struct tty *t, struct file *f, struct uptr argument, bool 
 	pid_t number = 0;
 	bool mine = current->process->tty == t;
 
-	if (!mine && !(t->is_pty && f->ops != &tty_file_ops)) // the master's side may ask too
+	if (!mine && !(t->is_pty && f->ops->ioctl != tty_file_ops.ioctl)) // the master's side may ask too
 		return -ENOTTY;
 	mutex_lock(&t->lock);
 	struct pid *p = session ? t->session : t->foreground;

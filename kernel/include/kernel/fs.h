@@ -55,6 +55,7 @@ struct iov_iter {
 	char *kernel;   // kernel buffer, advances
 	size_t count;   // bytes left in total
 	struct iov_segment single; // storage of the one-segment case
+	bool append;    // RWF_APPEND: a write goes to the end of the file
 };
 void iov_init_user(struct iov_iter *i, struct uptr buffer, size_t size);
 void iov_init_kernel(struct iov_iter *i, void *buffer, size_t size);
