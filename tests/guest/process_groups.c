@@ -131,9 +131,9 @@ static void orphans_go_to_the_reaper(void)
 	CHECK_OK(pipe(fds));
 	pid_t middle = fork();
 	if (middle == 0) {
+		pid_t parent = getpid(); // not asked for in the child: the parent may be gone by then
 		pid_t inner = fork();
 		if (inner == 0) {
-			pid_t parent = getppid();
 			for (int i = 0; i < 4000 && getppid() == parent; i++)
 				usleep(5000);
 			_exit(71);
