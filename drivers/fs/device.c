@@ -8,8 +8,10 @@
 
 #include "fs.h"
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/log.h"
 #include "kernel/slab.h"
+#include "kernel/timer.h"
 #include "lib/string.h"
 
 static struct fs_connection *connections; // filled by probes at start-up, constant afterwards
@@ -117,7 +119,35 @@ struct fs_connection *fs_connection_find(const char *tag)
 	return c;
 }
 
+// ---- leak check ----
+
+static int64_t requests_held(void)
+{
+	int64_t held = 0;
+	for (struct fs_connection *c = connections; c; c = c->next) {
+		spin_lock(&c->lock);
+		held += (int64_t)c->request_count - c->idle_count - (c->forget_request ? 1 : 0);
+		spin_unlock(&c->lock);
+	}
+	return held;
+}
+
+// Requests that nobody waits for (RELEASE, FORGET) get a moment to come back.
+static int64_t requests_leaked(void)
+{
+	static struct waitq never = WAITQ_INIT(never);
+	uint64_t patience = clock_monotonic_ns() + NSEC_PER_SEC;
+	while (requests_held() && clock_monotonic_ns() < patience)
+		(void)wait_event_mode(&never, false, PARK_KILLABLE, clock_monotonic_ns() + 10 * NSEC_PER_MSEC);
+	return requests_held();
+}
+static struct leak_counter request_leaks = { .name = "virtiofs-requests", .left = requests_leaked };
+
 static struct virtio_driver fs_driver = { .name = "virtiofs", .device_id = VIRTIO_ID_FS, .probe = fs_probe };
 
-static void fs_device_init(void) { virtio_driver_register(&fs_driver); }
+static void fs_device_init(void)
+{
+	virtio_driver_register(&fs_driver);
+	leak_counter_register(&request_leaks);
+}
 KERNEL_INIT(2, fs_device_init);

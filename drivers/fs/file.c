@@ -313,11 +313,10 @@ static ssize_t fs_file_write(struct file *f, struct iov_iter *from, loff_t *pos)
 	int error = f->flags & O_APPEND ? size_refresh(i, INT64_MAX) : 0;
 	if (error)
 		return error;
+	fs_write_begin(i);
 	ssize_t n = generic_file_write(f, from, pos);
-	if (n <= 0)
-		return n;
-	fs_times_touched(i);
-	if (likely(fs_connection_of(i)->writeback))
+	fs_write_end(i, n > 0);
+	if (n <= 0 || likely(fs_connection_of(i)->writeback))
 		return n;
 	error = mobj_sync(&i->data, (uint64_t)(*pos - n), (uint64_t)*pos, true);
 	return error ? error : n;

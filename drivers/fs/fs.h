@@ -11,7 +11,7 @@
 // device.c -> fs_request_finish() -> the waiting task, or r->complete() in interrupt context.
 //
 // Lock order: inode.lock (VFS) -> page locks -> fs_inode.lock -> connection.lock; fs_queue.lock -> the virtqueue's. All but the first
-// two are spinlocks; none is held over a call to the server.
+// two are spinlocks; none is held over a call to the server. fs_inode.lock -> mobj.lock.
 #pragma once
 
 #include "codec.h"
@@ -170,6 +170,7 @@ struct fs_inode {
 	struct list idle_node;     // connection.idle_handles; connection.lock
 	struct list dirty_node;    // connection.dirty; connection.lock
 	unsigned writes_in_flight;
+	unsigned writers_active;   // write(2) calls under way
 	bool writes_blocked;       // a truncation waits for none in flight
 	bool times_busy;           // times_request, or its successor, is with the server
 	bool read_granted;         // the server opened it for reading before: it will again
@@ -200,6 +201,8 @@ void fs_evict_inode(struct inode *i);
 
 // ---- times.c ----
 void fs_times_touched(struct inode *i);          // a local write set mtime
+void fs_write_begin(struct inode *i);            // around write(2): data and times are ours from its first byte on
+void fs_write_end(struct inode *i, bool written);
 int must_check fs_times_flush(struct inode *i);  // tells the server and waits
 void fs_times_schedule(struct inode *i);         // tells it after the writes under way
 void fs_times_writes_over(struct fs_inode *fi);  // writes_in_flight fell to zero. Any context

@@ -41,7 +41,7 @@ static bool has_dirty_pages(struct mobj *o)
 bool fs_owns_data(struct inode *i)
 {
 	struct fs_inode *fi = fs_inode_of(i);
-	return inode_is_reg(i) && (fi->times_dirty || fi->writes_in_flight || has_dirty_pages(&i->data));
+	return inode_is_reg(i) && (fi->times_dirty || fi->writers_active || fi->writes_in_flight || has_dirty_pages(&i->data));
 }
 
 void fs_attributes_stale(struct inode *i) { __atomic_store_n(&fs_inode_of(i)->attr_expires_ns, 0, __ATOMIC_RELEASE); }
@@ -55,11 +55,15 @@ void fs_attributes_changed(struct inode *i)
 	spin_unlock(&fi->lock);
 }
 
-// Stores what is the server's. fi->lock held. True: the host changed the file's data.
-static bool attributes_store(struct inode *i, const struct fuse_attributes *a, bool owned)
+static bool data_differs(const struct inode *i, const struct fuse_attributes *a)
+{
+	return i->data.size_bytes != a->size || !time_equal(i->mtime, time_of(a->mtime));
+}
+
+// Stores what is the server's. fi->lock held.
+static void attributes_store(struct inode *i, const struct fuse_attributes *a, bool owned)
 {
 	struct fs_inode *fi = fs_inode_of(i);
-	bool changed = false;
 	if (i->mode != a->mode || i->uid != a->uid || i->gid != a->gid) {
 		fi->read_granted = false;
 		__atomic_and_fetch(&i->state, ~INODE_NOSUID_CLEAN, __ATOMIC_RELAXED);
@@ -73,28 +77,48 @@ static bool attributes_store(struct inode *i, const struct fuse_attributes *a, b
 	fi->blocks = a->blocks;
 	fi->block_size = a->block_size;
 	if (owned)
-		return false;
-	changed = inode_is_reg(i) && (i->data.size_bytes != a->size || !time_equal(i->mtime, time_of(a->mtime)));
+		return;
 	i->mtime = time_of(a->mtime);
 	i->ctime = time_of(a->ctime);
 	__atomic_store_n(&i->data.size_bytes, a->size, __ATOMIC_RELEASE);
-	return changed;
+}
+
+// The host changed a file of which we have pages. They go, unless somebody here writes it just now: writers hold the inode's
+// lock, so whoever cannot get that leaves things as they are and the next look asks again.
+static void host_changed(struct inode *i, const struct fuse_attributes *a, uint64_t valid_ns, uint64_t clock)
+{
+	struct fs_inode *fi = fs_inode_of(i);
+	bool mine = mutex_is_mine(&i->lock);
+	if (!mine && !mutex_try_lock(&i->lock)) {
+		fs_attributes_stale(i);
+		return;
+	}
+	spin_lock(&fi->lock);
+	bool believe = fi->attr_changed <= clock && !fs_owns_data(i);
+	if (believe)
+		attributes_store(i, a, false);
+	fi->attr_expires_ns = believe ? fs_deadline(valid_ns) : 0;
+	spin_unlock(&fi->lock);
+	if (believe && i->data.shared_writers) // a mapping may make pages dirty at any time: those are not thrown away
+		mobj_invalidate(&i->data, 0, UINT64_MAX);
+	else if (believe) // other mappings lose their pages too; private copies stay
+		mobj_truncate(&i->data, 0, (uint64_t)INT64_MAX & PAGE_MASK);
+	if (!mine)
+		mutex_unlock(&i->lock);
 }
 
 void fs_attributes_apply(struct inode *i, const struct fuse_attributes *a, uint64_t valid_ns, uint64_t clock)
 {
 	struct fs_inode *fi = fs_inode_of(i);
-	bool owned = fs_owns_data(i), changed = false;
 	spin_lock(&fi->lock);
-	if (fi->attr_changed > clock) {
-		fi->attr_expires_ns = 0;
-	} else {
-		changed = attributes_store(i, a, owned);
-		fi->attr_expires_ns = fs_deadline(valid_ns);
-	}
+	bool old_news = fi->attr_changed > clock, owned = fs_owns_data(i);
+	bool changed = !old_news && !owned && inode_is_reg(i) && i->data.pages.count && data_differs(i, a);
+	if (!old_news && !changed)
+		attributes_store(i, a, owned);
+	fi->attr_expires_ns = old_news ? 0 : fs_deadline(valid_ns);
 	spin_unlock(&fi->lock);
-	if (changed && i->data.pages.count) // mappings lose the pages too; private copies stay
-		mobj_truncate(&i->data, 0, (uint64_t)INT64_MAX & PAGE_MASK);
+	if (changed)
+		host_changed(i, a, valid_ns, clock);
 }
 
 // ---- life ----

@@ -17,14 +17,40 @@ void fs_dirty_add(struct fs_inode *fi)
 	spin_unlock(&c->lock);
 }
 
+static void touched_locked(struct fs_inode *fi) // fi->lock
+{
+	fi->attr_changed = __atomic_add_fetch(&fi->connection->attr_clock, 1, __ATOMIC_ACQ_REL);
+	fi->times_dirty = true;
+	fi->times_version++;
+}
+
 void fs_times_touched(struct inode *i)
 {
 	struct fs_inode *fi = fs_inode_of(i);
-	fs_attributes_changed(i);
 	spin_lock(&fi->lock);
 	bool first = !fi->times_dirty;
-	fi->times_dirty = true;
-	fi->times_version++;
+	touched_locked(fi);
+	spin_unlock(&fi->lock);
+	if (first)
+		fs_dirty_add(fi);
+}
+
+void fs_write_begin(struct inode *i)
+{
+	struct fs_inode *fi = fs_inode_of(i);
+	spin_lock(&fi->lock);
+	fi->writers_active++;
+	spin_unlock(&fi->lock);
+}
+
+void fs_write_end(struct inode *i, bool written)
+{
+	struct fs_inode *fi = fs_inode_of(i);
+	spin_lock(&fi->lock);
+	bool first = written && !fi->times_dirty;
+	if (written)
+		touched_locked(fi);
+	fi->writers_active--;
 	spin_unlock(&fi->lock);
 	if (first)
 		fs_dirty_add(fi);
@@ -40,7 +66,7 @@ static void times_done(struct fs_request *r)
 	spin_lock(&fi->lock);
 	if (fi->times_version == r->offset) { // nothing was written since; an error will not get better
 		fi->times_dirty = false;
-		if (good && fi->attr_changed <= r->clock && a.size == i->data.size_bytes) {
+		if (good && !fi->writers_active && fi->attr_changed <= r->clock && a.size == i->data.size_bytes) {
 			fi->blocks = a.blocks;
 			i->ctime = (struct timestamp){ a.ctime.seconds, a.ctime.nanoseconds };
 			i->mtime = (struct timestamp){ a.mtime.seconds, a.mtime.nanoseconds };
