@@ -83,7 +83,7 @@ static void find_phdrs(struct elf_image *image)
 int elf_parse_segments(const void *phdrs, size_t size, struct elf_image *image)
 {
 	image->alignment = PAGE;
-	image->exec_stack = true; // without PT_GNU_STACK, as Linux has it for old binaries
+	image->exec_stack = false; // without PT_GNU_STACK too: Linux since 5.8, on CPUs with NX
 	if (size < image->phdr_count * sizeof(Elf64_Phdr))
 		return -ENOEXEC;
 	for (unsigned i = 0; i < image->phdr_count; i++) {
