@@ -162,3 +162,13 @@ def test_concurrent_cells(t):
     for i, process in enumerate(processes):
         done = t.finish(process, 90)
         t.equal((done.status, done.out), (i, f"cell {i}\n".encode()), done.err)
+
+
+def test_panic_says_where_and_ends_with_its_own_status(t):
+    done = t.cell(["/bin/sh", "-c", "echo fault > /proc/cloister/panic; echo not reached"], status=124)
+    text = done.err.decode()
+    t.check("not reached" not in done.out.decode(), done.out)
+    for part in ("kernel panic: page fault in the kernel", "panic_write+0x", "sys_write+0x", "trace ring:", "rip ", "CR2 "):
+        t.check(part in text, part, text)
+    done = t.cell(["/bin/sh", "-c", "echo please > /proc/cloister/panic"], status=124)
+    t.check("asked for by process 1" in done.err.decode(), done.err)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/cloister: what the kernel counts about itself; docs/debugging.md.
 #include "kernel/leak.h"
+#include "kernel/log.h"
 #include "kernel/slab.h"
 #include "kernel/syscall.h"
 #include "kernel/trace_ring.h"
+#include "lib/string.h"
 #include "proc.h"
 
 static int counters_show(struct seq *s, struct pseudo *n)
@@ -60,10 +62,20 @@ static int leaks_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
+// For the tests of what a panic prints; root's only, and it ends nothing but the writer's own cell.
+static ssize_t panic_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+{
+	(void)n, (void)f, (void)size;
+	if (strncmp(data, "fault", 5) == 0)
+		*(volatile int *)UINT64_C(0xffffdead00000000) = 1;
+	panic("asked for by process %d", current->process->pid);
+}
+
 const struct pseudo_entry proc_cloister_entries[] = {
 	{ .name = "counters", .mode = S_IFREG | 0444, .show = counters_show },
 	{ .name = "unimplemented", .mode = S_IFREG | 0444, .show = unimplemented_show },
 	{ .name = "trace", .mode = S_IFREG | 0400, .show = trace_show },
+	{ .name = "panic", .mode = S_IFREG | 0200, .write = panic_write },
 	{ .name = "leaks", .mode = S_IFREG | 0400, .show = leaks_show },
 	{ NULL },
 };
