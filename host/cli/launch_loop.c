@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define LOG_MAX_BYTES     (256u << 10)
-#define SHARE_PATIENCE_NS UINT64_C(3000000000)
+#define SHARE_PATIENCE_NS INT64_C(3000000000)
 #define EXIT_PATIENCE_NS  INT64_C(10000000000)
 
 int64_t monotonic_ns(void)
