@@ -62,12 +62,22 @@
 	popq	%rdi
 	.endm
 
+	.cfi_sections .debug_frame
+
+	// A debugger must not look for callers beyond an entry.
+	.macro OUTERMOST
+	.cfi_startproc simple
+	.cfi_def_cfa rsp, 8
+	.cfi_undefined rip
+	.endm
+
 	.section .text.hot, "ax"
 
 // ---- system calls: RCX = return address, R11 = flags ----
 	.balign 64
 	.globl	x86_syscall_entry
 x86_syscall_entry:
+	OUTERMOST
 	swapgs
 	movq	%rsp, %gs:CPU_USER_SP
 	movq	%gs:CPU_KERNEL_STACK, %rsp
@@ -132,8 +142,10 @@ user_work:
 	call	kernel_upcall_user_return
 	addq	$8, %rsp
 	jmp	try_sysret
+	.cfi_endproc
 
 	.globl	x86_enter_user
+	OUTERMOST
 x86_enter_user: // RDI = frame at the top of the kernel stack: work, then user mode
 	movq	%rdi, %rsp
 	xorl	%ebp, %ebp
@@ -156,9 +168,11 @@ return_by_iret:
 	addq	$8, %rsp
 	swapgs
 	iretq
+	.cfi_endproc
 
 // ---- first run of a task ----
 	.globl	x86_task_first
+	OUTERMOST
 x86_task_first: // R12 = fn or 0, R13 = argument, RAX = the task that ran before
 	movq	%rax, %rdi
 	xorl	%ebp, %ebp
@@ -173,6 +187,7 @@ x86_task_first: // R12 = fn or 0, R13 = argument, RAX = the task that ran before
 	ud2
 1:	movq	%rsp, %rdi
 	jmp	x86_enter_user
+	.cfi_endproc
 
 // struct task *x86_stack_switch(uint64_t *save, uint64_t load, struct task *prev): returns prev, on the other stack
 	.globl	x86_stack_switch
@@ -196,6 +211,7 @@ x86_stack_switch:
 
 // ---- exceptions and interrupts ----
 	.balign 16
+	OUTERMOST
 trap_common: // DI was pushed, EDI = vector, the error code (or 0) is in orig_ax's place
 	cld
 	PUSH_REGISTERS_BELOW_DI
@@ -219,6 +235,7 @@ trap_from_kernel:
 	POP_REGISTERS_TO_DI
 	addq	$8, %rsp
 	iretq
+	.cfi_endproc
 
 	.section .text.entry, "ax"
 	// One stub a vector, 16 bytes each: x86_idt_init() computes their addresses.
