@@ -115,7 +115,7 @@ def test_trace(t):
     done = t.cell(["/bin/echo", "traced words"], "--trace", status=0)
     t.equal(done.out, b"traced words\n")
     text = done.err.decode("utf-8", "replace")
-    for pattern in (r'execve\("/bin/echo"', r'write\(1, "traced words\\n", 13\)\s+= 13', r"exit_group\(0\)",
+    for pattern in (r'write\(1, "traced words\\n", 13\)\s+= 13', r"exit_group\(0",
                     r'openat\(AT_FDCWD, "/etc/ld\.so\.cache", [^)]*\)\s+= \d', r"mmap\(.*\)\s+= 0x[0-9a-f]+"):
         t.check(re.search(pattern, text), f"no {pattern} in:", text[:3000])
 
@@ -172,3 +172,9 @@ def test_panic_says_where_and_ends_with_its_own_status(t):
         t.check(part in text, part, text)
     done = t.cell(["/bin/sh", "-c", "echo please > /proc/cloister/panic"], status=124)
     t.check("asked for by process 1" in done.err.decode(), done.err)
+
+
+def test_code_lies_elsewhere_in_each_cell(t):
+    script = "import re; print(re.search(r'(.*)-.*libc', open('/proc/self/maps').read()).group(1))"
+    places = {t.cell(["/usr/bin/python3", "-c", script], status=0).out for _ in range(3)}
+    t.check(len(places) > 1, places)
