@@ -58,7 +58,7 @@ uint64_t process_cpu_time_ns(struct process *p)
 	struct task *t;
 
 	spin_lock(&tasklist_lock);
-	list_for_each(t, &p->threads, thread_node)
+	list_for_each (t, &p->threads, thread_node)
 		ns += sched_task_cpu_time_ns(t);
 	ns += p->dead_user_ns + p->dead_system_ns;
 	spin_unlock(&tasklist_lock);
@@ -159,12 +159,14 @@ bool clock_is_realtime(int clock)
 
 bool clock_is_wall(int clock)
 {
-	return clock_is_realtime(clock) || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME || clock == CLOCK_BOOTTIME_ALARM;
+	return clock_is_realtime(clock) || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
+	       clock == CLOCK_BOOTTIME_ALARM;
 }
 
 bool clock_is_cpu_time(int clock)
 {
-	return clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID || (clock < 0 && (clock & CPU_CLOCK_KIND) != 3);
+	return clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID ||
+	       (clock < 0 && (clock & CPU_CLOCK_KIND) != 3);
 }
 
 static uint64_t by_kind(int kind, uint64_t user, uint64_t system) { return kind == 1 ? user : user + system; }
@@ -212,21 +214,13 @@ int clock_read(int clock, uint64_t *ns)
 	case CLOCK_MONOTONIC_RAW:
 	case CLOCK_MONOTONIC_COARSE:
 	case CLOCK_BOOTTIME:
-	case CLOCK_BOOTTIME_ALARM:
-		*ns = port_time_ns();
-		return 0;
+	case CLOCK_BOOTTIME_ALARM: *ns = port_time_ns(); return 0;
 	case CLOCK_REALTIME:
 	case CLOCK_REALTIME_COARSE:
 	case CLOCK_REALTIME_ALARM:
-	case CLOCK_TAI:
-		*ns = (uint64_t)clock_realtime_ns();
-		return 0;
-	case CLOCK_PROCESS_CPUTIME_ID:
-		*ns = process_cpu_time_ns(current->process);
-		return 0;
-	case CLOCK_THREAD_CPUTIME_ID:
-		*ns = sched_task_cpu_time_ns(current);
-		return 0;
+	case CLOCK_TAI: *ns = (uint64_t)clock_realtime_ns(); return 0;
+	case CLOCK_PROCESS_CPUTIME_ID: *ns = process_cpu_time_ns(current->process); return 0;
+	case CLOCK_THREAD_CPUTIME_ID: *ns = sched_task_cpu_time_ns(current); return 0;
 	}
 	if (!clock_is_cpu_time(clock))
 		return -EINVAL;

@@ -198,8 +198,8 @@ put_key:
 
 static long restart_wait(struct restart_block *r)
 {
-	return wait_until((struct uptr){ r->arguments[0] }, (unsigned)r->arguments[1], (uint32_t)r->arguments[2], r->arguments[3],
-			  (uint32_t)r->arguments[4]);
+	return wait_until((struct uptr){ r->arguments[0] }, (unsigned)r->arguments[1], (uint32_t)r->arguments[2],
+			  r->arguments[3], (uint32_t)r->arguments[4]);
 }
 
 // ---- wake and requeue ----
@@ -209,7 +209,7 @@ static unsigned wake_in(struct futex_bucket *b, const struct futex_key *key, uns
 	struct futex_waiter *w, *next;
 	unsigned woken = 0;
 
-	list_for_each_safe(w, next, &b->waiters, node) {
+	list_for_each_safe (w, next, &b->waiters, node) {
 		if (woken >= count)
 			break;
 		if (!futex_key_equal(&w->key, key) || w->pi || !(w->bitset & bitset))
@@ -260,7 +260,8 @@ static void unlock_two(struct futex_bucket *a, struct futex_bucket *b)
 		spin_unlock(&b->lock);
 }
 
-static long requeue(struct uptr word, bool private, unsigned wake, unsigned move, struct uptr word2, const uint32_t *expected)
+static long requeue(struct uptr word, bool private, unsigned wake, unsigned move, struct uptr word2,
+		    const uint32_t *expected)
 {
 	struct futex_key from_key, to_key;
 	struct futex_bucket *from, *to;
@@ -295,7 +296,7 @@ again:
 			goto put_to;
 		}
 	}
-	list_for_each_safe(w, next, &from->waiters, node) {
+	list_for_each_safe (w, next, &from->waiters, node) {
 		if (done >= wake + move)
 			break;
 		if (!futex_key_equal(&w->key, &from_key) || w->pi)
@@ -343,23 +344,12 @@ static int apply_op(struct uptr word, uint32_t encoded, uint32_t *old)
 		return -EFAULT;
 	for (;;) {
 		switch (op) {
-		case FUTEX_OP_SET:
-			new = (uint32_t)argument;
-			break;
-		case FUTEX_OP_ADD:
-			new = value + (uint32_t)argument;
-			break;
-		case FUTEX_OP_OR:
-			new = value | (uint32_t)argument;
-			break;
-		case FUTEX_OP_ANDN:
-			new = value & ~(uint32_t)argument;
-			break;
-		case FUTEX_OP_XOR:
-			new = value ^ (uint32_t)argument;
-			break;
-		default:
-			return -ENOSYS;
+		case FUTEX_OP_SET: new = (uint32_t)argument; break;
+		case FUTEX_OP_ADD: new = value + (uint32_t)argument; break;
+		case FUTEX_OP_OR: new = value | (uint32_t)argument; break;
+		case FUTEX_OP_ANDN: new = value & ~(uint32_t)argument; break;
+		case FUTEX_OP_XOR: new = value ^ (uint32_t)argument; break;
+		default: return -ENOSYS;
 		}
 		if (port_user_cmpxchg32_atomic(word.address, value, new, &seen))
 			return -EFAULT;
@@ -386,7 +376,8 @@ static int op_compare(uint32_t encoded, uint32_t old_value)
 	}
 }
 
-static long wake_op(struct uptr word, bool private, unsigned count, unsigned count2, struct uptr word2, uint32_t encoded)
+static long wake_op(struct uptr word, bool private, unsigned count, unsigned count2, struct uptr word2,
+		    uint32_t encoded)
 {
 	struct futex_key key, key2;
 	struct futex_bucket *b, *b2;
@@ -574,21 +565,17 @@ long sys_futex(struct uptr word, int operation, uint32_t value, struct uptr time
 	case FUTEX_WAKE_BITSET:
 		// Linux wakes one for a count of 0
 		return futex_wake(word, private, value ? value : 1, value3);
-	case FUTEX_REQUEUE:
-		return requeue(word, private, value, (unsigned)timeout.address, word2, NULL);
-	case FUTEX_CMP_REQUEUE:
-		return requeue(word, private, value, (unsigned)timeout.address, word2, &value3);
-	case FUTEX_WAKE_OP:
-		return wake_op(word, private, value, (unsigned)timeout.address, word2, value3);
+	case FUTEX_REQUEUE: return requeue(word, private, value, (unsigned)timeout.address, word2, NULL);
+	case FUTEX_CMP_REQUEUE: return requeue(word, private, value, (unsigned)timeout.address, word2, &value3);
+	case FUTEX_WAKE_OP: return wake_op(word, private, value, (unsigned)timeout.address, word2, value3);
 	case FUTEX_LOCK_PI:
 	case FUTEX_LOCK_PI2:
-		error = absolute_deadline(timeout, command == FUTEX_LOCK_PI || realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC, &deadline);
+		error = absolute_deadline(timeout,
+					  command == FUTEX_LOCK_PI || realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC,
+					  &deadline);
 		return error ? error : futex_lock_pi(word, private, deadline, false);
-	case FUTEX_TRYLOCK_PI:
-		return futex_lock_pi(word, private, PARK_FOREVER, true);
-	case FUTEX_UNLOCK_PI:
-		return futex_unlock_pi(word, private);
-	default:
-		return -ENOSYS;
+	case FUTEX_TRYLOCK_PI: return futex_lock_pi(word, private, PARK_FOREVER, true);
+	case FUTEX_UNLOCK_PI: return futex_unlock_pi(word, private);
+	default: return -ENOSYS;
 	}
 }

@@ -28,10 +28,10 @@ struct futex_waiter {
 	struct futex_key key;
 	struct task *task;
 	uint32_t bitset;
-	bool woken;                  // off the queue for good
-	bool pi;                     // waits for ownership, not for a wake-up
-	bool owner_died;             // pi: take the lock over instead of receiving it
-	pid_t owner;                 // pi: who held the lock when this queued
+	bool woken;      // off the queue for good
+	bool pi;         // waits for ownership, not for a wake-up
+	bool owner_died; // pi: take the lock over instead of receiving it
+	pid_t owner;     // pi: who held the lock when this queued
 };
 
 #define FUTEX_BUCKETS 256u // a power of two

@@ -24,7 +24,7 @@ static struct futex_waiter *first_waiter(struct futex_bucket *b, const struct fu
 	struct futex_waiter *w, *best = NULL;
 	unsigned count = 0;
 
-	list_for_each(w, &b->waiters, node) {
+	list_for_each (w, &b->waiters, node) {
 		if (!w->pi || !futex_key_equal(&w->key, key))
 			continue;
 		count++;
@@ -41,7 +41,7 @@ static void change_owner(struct futex_bucket *b, const struct futex_key *key, st
 	struct futex_waiter *w;
 
 	mark_owner(t);
-	list_for_each(w, &b->waiters, node)
+	list_for_each (w, &b->waiters, node)
 		if (w->pi && futex_key_equal(&w->key, key))
 			w->owner = t->tid;
 }
@@ -50,7 +50,8 @@ enum attempt { TAKEN, HELD, CHANGED }; // ours now; its owner's, and marked as w
 
 // One try under the bucket's lock. `dead`: an owner known to have died, 0: none. enum attempt, -EDEADLK, or -EFAULT: the page
 // must be brought in.
-static int attempt(struct uptr word, struct futex_bucket *b, const struct futex_key *key, uint32_t value, pid_t dead, bool mark)
+static int attempt(struct uptr word, struct futex_bucket *b, const struct futex_key *key, uint32_t value, pid_t dead,
+		   bool mark)
 {
 	pid_t owner = (pid_t)(value & FUTEX_TID_MASK);
 	uint32_t seen, new;
@@ -217,7 +218,7 @@ static void release_owned(struct task *t)
 		struct futex_waiter *w, *next;
 
 		spin_lock(&b->lock);
-		list_for_each_safe(w, next, &b->waiters, node) {
+		list_for_each_safe (w, next, &b->waiters, node) {
 			if (!w->pi || w->owner != t->tid)
 				continue;
 			w->owner_died = true;
@@ -275,7 +276,8 @@ static void walk_robust(struct task *t)
 		int error = get_user(&next, (struct uptr){ entry & ~1ul });
 
 		if ((entry & ~1ul) != (pending & ~1ul) &&
-		    !owner_died((struct uptr){ (entry & ~1ul) + (uint64_t)head.futex_offset }, t->tid, entry & 1, false))
+		    !owner_died((struct uptr){ (entry & ~1ul) + (uint64_t)head.futex_offset }, t->tid, entry & 1,
+				false))
 			return;
 		if (error)
 			return;

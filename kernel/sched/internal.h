@@ -11,7 +11,11 @@
 #define SCHED_WAKE_GRAIN_NS  NSEC_PER_MSEC         // lead in run time a woken task needs to preempt
 #define SCHED_SLEEP_CREDIT_NS (3 * NSEC_PER_MSEC)  // how far behind the others a sleeper may be put
 #define SCHED_RR_SLICE_NS    (100 * NSEC_PER_MSEC)
-#define SCHED_SHORT_RUN_NS   (300 * NSEC_PER_USEC) // a waker that usually runs no longer is about to park: see sched_place()
+// A waker that usually runs no longer than the first is about to park: see sched_place(). Runs count no more than the second,
+// so that the host taking a CPU away now and then does not make a short runner a long one.
+#define SCHED_SHORT_RUN_NS   (400 * NSEC_PER_USEC)
+#define SCHED_RUN_COUNTED_NS (600 * NSEC_PER_USEC)
+#define SCHED_STEAL_AGE_NS   (300 * NSEC_PER_USEC) // a task queued more recently will run soon where it is
 #define SCHED_NEVER          UINT64_MAX
 
 // ---- runqueue.c: one CPU's runnable tasks, without what runs now ----
@@ -42,8 +46,10 @@ void run_queue_put_back(struct run_queue *q, struct task *t, bool slice_used);
 void run_queue_remove(struct run_queue *q, struct task *t);
 // Takes out the task that is to run next; the idle task when there is none.
 struct task *run_queue_pick(struct run_queue *q);
-// A task the CPU `to` may take over, removed; NULL: none.
-struct task *run_queue_steal(struct run_queue *q, unsigned to);
+// A task the CPU `to` may take over, removed; NULL: none. While a short runner has the CPU, only one that has waited a while.
+struct task *run_queue_steal(struct run_queue *q, unsigned to, uint64_t now);
+// Has somebody waited so long that another CPU should have it?
+bool run_queue_is_slow(const struct run_queue *q, uint64_t now);
 // Charges `t`, which runs here, for the time since run_start_ns.
 void run_queue_charge(struct run_queue *q, struct task *t, uint64_t now);
 // Should `woken`, just added, take the CPU from what runs?
@@ -53,6 +59,7 @@ bool run_queue_tick_preempts(const struct run_queue *q, uint64_t now);
 // Places a woken or new task's virtual time relative to the queue it is going to; `from` is the one it was on, or NULL.
 void run_queue_place(const struct run_queue *q, const struct run_queue *from, struct task *t);
 
+static inline bool sched_is_short_runner(const struct sched_entity *s) { return s->average_run_ns < SCHED_SHORT_RUN_NS; }
 static inline bool sched_is_rt(const struct sched_entity *s) { return s->rt_priority != 0; }
 static inline bool sched_may_run_on(const struct sched_entity *s, unsigned cpu) { return bitmap_test(s->affinity.bits, cpu); }
 void sched_weigh(struct sched_entity *s); // weight from policy and nice

@@ -24,17 +24,15 @@ void task_prepare_park(enum park_mode mode)
 	__atomic_exchange_n(&s->state, SCHED_PARKING, __ATOMIC_SEQ_CST);
 }
 
-void task_finish_park(void)
-{
-	__atomic_store_n(&current->sched.state, SCHED_RUNNABLE, __ATOMIC_RELAXED);
-}
+void task_finish_park(void) { __atomic_store_n(&current->sched.state, SCHED_RUNNABLE, __ATOMIC_RELAXED); }
 
 void task_unpark(struct task *t)
 {
 	uint32_t seen = __atomic_load_n(&t->sched.state, __ATOMIC_SEQ_CST);
 
 	while (seen == SCHED_PARKING || seen == SCHED_PARKED) {
-		if (!__atomic_compare_exchange_n(&t->sched.state, &seen, SCHED_RUNNABLE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		if (!__atomic_compare_exchange_n(&t->sched.state, &seen, SCHED_RUNNABLE, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_RELAXED))
 			continue;
 		if (PORT_SCHEDULES_TASKS)
 			port_lock_wake(&t->sched.state);
@@ -47,12 +45,9 @@ void task_unpark(struct task *t)
 static bool interrupted(struct task *t)
 {
 	switch (t->sched.park_mode) {
-	case PARK_INTERRUPTIBLE:
-		return signal_pending(t);
-	case PARK_KILLABLE:
-		return unlikely(task_work_test(t, WORK_SIGNAL | WORK_KILLED)) && fatal_signal_pending(t);
-	default:
-		return false;
+	case PARK_INTERRUPTIBLE: return signal_pending(t);
+	case PARK_KILLABLE: return unlikely(task_work_test(t, WORK_SIGNAL | WORK_KILLED)) && fatal_signal_pending(t);
+	default: return false;
 	}
 }
 
@@ -71,10 +66,7 @@ struct deadline {
 	struct task *task;
 };
 
-static void deadline_expired(struct ktimer *timer)
-{
-	task_unpark(container_of(timer, struct deadline, timer)->task);
-}
+static void deadline_expired(struct ktimer *timer) { task_unpark(container_of(timer, struct deadline, timer)->task); }
 
 static int park_until(struct task *t, uint64_t deadline_ns)
 {

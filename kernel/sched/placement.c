@@ -63,7 +63,7 @@ unsigned sched_place(struct task *t, bool new)
 		return last;
 	here = run_queues[port_cpu_index()];
 	if (sched_may_run_on(s, here->cpu) && here->queued == 0 &&
-	    (new || here->running->sched.is_idle || here->running->sched.average_run_ns < SCHED_SHORT_RUN_NS))
+	    (new || here->running->sched.is_idle || sched_is_short_runner(&here->running->sched)))
 		return here->cpu;
 	if (sched_may_run_on(s, last) && run_queues[last]) {
 		if (is_idle(last))
@@ -109,7 +109,7 @@ bool sched_pull(struct run_queue *q)
 	if (!fullest)
 		return false;
 	lock_two(q, fullest);
-	t = run_queue_steal(fullest, q->cpu);
+	t = run_queue_steal(fullest, q->cpu, port_time_ns());
 	if (t) {
 		run_queue_place(q, fullest, t);
 		run_queue_add(q, t);

@@ -19,7 +19,7 @@
 
 #define TIMERS_PER_PROCESS_MAX 1024u
 // Shorter intervals are not slept for one by one; the expirations between are counted.
-#define SHORTEST_PERIOD_NS (100 * (uint64_t)NSEC_PER_USEC)
+#define SHORTEST_PERIOD_NS     (100 * (uint64_t)NSEC_PER_USEC)
 
 struct posix_timer {
 	struct list node; // process->posix_timers; process.lock guards what follows
@@ -29,8 +29,8 @@ struct posix_timer {
 	int id, clock, notify;
 	bool deleted, armed;
 	uint64_t interval_ns;
-	uint64_t deadline_ns;    // on the monotonic clock, or of CPU time
-	uint64_t overruns;       // since the signal was last queued
+	uint64_t deadline_ns; // on the monotonic clock, or of CPU time
+	uint64_t overruns;    // since the signal was last queued
 	struct ktimer timer;
 	struct sigqueue_entry entry;
 };
@@ -50,7 +50,7 @@ static struct posix_timer *timer_find(int id)
 	struct posix_timer *t, *found = NULL;
 
 	spin_lock(&p->lock);
-	list_for_each(t, &p->posix_timers, node) {
+	list_for_each (t, &p->posix_timers, node) {
 		if (t->id == id) {
 			refcount_get(&t->refs);
 			found = t;
@@ -125,7 +125,7 @@ void posix_cpu_timers_check(struct process *p)
 
 		due = NULL;
 		spin_lock(&p->lock);
-		list_for_each(t, &p->posix_timers, node) {
+		list_for_each (t, &p->posix_timers, node) {
 			uint64_t now = t->clock == CLOCK_THREAD_CPUTIME_ID ? thread_now : process_now;
 
 			if (!t->armed || !clock_is_cpu_time(t->clock) || t->deadline_ns > now)
@@ -186,7 +186,7 @@ static int free_id(struct process *p, struct list **before)
 	int id = 0;
 
 	*before = &p->posix_timers;
-	list_for_each(t, &p->posix_timers, node) { // sorted
+	list_for_each (t, &p->posix_timers, node) { // sorted
 		if (t->id != id) {
 			*before = &t->node;
 			return id;

@@ -96,6 +96,7 @@ static void rt_insert(struct run_queue *q, struct task *t, bool before_equals)
 static void insert(struct run_queue *q, struct task *t, bool before_equals)
 {
 	t->sched.on_queue = true;
+	t->sched.queued_ns = q->clock_ns;
 	__atomic_store_n(&q->queued, q->queued + 1, __ATOMIC_RELAXED);
 	if (unlikely(sched_is_rt(&t->sched)))
 		rt_insert(q, t, before_equals);
@@ -134,8 +135,11 @@ struct task *run_queue_pick(struct run_queue *q)
 	return t;
 }
 
-struct task *run_queue_steal(struct run_queue *q, unsigned to)
+static bool has_aged(const struct task *t, uint64_t now) { return (int64_t)(now - t->sched.queued_ns) > SCHED_STEAL_AGE_NS; }
+
+struct task *run_queue_steal(struct run_queue *q, unsigned to, uint64_t now)
 {
+	bool patient = q->running != q->idle && sched_is_short_runner(&q->running->sched);
 	struct rb_node *n;
 	struct task *t;
 
@@ -145,13 +149,20 @@ struct task *run_queue_steal(struct run_queue *q, unsigned to)
 	// The last one would wait longest here.
 	for (n = rb_last(&q->fair); n; n = rb_prev(n)) {
 		t = fair_task(n);
-		if (sched_may_run_on(&t->sched, to))
+		if (sched_may_run_on(&t->sched, to) && (!patient || has_aged(t, now)))
 			goto found;
 	}
 	return NULL;
 found:
 	run_queue_remove(q, t);
 	return t;
+}
+
+bool run_queue_is_slow(const struct run_queue *q, uint64_t now)
+{
+	struct rb_node *last = rb_last(&q->fair);
+
+	return q->rt_queued || (last && has_aged(fair_task(last), now));
 }
 
 static void advance_min(struct run_queue *q, const struct task *running)

@@ -188,9 +188,23 @@ static void does_a_thief_respect_affinity(void **state)
 	bitmap_set(tasks[1].sched.affinity.bits, 0);
 	run_queue_add(&queue, &tasks[0]);
 	run_queue_add(&queue, &tasks[1]);
-	assert_ptr_equal(run_queue_steal(&queue, 1), &tasks[0]);
-	assert_null(run_queue_steal(&queue, 1));
+	assert_ptr_equal(run_queue_steal(&queue, 1, 0), &tasks[0]);
+	assert_null(run_queue_steal(&queue, 1, 0));
 	assert_int_equal(queue.queued, 1);
+}
+
+static void is_a_short_runners_partner_left_in_peace(void **state)
+{
+	(void)state;
+	queue.running = &tasks[0]; // has never run long
+	queue.clock_ns = 1000;
+	run_queue_add(&queue, &tasks[1]);
+	assert_null(run_queue_steal(&queue, 1, 2000));
+	assert_false(run_queue_is_slow(&queue, 2000));
+	tasks[0].sched.average_run_ns = SCHED_RUN_COUNTED_NS;
+	assert_false(run_queue_is_slow(&queue, 2000));
+	assert_true(run_queue_is_slow(&queue, 2000 + SCHED_STEAL_AGE_NS));
+	assert_ptr_equal(run_queue_steal(&queue, 1, 2000), &tasks[1]);
 }
 
 static void does_minimum_virtual_time_never_go_back(void **state)
@@ -221,6 +235,7 @@ int main(void)
 		TEST(does_a_sleeper_come_back_with_limited_credit),
 		TEST(does_only_a_task_well_behind_preempt),
 		TEST(does_a_thief_respect_affinity),
+		TEST(is_a_short_runners_partner_left_in_peace),
 		TEST(does_minimum_virtual_time_never_go_back),
 	};
 

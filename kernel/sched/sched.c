@@ -137,8 +137,8 @@ static void note_run(struct sched_entity *s, uint64_t now)
 {
 	uint64_t ran = now - s->slice_start_ns;
 
-	if (ran > SCHED_SLICE_NS)
-		ran = SCHED_SLICE_NS;
+	if (ran > SCHED_RUN_COUNTED_NS)
+		ran = SCHED_RUN_COUNTED_NS;
 	s->average_run_ns = s->average_run_ns - (s->average_run_ns >> 3) + (uint32_t)(ran >> 3);
 }
 
@@ -289,7 +289,7 @@ void sched_tick(void)
 	struct run_queue *q = run_queue_here();
 	struct task *t = q->running;
 	uint64_t now;
-	bool waiting;
+	bool waiting, slow;
 	int idle;
 
 	q->tick_ns = SCHED_NEVER;
@@ -300,12 +300,13 @@ void sched_tick(void)
 	spin_lock(&q->lock);
 	run_queue_charge(q, t, now);
 	waiting = q->queued != 0;
+	slow = waiting && run_queue_is_slow(q, now);
 	if (waiting && run_queue_tick_preempts(q, now))
 		want_reschedule(q);
 	spin_unlock(&q->lock);
 	sample(q, t);
 	timer_tick_set(now + (waiting ? SCHED_SLICE_NS : SCHED_TICK_ALONE_NS));
-	if (waiting) {
+	if (slow) {
 		idle = sched_cpu_count > 1 ? sched_find_idle(&t->sched.affinity) : -1;
 		if (idle >= 0)
 			sched_kick_cpu(run_queues[idle]); // comes and pulls

@@ -195,13 +195,12 @@ long sys_sched_get_priority_max(int policy)
 {
 	if (is_rt_policy(policy))
 		return 99;
-	return policy == SCHED_NORMAL || policy == SCHED_BATCH || policy == SCHED_IDLE || policy == SCHED_DEADLINE ? 0 : -EINVAL;
+	return policy == SCHED_NORMAL || policy == SCHED_BATCH || policy == SCHED_IDLE || policy == SCHED_DEADLINE
+		       ? 0
+		       : -EINVAL;
 }
 
-long sys_sched_get_priority_min(int policy)
-{
-	return is_rt_policy(policy) ? 1 : sys_sched_get_priority_max(policy);
-}
+long sys_sched_get_priority_min(int policy) { return is_rt_policy(policy) ? 1 : sys_sched_get_priority_max(policy); }
 
 long sys_sched_rr_get_interval(pid_t pid, struct uptr interval)
 {
@@ -215,7 +214,9 @@ long sys_sched_rr_get_interval(pid_t pid, struct uptr interval)
 		return -ESRCH;
 	policy = t->sched.policy;
 	task_put(t);
-	return timespec_to_user(interval, policy == SCHED_RR ? SCHED_RR_SLICE_NS : policy == SCHED_FIFO ? 0 : SCHED_SLICE_NS);
+	return timespec_to_user(interval, policy == SCHED_RR     ? SCHED_RR_SLICE_NS
+					  : policy == SCHED_FIFO ? 0
+								 : SCHED_SLICE_NS);
 }
 
 long sys_sched_setattr(pid_t pid, struct uptr attributes, unsigned flags)
@@ -240,7 +241,8 @@ long sys_sched_setattr(pid_t pid, struct uptr attributes, unsigned flags)
 	if (a.sched_priority > 99)
 		return -EINVAL;
 	a.sched_nice = max(min(a.sched_nice, 19), -20);
-	return set_scheduler(pid, (int)a.sched_policy | (a.sched_flags & SCHED_FLAG_RESET_ON_FORK ? SCHED_RESET_ON_FORK : 0),
+	return set_scheduler(pid,
+			     (int)a.sched_policy | (a.sched_flags & SCHED_FLAG_RESET_ON_FORK ? SCHED_RESET_ON_FORK : 0),
 			     (int)a.sched_priority, a.sched_nice, !is_rt_policy((int)a.sched_policy));
 }
 
@@ -289,7 +291,8 @@ static int get_one_nice(struct task *t, int best, int unused)
 }
 
 // Calls fn(task, argument, result) on every thread that `which` and `who` name, collecting the result.
-static int for_each_named(int which, int who, int result, int (*fn)(struct task *t, int a, int b), int argument, bool set)
+static int for_each_named(int which, int who, int result, int (*fn)(struct task *t, int a, int b), int argument,
+			  bool set)
 {
 	struct process *p;
 	pid_t pid;
@@ -322,7 +325,9 @@ long sys_setpriority(int which, int who, int nice)
 
 	nice = max(min(nice, 19), -20);
 	if (which != PRIO_PROCESS)
-		return which == PRIO_PGRP || which == PRIO_USER ? for_each_named(which, who, -ESRCH, set_one_nice, nice, true) : -EINVAL;
+		return which == PRIO_PGRP || which == PRIO_USER
+			       ? for_each_named(which, who, -ESRCH, set_one_nice, nice, true)
+			       : -EINVAL;
 	t = find(who);
 	if (!t)
 		return -ESRCH;
@@ -337,7 +342,9 @@ long sys_getpriority(int which, int who)
 	int result;
 
 	if (which != PRIO_PROCESS)
-		return which == PRIO_PGRP || which == PRIO_USER ? for_each_named(which, who, -ESRCH, get_one_nice, 0, false) : -EINVAL;
+		return which == PRIO_PGRP || which == PRIO_USER
+			       ? for_each_named(which, who, -ESRCH, get_one_nice, 0, false)
+			       : -EINVAL;
 	t = find(who);
 	if (!t)
 		return -ESRCH;
@@ -364,14 +371,12 @@ long sys_ioprio_set(int which, int who, int priority)
 		if (data >= IOPRIO_NR_LEVELS)
 			return -EINVAL;
 		break;
-	case IOPRIO_CLASS_IDLE:
-		break;
+	case IOPRIO_CLASS_IDLE: break;
 	case IOPRIO_CLASS_NONE:
 		if (data)
 			return -EINVAL;
 		break;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 	if (which < IOPRIO_WHO_PROCESS || which > IOPRIO_WHO_USER)
 		return -EINVAL;

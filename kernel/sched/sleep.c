@@ -56,7 +56,8 @@ static int sleep_until_realtime(uint64_t target_ns)
 	for (;;) {
 		uint64_t set = clock_set_count();
 		int64_t deadline = (int64_t)target_ns - clock_realtime_offset_ns();
-		int error = wait_event_deadline(&clock_set_wait, clock_set_count() != set, (uint64_t)max(deadline, INT64_C(0)));
+		int error = wait_event_deadline(&clock_set_wait, clock_set_count() != set,
+						(uint64_t)max(deadline, INT64_C(0)));
 
 		if (error)
 			return error == -ETIMEDOUT ? 0 : error;

@@ -15,7 +15,8 @@ void spin_lock_slow(struct spinlock *l)
 			// Where waiters sleep, a lock taken after waiting stays marked: there may be more of them.
 			uint32_t held = PORT_SCHEDULES_TASKS ? 2 : 1;
 
-			if (__atomic_compare_exchange_n(&l->word, &seen, held, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			if (__atomic_compare_exchange_n(&l->word, &seen, held, true, __ATOMIC_ACQUIRE,
+							__ATOMIC_RELAXED))
 				return;
 			continue;
 		}

@@ -27,7 +27,8 @@ long sys_clock_getres(int clock, struct uptr resolution)
 
 	if (error || uptr_is_null(resolution))
 		return error;
-	return timespec_to_user(resolution, clock == CLOCK_REALTIME_COARSE || clock == CLOCK_MONOTONIC_COARSE ? 4000000 : 1);
+	return timespec_to_user(resolution,
+				clock == CLOCK_REALTIME_COARSE || clock == CLOCK_MONOTONIC_COARSE ? 4000000 : 1);
 }
 
 static long set_realtime(uint64_t ns)

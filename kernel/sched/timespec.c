@@ -11,7 +11,7 @@ int timespec_to_ns(const struct __kernel_timespec *t, uint64_t *ns)
 	if (t->tv_sec < 0 || t->tv_nsec < 0 || t->tv_nsec >= NSEC_PER_SEC)
 		return -EINVAL;
 	*ns = t->tv_sec >= TIME_NS_MAX / NSEC_PER_SEC ? (uint64_t)TIME_NS_MAX
-						       : (uint64_t)t->tv_sec * NSEC_PER_SEC + (uint64_t)t->tv_nsec;
+						      : (uint64_t)t->tv_sec * NSEC_PER_SEC + (uint64_t)t->tv_nsec;
 	return 0;
 }
 

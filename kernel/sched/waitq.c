@@ -53,7 +53,7 @@ void waitq_wake_events(struct waitq *q, unsigned exclusive, unsigned events)
 	struct waiter *w, *next;
 
 	spin_lock(&q->lock);
-	list_for_each_safe(w, next, &q->waiters, node) {
+	list_for_each_safe (w, next, &q->waiters, node) {
 		bool is_exclusive = w->exclusive; // w may be gone once it was woken
 
 		if (w->wake(w, events) && is_exclusive && exclusive && --exclusive == 0)

@@ -45,6 +45,7 @@ struct sched_entity {
 	struct rb_node node;  // fair queue
 	struct list rt_node;  // real-time queue
 	uint64_t vruntime_ns, slice_start_ns, run_start_ns;
+	uint64_t queued_ns;   // when it was queued, by the queue's clock (its last switch or tick)
 	uint64_t cpu_time_ns; // total, up to run_start_ns
 	uint64_t user_time_ns, system_time_ns; // split of cpu_time_ns as of the last sched_task_times()
 	uint32_t user_ticks, system_ticks; // samples since then
