@@ -189,10 +189,7 @@ static void preads(long count)
 			die("pread");
 }
 
-static void pread_stop(void)
-{
-	close(file);
-}
+static void pread_stop(void) { close(file); }
 
 struct measure {
 	const char *name;
@@ -203,14 +200,10 @@ struct measure {
 };
 
 static const struct measure measures[] = {
-	{ "getppid", 200000, getppids, NULL, NULL },
-	{ "pipe", 4000, pipe_rounds, pipe_start, pipe_stop },
-	{ "futex", 4000, futex_rounds, NULL, NULL },
-	{ "fork", 100, forks, NULL, NULL },
-	{ "fork_exec", 20, fork_execs, NULL, NULL },
-	{ "fault", 4000, faults, NULL, NULL },
-	{ "stat", 20000, stats, NULL, NULL },
-	{ "pread", 40000, preads, pread_start, pread_stop },
+	{ "getppid", 200000, getppids, NULL, NULL }, { "pipe", 4000, pipe_rounds, pipe_start, pipe_stop },
+	{ "futex", 4000, futex_rounds, NULL, NULL }, { "fork", 100, forks, NULL, NULL },
+	{ "fork_exec", 20, fork_execs, NULL, NULL }, { "fault", 4000, faults, NULL, NULL },
+	{ "stat", 20000, stats, NULL, NULL },        { "pread", 40000, preads, pread_start, pread_stop },
 };
 
 static void measure(const struct measure *m)

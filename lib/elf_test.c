@@ -93,7 +93,9 @@ static int segments(Elf64_Phdr *p, unsigned count)
 static void refuses_bad_segments(void **state)
 {
 	(void)state;
-	const Elf64_Phdr good = { .p_type = PT_LOAD, .p_vaddr = 0x1000, .p_offset = 0x1000, .p_filesz = 16, .p_memsz = 32, .p_align = 4096 };
+	const Elf64_Phdr good = {
+		.p_type = PT_LOAD, .p_vaddr = 0x1000, .p_offset = 0x1000, .p_filesz = 16, .p_memsz = 32, .p_align = 4096
+	};
 	Elf64_Phdr p[2] = { good, good };
 
 	assert_int_equal(segments(p, 1), 0);
@@ -118,7 +120,9 @@ static void refuses_bad_segments(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads_this_program), cmocka_unit_test(refuses_bad_headers), cmocka_unit_test(refuses_bad_segments),
+		cmocka_unit_test(reads_this_program),
+		cmocka_unit_test(refuses_bad_headers),
+		cmocka_unit_test(refuses_bad_segments),
 	};
 	return cmocka_run_group_tests(tests, load, NULL);
 }

@@ -197,12 +197,8 @@ int fmt_vprint(char *buffer, size_t size, const char *format, va_list arguments)
 			put_text(&o, &s, text, s.precision < 0 ? strlen(text) : strnlen(text, (size_t)s.precision));
 			break;
 		}
-		case '%':
-			put(&o, '%');
-			break;
-		case '\0':
-			f--;
-			break;
+		case '%': put(&o, '%'); break;
+		case '\0': f--; break;
 		default: // unknown: show it
 			put(&o, '%');
 			put(&o, *f);

@@ -113,6 +113,7 @@ static void out_of_memory_leaks_nothing(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(against_a_model), cmocka_unit_test(out_of_memory_leaks_nothing) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(against_a_model),
+					    cmocka_unit_test(out_of_memory_leaks_nothing) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

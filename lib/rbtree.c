@@ -5,7 +5,10 @@
 
 #define BLACK 1u
 
-static struct rb_node *parent_of(const struct rb_node *n) { return (struct rb_node *)(n->parent_and_color & ~(uintptr_t)BLACK); }
+static struct rb_node *parent_of(const struct rb_node *n)
+{
+	return (struct rb_node *)(n->parent_and_color & ~(uintptr_t)BLACK);
+}
 static bool is_black(const struct rb_node *n) { return !n || n->parent_and_color & BLACK; }
 static void set_black(struct rb_node *n) { n->parent_and_color |= BLACK; }
 static void set_red(struct rb_node *n) { n->parent_and_color &= ~(uintptr_t)BLACK; }

@@ -105,6 +105,7 @@ static void replace_keeps_the_place(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(random_operations), cmocka_unit_test(replace_keeps_the_place) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(random_operations),
+					    cmocka_unit_test(replace_keeps_the_place) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

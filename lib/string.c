@@ -11,7 +11,8 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
 	const char *f = from;
 
 	for (; size >= 32; size -= 32, t += 32, f += 32) {
-		word a = ((const word *)f)[0], b = ((const word *)f)[1], c = ((const word *)f)[2], d = ((const word *)f)[3];
+		word a = ((const word *)f)[0], b = ((const word *)f)[1], c = ((const word *)f)[2],
+		     d = ((const word *)f)[3];
 		((word *)t)[0] = a;
 		((word *)t)[1] = b;
 		((word *)t)[2] = c;

@@ -40,7 +40,8 @@ bool string_to_u64(const char *s, unsigned base, uint64_t *out)
 		return false;
 	for (; *s; s++) {
 		unsigned d = digit_value(*s);
-		if (d >= base || __builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, d, &value))
+		if (d >= base || __builtin_mul_overflow(value, base, &value) ||
+		    __builtin_add_overflow(value, d, &value))
 			return false;
 	}
 	*out = value;

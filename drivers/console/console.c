@@ -18,11 +18,11 @@
 #include "lib/compiler.h"
 #include "lib/string.h"
 
-#define PORTS_MAX 16u
-#define CONTROL_RX_QUEUE 2u
-#define CONTROL_TX_QUEUE 3u
-#define CONTROL_MESSAGES 32u
-#define MESSAGE_BYTES    128u // with the port's name
+#define PORTS_MAX         16u
+#define CONTROL_RX_QUEUE  2u
+#define CONTROL_TX_QUEUE  3u
+#define CONTROL_MESSAGES  32u
+#define MESSAGE_BYTES     128u // with the port's name
 #define START_PATIENCE_NS (2 * NSEC_PER_SEC)
 
 static_assert(CONTROL_MESSAGES * MESSAGE_BYTES <= PAGE_SIZE, "control messages fill a page");
@@ -32,10 +32,10 @@ struct console {
 	unsigned port_count;
 	struct virtqueue *control_rx, *control_tx;
 	struct page *rx_page, *tx_page;
-	struct waitq wait;            // something happened on a control queue
-	struct mutex post_lock;       // guards tx_busy and adding to control_tx
+	struct waitq wait;      // something happened on a control queue
+	struct mutex post_lock; // guards tx_busy and adding to control_tx
 	bool tx_busy[CONTROL_MESSAGES];
-	unsigned added, named;        // ports; the console task's, read by the probe
+	unsigned added, named; // ports; the console task's, read by the probe
 	struct port ports[];
 };
 
@@ -137,21 +137,11 @@ static void handle_message(struct console *c, const char *message, size_t size)
 		return;
 	struct port *p = &c->ports[m.id];
 	switch (m.event) {
-	case VIRTIO_CONSOLE_PORT_ADD:
-		port_added(c, p);
-		break;
-	case VIRTIO_CONSOLE_PORT_REMOVE:
-		port_host_changed(p, false);
-		break;
-	case VIRTIO_CONSOLE_PORT_NAME:
-		port_named(c, p, message + sizeof(m), size - sizeof(m));
-		break;
-	case VIRTIO_CONSOLE_PORT_OPEN:
-		port_host_changed(p, m.value);
-		break;
-	case VIRTIO_CONSOLE_RESIZE:
-		port_resized(message + sizeof(m), size - sizeof(m));
-		break;
+	case VIRTIO_CONSOLE_PORT_ADD: port_added(c, p); break;
+	case VIRTIO_CONSOLE_PORT_REMOVE: port_host_changed(p, false); break;
+	case VIRTIO_CONSOLE_PORT_NAME: port_named(c, p, message + sizeof(m), size - sizeof(m)); break;
+	case VIRTIO_CONSOLE_PORT_OPEN: port_host_changed(p, m.value); break;
+	case VIRTIO_CONSOLE_RESIZE: port_resized(message + sizeof(m), size - sizeof(m)); break;
 	}
 }
 
@@ -282,7 +272,9 @@ static int console_probe(struct virtio_device *d)
 	return 0;
 }
 
-static struct virtio_driver console_driver = { .name = "console", .device_id = VIRTIO_ID_CONSOLE, .probe = console_probe };
+static struct virtio_driver console_driver = { .name = "console",
+					       .device_id = VIRTIO_ID_CONSOLE,
+					       .probe = console_probe };
 
 static void console_init(void) { virtio_driver_register(&console_driver); }
 KERNEL_INIT(2, console_init);

@@ -21,14 +21,14 @@ struct port {
 	unsigned id;
 	struct virtqueue *rx, *tx;
 	char name[PORT_NAME_MAX];
-	bool added, registered;  // the console task's
+	bool added, registered; // the console task's
 
-	struct spinlock lock;    // guards what follows
+	struct spinlock lock; // guards what follows
 	enum host_state host;
-	struct list received;    // struct page.lru, in order: private = offset of the next byte, count = bytes left
-	struct list tx_free;     // struct page.lru
+	struct list received; // struct page.lru, in order: private = offset of the next byte, count = bytes left
+	struct list tx_free;  // struct page.lru
 	unsigned tx_free_count, tx_in_flight;
-	unsigned tx_waiters;     // tasks that need to hear of output taken
+	unsigned tx_waiters; // tasks that need to hear of output taken
 };
 
 // Queues exist; takes them and gives the host its input buffers. Task context.

@@ -3,7 +3,7 @@
 
 #include "lib/string.h"
 
-#define NSEC UINT64_C(1000000000)
+#define NSEC       UINT64_C(1000000000)
 #define PATH_LIMIT 4096u
 
 // A structure out of the answer, exactly once. False: too short.
@@ -40,7 +40,8 @@ int fuse_decode_init(const void *payload, size_t size, struct fuse_parameters *o
 static uint64_t valid_ns(uint64_t seconds, uint32_t nanoseconds)
 {
 	uint64_t ns;
-	if (nanoseconds >= NSEC || __builtin_mul_overflow(seconds, NSEC, &ns) || __builtin_add_overflow(ns, nanoseconds, &ns))
+	if (nanoseconds >= NSEC || __builtin_mul_overflow(seconds, NSEC, &ns) ||
+	    __builtin_add_overflow(ns, nanoseconds, &ns))
 		return FUSE_FOREVER;
 	return ns;
 }
@@ -102,7 +103,8 @@ int fuse_decode_create(const void *payload, size_t size, struct fuse_entry *entr
 		return error;
 	if (!entry->nodeid)
 		return -EIO;
-	return fuse_decode_opened((const char *)payload + sizeof(struct fuse_entry_out), size - sizeof(struct fuse_entry_out), opened);
+	return fuse_decode_opened((const char *)payload + sizeof(struct fuse_entry_out),
+				  size - sizeof(struct fuse_entry_out), opened);
 }
 
 int fuse_decode_attributes(const void *payload, size_t size, struct fuse_attributes *out, uint64_t *valid)
@@ -177,7 +179,10 @@ long fuse_decode_link(const void *payload, size_t size, char *out, size_t capaci
 	return memchr(out, 0, size) ? -EIO : (long)size;
 }
 
-static bool name_is_good(const char *name, size_t length) { return !memchr(name, 0, length) && !memchr(name, '/', length); }
+static bool name_is_good(const char *name, size_t length)
+{
+	return !memchr(name, 0, length) && !memchr(name, '/', length);
+}
 
 static bool name_is_dots(const char *name, size_t length)
 {
@@ -220,7 +225,8 @@ int fuse_decode_dirent(const void *payload, size_t size, size_t *at, bool plus, 
 
 void fuse_begin(struct fuse_builder *b, void *memory, size_t capacity)
 {
-	*b = (struct fuse_builder){ memory, capacity, sizeof(struct fuse_in_header), capacity < sizeof(struct fuse_in_header) };
+	*b = (struct fuse_builder){ memory, capacity, sizeof(struct fuse_in_header),
+				    capacity < sizeof(struct fuse_in_header) };
 }
 
 void fuse_put(struct fuse_builder *b, const void *data, size_t size)

@@ -33,7 +33,7 @@ struct fuse_attributes {
 };
 
 struct fuse_entry {
-	uint64_t nodeid; // 0: the name is known not to exist
+	uint64_t nodeid;                        // 0: the name is known not to exist
 	uint64_t entry_valid_ns, attr_valid_ns; // how long from now; FUSE_FOREVER
 	struct fuse_attributes attr;
 };
@@ -57,8 +57,8 @@ struct fuse_statistics {
 struct fuse_directory_entry {
 	uint64_t ino;
 	int64_t next_offset;
-	unsigned type; // DT_*
-	bool has_entry;  // READDIRPLUS looked it up: a lookup is owed to FORGET
+	unsigned type;  // DT_*
+	bool has_entry; // READDIRPLUS looked it up: a lookup is owed to FORGET
 	struct fuse_entry entry;
 	uint32_t name_length;
 	char name[FUSE_NAME_BYTES_MAX + 1];

@@ -14,14 +14,25 @@
 
 static struct fuse_entry_out entry(void)
 {
-	return (struct fuse_entry_out){ .nodeid = 7, .entry_valid = 1, .attr_valid = 2, .attr_valid_nsec = 5,
-					.attr = { .ino = 42, .size = 100, .mode = 0100644, .nlink = 1, .mtime = 10, .mtimensec = 20,
+	return (struct fuse_entry_out){ .nodeid = 7,
+					.entry_valid = 1,
+					.attr_valid = 2,
+					.attr_valid_nsec = 5,
+					.attr = { .ino = 42,
+						  .size = 100,
+						  .mode = 0100644,
+						  .nlink = 1,
+						  .mtime = 10,
+						  .mtimensec = 20,
 						  .rdev = 0x12345678 } };
 }
 
 static void test_header(void **state)
 {
-	struct { struct fuse_out_header h; char payload[8]; } m = { { 24, 0, 99 }, "payload" };
+	struct {
+		struct fuse_out_header h;
+		char payload[8];
+	} m = { { 24, 0, 99 }, "payload" };
 	size_t size;
 	assert_int_equal(fuse_decode_header(&m, 24, 99, &size), 0);
 	assert_int_equal(size, 8);
@@ -77,7 +88,10 @@ static void test_entry_nonsense(void **state)
 
 static void test_create(void **state)
 {
-	struct { struct fuse_entry_out e; struct fuse_open_out o; } m = { entry(), { .fh = 5, .open_flags = FOPEN_KEEP_CACHE } };
+	struct {
+		struct fuse_entry_out e;
+		struct fuse_open_out o;
+	} m = { entry(), { .fh = 5, .open_flags = FOPEN_KEEP_CACHE } };
 	struct fuse_entry e;
 	struct fuse_opened o;
 	assert_int_equal(fuse_decode_create(&m, sizeof(m), &e, &o), 0);
@@ -98,7 +112,11 @@ static void test_written(void **state)
 
 static void test_init(void **state)
 {
-	struct fuse_init_out o = { .major = 7, .minor = 36, .flags = FUSE_MAX_PAGES | FUSE_INIT_EXT, .flags2 = 1, .max_write = 1 << 20,
+	struct fuse_init_out o = { .major = 7,
+				   .minor = 36,
+				   .flags = FUSE_MAX_PAGES | FUSE_INIT_EXT,
+				   .flags2 = 1,
+				   .max_write = 1 << 20,
 				   .max_pages = 256 };
 	struct fuse_parameters p;
 	assert_int_equal(fuse_decode_init(&o, sizeof(o), &p), 0);
@@ -234,10 +252,17 @@ static void test_builder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_header),	     cmocka_unit_test(test_entry),	    cmocka_unit_test(test_entry_nonsense),
-		cmocka_unit_test(test_create),	     cmocka_unit_test(test_written),	    cmocka_unit_test(test_init),
-		cmocka_unit_test(test_link),	     cmocka_unit_test(test_dirents),	    cmocka_unit_test(test_dirent_nonsense),
-		cmocka_unit_test(test_random_answers), cmocka_unit_test(test_builder),
+		cmocka_unit_test(test_header),
+		cmocka_unit_test(test_entry),
+		cmocka_unit_test(test_entry_nonsense),
+		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_written),
+		cmocka_unit_test(test_init),
+		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_dirents),
+		cmocka_unit_test(test_dirent_nonsense),
+		cmocka_unit_test(test_random_answers),
+		cmocka_unit_test(test_builder),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

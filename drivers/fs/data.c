@@ -83,7 +83,9 @@ static int read_send(struct mobj *o, struct fs_handle *h, struct page **pages, u
 	struct fs_request *r = fs_request_get(fs_connection_of(i), FUSE_READ, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
-	struct fuse_read_in in = { .fh = h->fh, .offset = offset, .size = count * (uint32_t)PAGE_SIZE, .flags = h->flags };
+	struct fuse_read_in in = {
+		.fh = h->fh, .offset = offset, .size = count * (uint32_t)PAGE_SIZE, .flags = h->flags
+	};
 	fs_arg(r, &in, sizeof(in));
 	for (unsigned k = 0; k < count; k++)
 		if (!attach_page(r, k, pages[k], PAGE_SIZE, false)) {
@@ -195,8 +197,11 @@ static int write_send(struct mobj *o, struct fs_handle *h, struct page **pages, 
 	struct fs_request *r = fs_request_get(fs_connection_of(i), FUSE_WRITE, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
-	struct fuse_write_in in = { .fh = h->fh, .offset = pages[0]->index << PAGE_SHIFT, .size = (uint32_t)bytes,
-				    .write_flags = FUSE_WRITE_CACHE, .flags = h->flags };
+	struct fuse_write_in in = { .fh = h->fh,
+				    .offset = pages[0]->index << PAGE_SHIFT,
+				    .size = (uint32_t)bytes,
+				    .write_flags = FUSE_WRITE_CACHE,
+				    .flags = h->flags };
 	fs_arg(r, &in, sizeof(in));
 	fs_reply_room(r, sizeof(struct fuse_write_out));
 	r->split_head = true;
@@ -271,7 +276,8 @@ static struct page *direct_block(size_t size, size_t *room)
 }
 
 // One READ or WRITE of up to `size` bytes at `offset` through `block`. Bytes or -errno.
-static ssize_t direct_call(struct inode *i, struct fs_handle *h, struct page *block, uint64_t offset, uint32_t size, bool write)
+static ssize_t direct_call(struct inode *i, struct fs_handle *h, struct page *block, uint64_t offset, uint32_t size,
+			   bool write)
 {
 	struct fs_request *r = fs_request_get(fs_connection_of(i), write ? FUSE_WRITE : FUSE_READ, fs_node(i));
 	if (is_err(r))

@@ -10,14 +10,17 @@
 #include "lib/string.h"
 
 // What we can do. No POSIX ACLs, no remote locks (locks are the cell's own), no umask at the server (the VFS applies it).
-#define FS_FLAGS (FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS | \
-		  FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | \
-		  FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_SUBMOUNTS)
+#define FS_FLAGS                                                                                                       \
+	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |        \
+	 FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | \
+	 FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_SUBMOUNTS)
 
 static int init_call(struct fs_connection *c)
 {
-	struct fuse_init_in in = { .major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION,
-				   .max_readahead = FS_IO_PAGES * (uint32_t)PAGE_SIZE, .flags = FS_FLAGS };
+	struct fuse_init_in in = { .major = FUSE_KERNEL_VERSION,
+				   .minor = FUSE_KERNEL_MINOR_VERSION,
+				   .max_readahead = FS_IO_PAGES * (uint32_t)PAGE_SIZE,
+				   .flags = FS_FLAGS };
 	struct fs_request *r = fs_request_get(c, FUSE_INIT, 0);
 	if (is_err(r))
 		return (int)ptr_err(r);

@@ -17,7 +17,7 @@ struct fs_open_dir { // file.private; guarded by the directory's lock
 	struct fs_handle *handle;
 	struct page *buffer; // device memory with the answer, or NULL
 	size_t capacity, size, at;
-	loff_t position;     // of the entry at `at`
+	loff_t position; // of the entry at `at`
 	bool plus, filled, ended;
 };
 
@@ -157,7 +157,9 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
 	if (!buffer_allocate(dir))
 		return -ENOMEM;
-	struct fuse_read_in in = { .fh = dir->handle->fh, .offset = (uint64_t)position, .size = (uint32_t)dir->capacity };
+	struct fuse_read_in in = { .fh = dir->handle->fh,
+				   .offset = (uint64_t)position,
+				   .size = (uint32_t)dir->capacity };
 	uint64_t clock = fs_clock_now(c);
 	struct fs_request *r = fs_request_get(c, dir->plus ? FUSE_READDIRPLUS : FUSE_READDIR, fs_node(i));
 	if (is_err(r))
@@ -196,7 +198,8 @@ static int dir_give(struct fs_open_dir *dir, struct dir_context *context, struct
 	}
 }
 
-static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_context *context, struct fuse_directory_entry *e)
+static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_context *context,
+		       struct fuse_directory_entry *e)
 {
 	if (dir->position != context->position)
 		dir->filled = dir->ended = false; // lseek, rewinddir

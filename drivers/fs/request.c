@@ -15,7 +15,7 @@
 #include "kernel/timer.h"
 #include "lib/string.h"
 
-#define IDLE_MAX 24u
+#define IDLE_MAX      24u
 #define KILL_GRACE_NS (100 * NSEC_PER_MSEC)
 #define PAYLOAD_FIRST 3u // index of the first payload segment
 
@@ -246,7 +246,8 @@ void fs_request_finish(struct fs_request *r, size_t written, int transport_error
 	if (!transport_error && !r->no_reply) {
 		r->error = fuse_decode_header(arena_of(r) + FS_ARENA_ARGS, written, r->header.unique, &r->reply_bytes);
 		if (r->error == -ENOSYS)
-			__atomic_or_fetch(&r->connection->unsupported, UINT64_C(1) << (r->header.opcode & 63), __ATOMIC_RELAXED);
+			__atomic_or_fetch(&r->connection->unsupported, UINT64_C(1) << (r->header.opcode & 63),
+					  __ATOMIC_RELAXED);
 	}
 	if (r->complete) {
 		r->complete(r);
@@ -333,7 +334,9 @@ int fs_call(struct fs_request *r)
 
 // ---- forgetting ----
 
-#define FORGETS_A_REQUEST ((FS_ARENA_ARGS - sizeof(struct fuse_in_header) - sizeof(struct fuse_batch_forget_in)) / sizeof(struct fuse_forget_one))
+#define FORGETS_A_REQUEST                                                                        \
+	((FS_ARENA_ARGS - sizeof(struct fuse_in_header) - sizeof(struct fuse_batch_forget_in)) / \
+	 sizeof(struct fuse_forget_one))
 
 static void forgets_send(struct fs_connection *c);
 

@@ -41,7 +41,9 @@ static ssize_t value_get(struct inode *i, unsigned opcode, const char *name, voi
 		fs_reply_room(r, sizeof(struct fuse_getxattr_out));
 	result = unsupported(fs_call(r));
 	if (!result && !p)
-		result = fuse_decode_xattr_size(r->reply, r->reply_bytes, &length) ? -EIO : (ssize_t)min(length, VALUE_BYTES_MAX);
+		result = fuse_decode_xattr_size(r->reply, r->reply_bytes, &length)
+				 ? -EIO
+				 : (ssize_t)min(length, VALUE_BYTES_MAX);
 	else if (!result) {
 		result = (ssize_t)min(r->reply_bytes, size);
 		memcpy(out, page_address(p), (size_t)result);

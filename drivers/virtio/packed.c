@@ -26,7 +26,10 @@ static void packed_areas(const struct virtqueue *q, paddr_t out[3])
 	out[2] = out[1] + sizeof(struct vring_packed_desc_event);
 }
 
-static uint16_t packed_avail_flags(const struct packed_ring *p) { return (uint16_t)(p->avail_wrap ? FLAG_AVAIL : FLAG_USED); }
+static uint16_t packed_avail_flags(const struct packed_ring *p)
+{
+	return (uint16_t)(p->avail_wrap ? FLAG_AVAIL : FLAG_USED);
+}
 
 // Fills the next entry but for its flags, which it returns, and steps on.
 static uint16_t packed_fill(struct virtqueue *q, uint64_t address, uint32_t size, uint16_t id, unsigned flags)
@@ -56,7 +59,8 @@ static void packed_add(struct virtqueue *q, const struct ring_request *r)
 		for (unsigned i = 0; i < r->count; i++)
 			table[i] = (struct vring_packed_desc){ r->segments[i].address, r->segments[i].size, 0,
 							       (uint16_t)(i >= r->out_count ? VRING_DESC_F_WRITE : 0) };
-		head_flags = packed_fill(q, r->table->address, r->count * (uint32_t)sizeof(*table), id, VRING_DESC_F_INDIRECT);
+		head_flags = packed_fill(q, r->table->address, r->count * (uint32_t)sizeof(*table), id,
+					 VRING_DESC_F_INDIRECT);
 		slot->descriptors = 1;
 	} else {
 		for (unsigned i = 0; i < r->count; i++) {

@@ -14,10 +14,10 @@
 #include "port/device.h"
 #include "virtio.h"
 
-#define VIRTIO_VENDOR 0x1af4u
+#define VIRTIO_VENDOR       0x1af4u
 #define MODERN_DEVICE_FIRST 0x1040u // device id = this + VIRTIO_ID_*
-#define CAPABILITIES_MAX 48u
-#define CONFIG_MAX_BYTES 256u
+#define CAPABILITIES_MAX    48u
+#define CONFIG_MAX_BYTES    256u
 
 struct virtio_pci {
 	struct virtio_device device;
@@ -35,7 +35,10 @@ static struct virtio_pci *to_pci(struct virtio_device *d) { return container_of(
 
 static uint8_t pci_get_status(struct virtio_device *d) { return mmio_read8(&to_pci(d)->common->device_status); }
 static void pci_set_status(struct virtio_device *d, uint8_t s) { mmio_write8(&to_pci(d)->common->device_status, s); }
-static uint8_t pci_config_generation(struct virtio_device *d) { return mmio_read8(&to_pci(d)->common->config_generation); }
+static uint8_t pci_config_generation(struct virtio_device *d)
+{
+	return mmio_read8(&to_pci(d)->common->config_generation);
+}
 
 static uint64_t pci_get_features(struct virtio_device *d)
 {

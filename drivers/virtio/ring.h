@@ -41,7 +41,7 @@ struct virtqueue {
 	bool broken;          // written under lock, read anywhere
 	uint16_t free_count, free_head;
 	uint16_t in_flight;
-	uint16_t added;       // ring descriptors made available since the last kick
+	uint16_t added; // ring descriptors made available since the last kick
 	union {
 		struct split_ring split;
 		struct packed_ring packed;
@@ -52,8 +52,8 @@ struct virtqueue {
 // A request as it enters the ring: checked, indirect or not decided.
 struct ring_request {
 	const struct vq_segment *segments;
-	unsigned out_count, count;     // count: with in segments
-	const struct vq_table *table;  // NULL: direct
+	unsigned out_count, count;    // count: with in segments
+	const struct vq_table *table; // NULL: direct
 	uint32_t writable_bytes;
 	void *token;
 };
@@ -72,11 +72,11 @@ struct ring_ops { // all with the queue's lock held
 extern const struct ring_ops split_ring_ops, packed_ring_ops;
 
 // Shared memory the other side writes: read exactly once.
-#define ring_read(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
-#define ring_read_acquire(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
-#define ring_write(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+#define ring_read(field)                 __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define ring_read_acquire(field)         __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
+#define ring_write(field, value)         __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
 #define ring_write_release(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
 // Orders our write to one shared field before our read of another (avail index against event index and the reverse).
-#define ring_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define ring_fence()                     __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
 static inline void ring_break(struct virtqueue *q) { __atomic_store_n(&q->broken, true, __ATOMIC_RELEASE); }

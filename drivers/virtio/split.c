@@ -32,7 +32,8 @@ static void descriptor_write(struct vring_desc *d, const struct ring_request *r,
 {
 	d->addr = r->segments[i].address;
 	d->len = r->segments[i].size;
-	d->flags = (uint16_t)((i >= r->out_count ? VRING_DESC_F_WRITE : 0) | (i + 1 < r->count ? VRING_DESC_F_NEXT : 0));
+	d->flags =
+		(uint16_t)((i >= r->out_count ? VRING_DESC_F_WRITE : 0) | (i + 1 < r->count ? VRING_DESC_F_NEXT : 0));
 	d->next = (uint16_t)(i + 1 < r->count ? next : 0);
 }
 
@@ -45,7 +46,8 @@ static void split_add(struct virtqueue *q, const struct ring_request *r)
 		struct vring_desc *table = r->table->memory;
 		for (unsigned i = 0; i < r->count; i++)
 			descriptor_write(&table[i], r, i, i + 1);
-		s->descriptors[head] = (struct vring_desc){ r->table->address, r->count * (uint32_t)sizeof(*table), VRING_DESC_F_INDIRECT, 0 };
+		s->descriptors[head] = (struct vring_desc){ r->table->address, r->count * (uint32_t)sizeof(*table),
+							    VRING_DESC_F_INDIRECT, 0 };
 		at = slot->next;
 		slot->descriptors = 1;
 	} else {
@@ -71,7 +73,8 @@ static bool split_kick_needed(struct virtqueue *q)
 	struct split_ring *s = &q->split;
 	ring_fence(); // the index is visible before we look whether the device sleeps
 	if (q->config.event_index)
-		return vring_need_event(ring_read(*split_avail_event(q)), s->avail_index, (uint16_t)(s->avail_index - q->added));
+		return vring_need_event(ring_read(*split_avail_event(q)), s->avail_index,
+					(uint16_t)(s->avail_index - q->added));
 	return !(ring_read(s->used->flags) & VRING_USED_F_NO_NOTIFY);
 }
 

@@ -12,7 +12,8 @@ size_t virtqueue_ring_bytes(bool packed, unsigned size)
 	if (packed)
 		return sizeof(struct vring_packed_desc) * size + 2 * sizeof(struct vring_packed_desc_event);
 	size_t avail_end = sizeof(struct vring_desc) * size + sizeof(uint16_t) * (3 + (size_t)size);
-	return align_up(avail_end, (size_t)VRING_USED_ALIGN_SIZE) + sizeof(uint16_t) * 3 + sizeof(struct vring_used_elem) * size;
+	return align_up(avail_end, (size_t)VRING_USED_ALIGN_SIZE) + sizeof(uint16_t) * 3 +
+	       sizeof(struct vring_used_elem) * size;
 }
 
 int virtqueue_create(const struct virtqueue_config *config, struct virtqueue **out)

@@ -34,11 +34,11 @@ struct vq_table {
 
 struct virtqueue_config {
 	unsigned index;
-	unsigned size;      // descriptors, at most VIRTQUEUE_SIZE_MAX; a split ring's is a power of two
-	bool packed;        // VIRTIO_F_RING_PACKED
-	bool event_index;   // VIRTIO_RING_F_EVENT_IDX
-	bool indirect;      // VIRTIO_RING_F_INDIRECT_DESC
-	void *ring;         // virtqueue_ring_bytes() of zeroed device-visible memory, 16-byte aligned; stays the caller's
+	unsigned size;    // descriptors, at most VIRTQUEUE_SIZE_MAX; a split ring's is a power of two
+	bool packed;      // VIRTIO_F_RING_PACKED
+	bool event_index; // VIRTIO_RING_F_EVENT_IDX
+	bool indirect;    // VIRTIO_RING_F_INDIRECT_DESC
+	void *ring;       // virtqueue_ring_bytes() of zeroed device-visible memory, 16-byte aligned; stays the caller's
 	paddr_t ring_address;
 	void (*notify)(struct virtqueue *q, void *context);   // tells the device: the transport's doorbell
 	void (*callback)(struct virtqueue *q, void *context); // interrupt context: something was used. May be NULL
@@ -58,8 +58,8 @@ unsigned virtqueue_size(const struct virtqueue *q);
 // Makes a request available: `out_count` segments the device reads, then `in_count` it writes. `table` may be NULL; with it, and
 // if the device knows indirect descriptors, the request takes one ring entry. The device may see it at once, but is only sure
 // to look after virtqueue_kick(). 0; -ENOSPC: ring full now; -EINVAL: can never fit; -EIO: broken.
-int must_check virtqueue_add(struct virtqueue *q, const struct vq_segment *segments, unsigned out_count, unsigned in_count,
-			     const struct vq_table *table, void *token);
+int must_check virtqueue_add(struct virtqueue *q, const struct vq_segment *segments, unsigned out_count,
+			     unsigned in_count, const struct vq_table *table, void *token);
 // Notifies the device of what was added since the last kick, unless it said that it does not need to be told.
 void virtqueue_kick(struct virtqueue *q);
 // The next used request's token, or NULL. *written: bytes the device says it wrote; never more than there was room for.
@@ -73,7 +73,8 @@ void virtqueue_disable_callback(struct virtqueue *q);
 void virtqueue_interrupt(struct virtqueue *q);
 
 bool virtqueue_is_broken(const struct virtqueue *q);
-void virtqueue_break(struct virtqueue *q);     // from now on -EIO: the device is being removed or lied elsewhere
-void *virtqueue_detach(struct virtqueue *q);   // after a device reset: some token still in flight, or NULL when none is left
+void virtqueue_break(struct virtqueue *q); // from now on -EIO: the device is being removed or lied elsewhere
+void *virtqueue_detach(
+	struct virtqueue *q); // after a device reset: some token still in flight, or NULL when none is left
 unsigned virtqueue_free_count(struct virtqueue *q); // ring entries left
 unsigned virtqueue_in_flight(struct virtqueue *q);  // requests the device has

@@ -20,7 +20,7 @@ void kfree(void *p) { free(p); }
 void spin_lock(struct spinlock *l) { assert_int_equal(l->word++, 0); }
 void spin_unlock(struct spinlock *l) { assert_int_equal(l->word--, 1); }
 
-#define SIZE 8u
+#define SIZE      8u
 #define RING_BASE UINT64_C(0x10000000)
 
 static char ring[8192] __attribute__((aligned(4096)));
@@ -34,8 +34,14 @@ static struct virtqueue *make(bool packed, bool event_index, bool indirect)
 	memset(ring, 0, sizeof(ring));
 	notified = called = 0;
 	assert_true(virtqueue_ring_bytes(packed, SIZE) <= sizeof(ring));
-	struct virtqueue_config c = { .size = SIZE, .packed = packed, .event_index = event_index, .indirect = indirect, .ring = ring,
-				      .ring_address = RING_BASE, .notify = notify, .callback = callback };
+	struct virtqueue_config c = { .size = SIZE,
+				      .packed = packed,
+				      .event_index = event_index,
+				      .indirect = indirect,
+				      .ring = ring,
+				      .ring_address = RING_BASE,
+				      .notify = notify,
+				      .callback = callback };
 	struct virtqueue *q;
 	assert_int_equal(virtqueue_create(&c, &q), 0);
 	return q;
@@ -54,11 +60,15 @@ static void unmake(struct virtqueue *q)
 struct seen { // one request as the device finds it
 	uint16_t id;
 	unsigned count, position;
-	struct { uint64_t address; uint32_t size; bool writable; } segments[16];
+	struct {
+		uint64_t address;
+		uint32_t size;
+		bool writable;
+	} segments[16];
 };
 struct device {
 	struct virtqueue *q;
-	uint16_t avail, used;      // split: indexes. packed: positions
+	uint16_t avail, used; // split: indexes. packed: positions
 	bool avail_wrap, used_wrap;
 };
 
@@ -189,7 +199,8 @@ static void carries(bool packed, bool event_index, bool indirect)
 		assert_false(pop(&d, &none));
 		uint32_t written;
 		assert_null(virtqueue_take(q, &written));
-		for (unsigned i = 0; i < batch; i++) // packed: used in any order; the ring positions follow the order of use
+		for (unsigned i = 0; i < batch;
+		     i++) // packed: used in any order; the ring positions follow the order of use
 			push(&d, &seen[(i + round) % batch], length > 1 ? 7 : 0, indirect);
 		for (unsigned i = 0; i < batch; i++) {
 			assert_ptr_equal(virtqueue_take(q, &written), token((i + round) % batch));
@@ -202,8 +213,16 @@ static void carries(bool packed, bool event_index, bool indirect)
 	unmake(q);
 }
 
-static void test_carries_split(void **state) { carries(false, false, false); carries(false, true, true); }
-static void test_carries_packed(void **state) { carries(true, false, false); carries(true, true, true); }
+static void test_carries_split(void **state)
+{
+	carries(false, false, false);
+	carries(false, true, true);
+}
+static void test_carries_packed(void **state)
+{
+	carries(true, false, false);
+	carries(true, true, true);
+}
 
 static void full(bool packed)
 {
@@ -225,7 +244,11 @@ static void full(bool packed)
 	assert_int_equal(virtqueue_add(q, s, 0, 1, NULL, token(0)), 0);
 	unmake(q);
 }
-static void test_says_when_full(void **state) { full(false); full(true); }
+static void test_says_when_full(void **state)
+{
+	full(false);
+	full(true);
+}
 
 static void test_refuses_nonsense_requests(void **state)
 {
@@ -248,7 +271,8 @@ static void test_event_index_suppresses_kicks(void **state)
 	for (int packed = 0; packed < 2; packed++) {
 		struct virtqueue *q = make(packed, true, false);
 		if (packed) // wants to hear of position 2
-			*q->packed.device_event = (struct vring_packed_desc_event){ 2 | 1 << 15, VRING_PACKED_EVENT_FLAG_DESC };
+			*q->packed.device_event =
+				(struct vring_packed_desc_event){ 2 | 1 << 15, VRING_PACKED_EVENT_FLAG_DESC };
 		else
 			q->split.used->ring[SIZE].id = 2; // avail_event
 		for (unsigned i = 0; i < 4; i++) {

@@ -265,7 +265,8 @@ static bool explain(struct launch *l, int *exit_status, struct err *e)
 	}
 	if (l->nonsense)
 		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel sent nonsense on the control channel");
-	if (l->dead_child)
+	// One that ended well followed its machine.
+	if (l->dead_child && (l->dead_child->status || l->machine.process.pid))
 		return err_set(e, EXIT_CELL_CRASHED, "%s ended %s: %s", l->dead_child->what,
 			       process_how_it_ended(l->dead_child), process_last_words(l->dead_child));
 	return explain_machine(l, e);

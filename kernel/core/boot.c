@@ -20,13 +20,13 @@
 
 struct boot_config boot_config;
 
-#define LEVEL(n) \
-	extern const struct init_entry __start_init_table_##n[] __attribute__((weak)); \
-	extern const struct init_entry __stop_init_table_##n[] __attribute__((weak)); \
-	static void run_level_##n(void) \
-	{ \
+#define LEVEL(n)                                                                                          \
+	extern const struct init_entry __start_init_table_##n[] __attribute__((weak));                    \
+	extern const struct init_entry __stop_init_table_##n[] __attribute__((weak));                     \
+	static void run_level_##n(void)                                                                   \
+	{                                                                                                 \
 		for (const struct init_entry *e = __start_init_table_##n; e < __stop_init_table_##n; e++) \
-			e->fn(); \
+			e->fn();                                                                          \
 	}
 LEVEL(1)
 LEVEL(2)
@@ -62,7 +62,8 @@ static void mount_all(void)
 		int error = mount_at(m->type, m->source, m->target, flags, mount_options(m, options, sizeof(options)));
 
 		if (error) {
-			fmt_print(why, sizeof(why), "mounting %s (%s %s) failed: error %d", m->target, m->type, m->source, -error);
+			fmt_print(why, sizeof(why), "mounting %s (%s %s) failed: error %d", m->target, m->type,
+				  m->source, -error);
 			control_send_text(CONTROL_LOG, why);
 			refuse("mounts", why);
 		}

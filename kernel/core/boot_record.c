@@ -38,10 +38,7 @@ static bool next_item(struct cursor *c, uint32_t *type, struct cursor *payload, 
 	return true;
 }
 
-static bool is_string(struct cursor p)
-{
-	return p.left > 0 && memchr(p.at, '\0', p.left) == p.at + p.left - 1;
-}
+static bool is_string(struct cursor p) { return p.left > 0 && memchr(p.at, '\0', p.left) == p.at + p.left - 1; }
 
 // Back-to-back strings into a NULL-terminated array.
 static int parse_strings(struct cursor p, const char *const **out, unsigned *count, const char **why)
@@ -69,8 +66,8 @@ static int parse_mount(struct cursor p, struct boot_config *c, const struct boot
 	const struct boot_mount *m = (const void *)p.at;
 	struct cursor target = { m->target, p.left - sizeof(*m) };
 
-	if (p.left <= sizeof(*m) || !is_string(target) || m->target[0] != '/' || !memchr(m->type, '\0', sizeof(m->type)) ||
-	    !memchr(m->source, '\0', sizeof(m->source))) {
+	if (p.left <= sizeof(*m) || !is_string(target) || m->target[0] != '/' ||
+	    !memchr(m->type, '\0', sizeof(m->type)) || !memchr(m->source, '\0', sizeof(m->source))) {
 		*why = "a mount item is malformed";
 		return -EINVAL;
 	}
@@ -98,23 +95,13 @@ static int parse_item(uint32_t type, struct cursor p, struct boot_config *c, con
 	const char **text = NULL;
 
 	switch (type & ~BOOT_ITEM_OPTIONAL) {
-	case BOOT_ITEM_ARGV:
-		return parse_strings(p, &c->argv, &c->argc, why);
-	case BOOT_ITEM_ENVP:
-		return parse_strings(p, &c->envp, &c->envc, why);
-	case BOOT_ITEM_PROGRAM:
-		text = &c->program;
-		break;
-	case BOOT_ITEM_WORKDIR:
-		text = &c->workdir;
-		break;
-	case BOOT_ITEM_HOSTNAME:
-		text = &c->hostname;
-		break;
-	case BOOT_ITEM_MOUNT:
-		return parse_mount(p, c, (const struct boot_mount **)c->mounts, why);
-	case BOOT_ITEM_IDENTITY:
-		return parse_identity(p, c, why);
+	case BOOT_ITEM_ARGV: return parse_strings(p, &c->argv, &c->argc, why);
+	case BOOT_ITEM_ENVP: return parse_strings(p, &c->envp, &c->envc, why);
+	case BOOT_ITEM_PROGRAM: text = &c->program; break;
+	case BOOT_ITEM_WORKDIR: text = &c->workdir; break;
+	case BOOT_ITEM_HOSTNAME: text = &c->hostname; break;
+	case BOOT_ITEM_MOUNT: return parse_mount(p, c, (const struct boot_mount **)c->mounts, why);
+	case BOOT_ITEM_IDENTITY: return parse_identity(p, c, why);
 	case BOOT_ITEM_TIME:
 		if (p.left < sizeof(c->time))
 			goto malformed;

@@ -199,7 +199,9 @@ static void survives_any_flipped_byte(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(takes_a_good_record), cmocka_unit_test(refuses_bad_items), cmocka_unit_test(refuses_bad_headers),
+		cmocka_unit_test(takes_a_good_record),
+		cmocka_unit_test(refuses_bad_items),
+		cmocka_unit_test(refuses_bad_headers),
 		cmocka_unit_test(survives_any_flipped_byte),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,9 @@
 #include "kernel/slab.h"
 #include "lib/string.h"
 
+#define TIME_GOOD_NS   (NSEC_PER_MSEC / 2) // a round trip that is not worth another
+#define TIME_TRIES_MAX 10u
+
 static struct channel *control;
 static struct mutex send_lock = MUTEX_INIT(send_lock);
 
@@ -36,7 +39,7 @@ void control_send(unsigned type, const void *payload, size_t size)
 	struct {
 		struct control_header header;
 		char payload[CONTROL_PAYLOAD_MAX_BYTES];
-	} *message;
+	} * message;
 
 	if (!control)
 		return;
@@ -78,9 +81,28 @@ void control_send_start_failed(int error, const char *why)
 	control_send(CONTROL_START_FAILED, &message, sizeof(message.error) + strlen(message.why));
 }
 
-void trace_line(const char *line)
+void trace_line(const char *line) { control_send_text(CONTROL_TRACE, line); }
+
+static void ask_time(void)
 {
-	control_send_text(CONTROL_TRACE, line);
+	uint64_t cookie = port_time_ns();
+	control_send(CONTROL_TIME_REQUEST, &cookie, sizeof(cookie));
+}
+
+// The cookie is our clock when we asked. The launcher looked at its clock somewhere within the round trip: half of it is the
+// best guess, and the shortest of a few the best answer.
+static void time_reply(const struct control_time *t)
+{
+	static uint64_t best_ns = NSEC_PER_SEC; // the control task's only
+	static unsigned asked;
+	uint64_t now = port_time_ns(), trip_ns = now - t->cookie;
+
+	if (t->cookie <= now && trip_ns < best_ns) {
+		best_ns = trip_ns;
+		clock_set_realtime(t->realtime_ns + (int64_t)trip_ns / 2);
+	}
+	if (best_ns > TIME_GOOD_NS && asked++ < TIME_TRIES_MAX)
+		ask_time();
 }
 
 static void handle(const struct control_header *h, const char *payload)
@@ -108,10 +130,7 @@ static void handle(const struct control_header *h, const char *payload)
 		if (h->size_bytes < sizeof(t))
 			return;
 		memcpy(&t, payload, sizeof(t));
-		// The cookie is our clock when we asked: half the round trip has passed since the launcher's look at its clock.
-		uint64_t now = port_time_ns();
-		if (t.cookie <= now && now - t.cookie < (uint64_t)NSEC_PER_SEC)
-			clock_set_realtime(t.realtime_ns + (int64_t)(now - t.cookie) / 2);
+		time_reply(&t);
 		return;
 	}
 	}
@@ -156,7 +175,6 @@ static void control_task(void *unused)
 void control_start(void)
 {
 	uint32_t version = BOOT_VERSION;
-	uint64_t cookie = port_time_ns();
 
 	control = channel_find(CONTROL_PORT_NAME);
 	if (!control) {
@@ -164,7 +182,7 @@ void control_start(void)
 		return;
 	}
 	control_send(CONTROL_HELLO, &version, sizeof(version));
-	control_send(CONTROL_TIME_REQUEST, &cookie, sizeof(cookie));
+	ask_time();
 	kernel_task_create("control", control_task, NULL);
 }
 

@@ -73,10 +73,7 @@ void random_add(const void *data, size_t size)
 	__atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
 }
 
-void random_init(const void *seed, size_t size)
-{
-	random_add(seed, size);
-}
+void random_init(const void *seed, size_t size) { random_add(seed, size); }
 
 // A fresh key for `g` from the pool; the pool moves on.
 static void rekey(struct generator *g, uint64_t now)

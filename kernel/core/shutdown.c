@@ -23,10 +23,7 @@ _Noreturn void machine_stop(unsigned status)
 	port_exit(status);
 }
 
-static void summary_line(const char *line)
-{
-	control_send_text(CONTROL_SUMMARY, line);
-}
+static void summary_line(const char *line) { control_send_text(CONTROL_SUMMARY, line); }
 
 static void report(void)
 {

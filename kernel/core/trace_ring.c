@@ -36,8 +36,8 @@ void trace_ring_print(void (*print)(const char *text, size_t size), unsigned new
 		uint32_t end = rings[r].next, count = min(min(end, EVENTS), newest);
 		for (uint32_t i = end - count; i != end; i++) {
 			const struct event *e = &rings[r].events[i % EVENTS];
-			int n = fmt_print(line, sizeof(line), "  cpu %u %8lu.%03lu us  %s %lx %lx\n", r, e->time_ns / 1000, e->time_ns % 1000,
-					  e->what ? e->what : "?", e->a, e->b);
+			int n = fmt_print(line, sizeof(line), "  cpu %u %8lu.%03lu us  %s %lx %lx\n", r,
+					  e->time_ns / 1000, e->time_ns % 1000, e->what ? e->what : "?", e->a, e->b);
 			print(line, min((size_t)n, sizeof(line) - 1));
 		}
 	}

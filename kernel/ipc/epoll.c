@@ -105,7 +105,7 @@ void poll_queue_free(struct waitq *q)
 		return;
 	spin_lock(&queue_free_lock);
 	spin_lock(&q->lock);
-	list_for_each_safe(w, next, &q->waiters, node) {
+	list_for_each_safe (w, next, &q->waiters, node) {
 		if (w->wake != epoll_wake)
 			continue;
 		list_remove(&w->node);
@@ -143,7 +143,8 @@ static void insert(struct eventpoll *ep, struct epitem *new)
 
 	while (*link) {
 		parent = *link;
-		link = compare(rb_entry(parent, struct epitem, node), new->file, new->fd) < 0 ? &parent->left : &parent->right;
+		link = compare(rb_entry(parent, struct epitem, node), new->file, new->fd) < 0 ? &parent->left
+											      : &parent->right;
 	}
 	rb_insert(&ep->items, &new->node, parent, link);
 	ep->item_count++;
@@ -348,8 +349,8 @@ static void epoll_show(struct file *f, char *buffer, size_t size)
 	for (n = rb_first(&ep->items); n && used + 1 < size; n = rb_next(n)) {
 		struct epitem *i = rb_entry(n, struct epitem, node);
 
-		used += (size_t)fmt_print(buffer + used, size - used, "tfd: %8d events: %8x data: %16llx\n", i->fd, i->event.events,
-					  (unsigned long long)i->event.data);
+		used += (size_t)fmt_print(buffer + used, size - used, "tfd: %8d events: %8x data: %16llx\n", i->fd,
+					  i->event.events, (unsigned long long)i->event.data);
 	}
 	mutex_unlock(&ep->lock);
 }

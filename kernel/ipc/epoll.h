@@ -13,14 +13,14 @@
 struct epitem;
 
 struct eventpoll {
-	struct mutex lock;        // guards items and serialises scans of the ready list
-	struct rb_root items;     // struct epitem, by file and descriptor
+	struct mutex lock;    // guards items and serialises scans of the ready list
+	struct rb_root items; // struct epitem, by file and descriptor
 	struct spinlock ready_lock;
-	struct list ready;        // struct epitem.ready_node; ready_lock
-	uint64_t scan;            // number of the present scan; lock
-	struct waitq wait;        // epoll_wait() sleeps here
-	struct waitq poll_queue;  // whoever polls this epoll instance itself
-	bool polled;              // somebody has ever polled this instance
+	struct list ready;       // struct epitem.ready_node; ready_lock
+	uint64_t scan;           // number of the present scan; lock
+	struct waitq wait;       // epoll_wait() sleeps here
+	struct waitq poll_queue; // whoever polls this epoll instance itself
+	bool polled;             // somebody has ever polled this instance
 	unsigned item_count;
 };
 
@@ -34,15 +34,15 @@ struct epwaiter {
 struct epitem {
 	struct rb_node node;
 	struct eventpoll *poll;
-	struct file *file;      // not counted: its last reference removes us
+	struct file *file; // not counted: its last reference removes us
 	int fd;
 	struct epoll_event event; // ep->lock; the events are read racily by wake-ups
-	struct list file_node;  // file->epoll_items; file->epoll_lock
-	struct list ready_node; // poll->ready_lock
-	uint64_t seen;          // scan that last asked it; lock
-	struct epwaiter first;  // most files have one queue
+	struct list file_node;    // file->epoll_items; file->epoll_lock
+	struct list ready_node;   // poll->ready_lock
+	uint64_t seen;            // scan that last asked it; lock
+	struct epwaiter first;    // most files have one queue
 	struct epwaiter *more;
-	int error;              // -ENOMEM while waiters are made
+	int error; // -ENOMEM while waiters are made
 };
 
 extern struct mutex epoll_mutex; // before eventpoll.lock: nesting, and the end of files and instances
@@ -58,4 +58,7 @@ void epoll_remove(struct epitem *i);
 bool epoll_makes_loop(struct eventpoll *ep, struct file *target);
 // Up to `count` events into the program's memory: how many, 0, or -EFAULT.
 long epoll_collect(struct eventpoll *ep, struct uptr events, unsigned count);
-static inline bool epoll_has_ready(struct eventpoll *ep) { return __atomic_load_n(&ep->ready.next, __ATOMIC_ACQUIRE) != &ep->ready; }
+static inline bool epoll_has_ready(struct eventpoll *ep)
+{
+	return __atomic_load_n(&ep->ready.next, __ATOMIC_ACQUIRE) != &ep->ready;
+}

@@ -7,7 +7,7 @@
 #include "kernel/timespec.h"
 #include "kernel/uaccess.h"
 
-#define EVENTS_MAX ((unsigned)(INT32_MAX / sizeof(struct epoll_event)))
+#define EVENTS_MAX   ((unsigned)(INT32_MAX / sizeof(struct epoll_event)))
 #define EXCLUSIVE_OK (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
 
 long sys_epoll_create1(int flags)
@@ -41,8 +41,7 @@ static int control_locked(struct eventpoll *ep, int operation, struct file *targ
 
 	event->events |= EPOLLERR | EPOLLHUP;
 	switch (operation) {
-	case EPOLL_CTL_ADD:
-		return i ? -EEXIST : epoll_insert(ep, target, fd, event);
+	case EPOLL_CTL_ADD: return i ? -EEXIST : epoll_insert(ep, target, fd, event);
 	case EPOLL_CTL_DEL:
 		if (!i)
 			return -ENOENT;
@@ -55,8 +54,7 @@ static int control_locked(struct eventpoll *ep, int operation, struct file *targ
 			return -EINVAL;
 		epoll_modify(i, event);
 		return 0;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 }
 

@@ -203,7 +203,7 @@ void fsnotify_super_gone(struct super *s)
 	if (!fsnotify_watches)
 		return;
 	spin_lock(&lock);
-	list_for_each_safe(m, next, &all_marks, all_node)
+	list_for_each_safe (m, next, &all_marks, all_node)
 		if (m->inode->super == s) {
 			enqueue(m->group, m->watch, IN_UNMOUNT, 0, NULL);
 			retire(m, &dead);
@@ -222,7 +222,8 @@ static ssize_t copy_event(struct event *e, struct iov_iter *to)
 	return ok ? (ssize_t)size : -EFAULT;
 }
 
-static_assert(offsetof(struct event, head) + sizeof(struct inotify_event) == sizeof(struct event), "the name follows the head");
+static_assert(offsetof(struct event, head) + sizeof(struct inotify_event) == sizeof(struct event),
+	      "the name follows the head");
 
 static bool has_events(struct inotify *g) { return __atomic_load_n(&g->event_count, __ATOMIC_RELAXED) != 0; }
 
@@ -311,7 +312,8 @@ long sys_inotify_init1(int flags)
 	list_init(&g->events);
 	waitq_init(&g->wait);
 	g->next_watch = 1;
-	struct file *f = file_create_anonymous("anon_inode:inotify", &inotify_ops, g, O_RDONLY | (flags & O_NONBLOCK), 0600);
+	struct file *f =
+		file_create_anonymous("anon_inode:inotify", &inotify_ops, g, O_RDONLY | (flags & O_NONBLOCK), 0600);
 	if (is_err(f)) {
 		kfree(g);
 		return ptr_err(f);
@@ -385,7 +387,8 @@ static struct file *inotify_get(int fd, int *error)
 
 long sys_inotify_add_watch(int fd, struct uptr path, uint32_t mask)
 {
-	if (!(mask & (IN_ALL_EVENTS | IN_UNMOUNT | IN_Q_OVERFLOW | IN_IGNORED)) || ((mask & IN_MASK_ADD) && (mask & IN_MASK_CREATE)))
+	if (!(mask & (IN_ALL_EVENTS | IN_UNMOUNT | IN_Q_OVERFLOW | IN_IGNORED)) ||
+	    ((mask & IN_MASK_ADD) && (mask & IN_MASK_CREATE)))
 		return -EINVAL;
 	int error;
 	struct file *f = inotify_get(fd, &error);
@@ -414,7 +417,7 @@ long sys_inotify_rm_watch(int fd, int watch)
 	struct list dead = LIST_INIT(dead);
 	struct inotify_mark *m;
 	spin_lock(&lock);
-	list_for_each(m, &g->marks, group_node)
+	list_for_each (m, &g->marks, group_node)
 		if (m->watch == watch) {
 			retire(m, &dead);
 			break;

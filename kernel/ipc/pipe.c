@@ -328,7 +328,8 @@ long pipe_set_size(struct file *f, uint64_t size)
 	unsigned slots = 1;
 	while (slots * PAGE_SIZE < size)
 		slots *= 2;
-	if (slots * PAGE_SIZE > pipe_max_size && slots > pipe_of(f)->slots && !cred_capable(current->cred, CAP_SYS_RESOURCE))
+	if (slots * PAGE_SIZE > pipe_max_size && slots > pipe_of(f)->slots &&
+	    !cred_capable(current->cred, CAP_SYS_RESOURCE))
 		return -EPERM;
 	int error = resize(pipe_of(f), slots);
 	return error ? error : (long)(slots * PAGE_SIZE);
@@ -398,16 +399,19 @@ int pipe_create(struct file *ends[2], int flags)
 	struct pipe *p = create();
 	if (!p)
 		return -ENOMEM;
-	struct file *read = file_create_anonymous("pipe:", &pipe_ops, p, O_RDONLY | (flags & O_NONBLOCK), S_IFIFO | 0600);
+	struct file *read =
+		file_create_anonymous("pipe:", &pipe_ops, p, O_RDONLY | (flags & O_NONBLOCK), S_IFIFO | 0600);
 	if (is_err(read)) {
 		destroy(p);
 		return (int)ptr_err(read);
 	}
 	// So that /proc/PID/fd/N can be opened: a new end of this pipe.
+	p->anonymous = true;
 	read->inode->file_ops = &fifo_open_ops;
 	read->inode->pipe = p;
 	attach(p, read);
-	struct file *write = file_open_anonymous(read->path.dentry, &pipe_ops, p, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT)));
+	struct file *write =
+		file_open_anonymous(read->path.dentry, &pipe_ops, p, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT)));
 	if (is_err(write)) {
 		file_put(read);
 		return (int)ptr_err(write);
@@ -472,8 +476,10 @@ static int fifo_open(struct inode *i, struct file *f)
 		return -ENOMEM;
 	}
 	mutex_lock(&p->lock);
-	int error = access == FILE_WRITE && (f->flags & O_NONBLOCK) && !p->readers ? -ENXIO : 0;
-	bool wait = !error && ((access == FILE_READ && !p->writers && !(f->flags & O_NONBLOCK)) || (access == FILE_WRITE && !p->readers));
+	int error = access == FILE_WRITE && (f->flags & O_NONBLOCK) && !p->readers && !p->anonymous ? -ENXIO : 0;
+	bool wait = !error && !p->anonymous &&
+		    ((access == FILE_READ && !p->writers && !(f->flags & O_NONBLOCK)) ||
+		     (access == FILE_WRITE && !p->readers));
 	if (access == FILE_READ && !p->writers && (f->flags & O_NONBLOCK))
 		f->readahead_start = p->write_opens;
 	unsigned seen = access == FILE_READ ? p->write_opens : p->read_opens;

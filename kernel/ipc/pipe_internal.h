@@ -20,25 +20,33 @@ struct pipe_buffer {
 struct pipe {
 	struct mutex lock; // guards all but the wait queues
 	struct waitq read_wait, write_wait;
-	unsigned head, tail;  // next to fill, next to empty; free-running; also read without the lock as hints
-	unsigned slots;       // power of two
+	unsigned head, tail; // next to fill, next to empty; free-running; also read without the lock as hints
+	unsigned slots;      // power of two
 	unsigned readers, writers, files;
 	unsigned read_opens, write_opens; // ever: FIFO opens wait for a change
-	bool polled;          // somebody polls: every write wakes, for edge-triggered waiters
-	struct page *spare;   // a page to write into, kept
+	bool anonymous;                   // pipe(2)'s: opening an end by /proc never waits for a partner. Constant
+	bool polled;                      // somebody polls: every write wakes, for edge-triggered waiters
+	struct page *spare;               // a page to write into, kept
 	struct pipe_buffer *ring;
 	struct pipe_buffer first_ring[PIPE_SLOTS_DEFAULT];
 };
 
-static inline unsigned pipe_used(const struct pipe *p) { return __atomic_load_n(&p->head, __ATOMIC_RELAXED) - __atomic_load_n(&p->tail, __ATOMIC_RELAXED); }
+static inline unsigned pipe_used(const struct pipe *p)
+{
+	return __atomic_load_n(&p->head, __ATOMIC_RELAXED) - __atomic_load_n(&p->tail, __ATOMIC_RELAXED);
+}
 static inline bool pipe_empty(const struct pipe *p) { return pipe_used(p) == 0; }
-static inline bool pipe_full(const struct pipe *p) { return pipe_used(p) >= __atomic_load_n(&p->slots, __ATOMIC_RELAXED); }
+static inline bool pipe_full(const struct pipe *p)
+{
+	return pipe_used(p) >= __atomic_load_n(&p->slots, __ATOMIC_RELAXED);
+}
 static inline struct pipe_buffer *pipe_slot(struct pipe *p, unsigned n) { return &p->ring[n & (p->slots - 1)]; }
 
 // All with pipe.lock held.
-struct page *pipe_page_get(struct pipe *p);                 // the spare one, or a new one; NULL
-void pipe_push(struct pipe *p, struct page *page, uint32_t offset, uint32_t length, uint32_t flags); // consumes the reference; not full
-void pipe_pop(struct pipe *p);                              // drops the oldest buffer
+struct page *pipe_page_get(struct pipe *p); // the spare one, or a new one; NULL
+void pipe_push(struct pipe *p, struct page *page, uint32_t offset, uint32_t length,
+	       uint32_t flags); // consumes the reference; not full
+void pipe_pop(struct pipe *p);  // drops the oldest buffer
 
 // Without the lock.
 void pipe_wake_readers(struct pipe *p);

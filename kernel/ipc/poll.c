@@ -83,7 +83,8 @@ static int do_poll(struct uptr fds, unsigned count, uint64_t deadline_ns)
 		if (slots[i].borrow.file)
 			fd_end(slots[i].borrow);
 	for (i = 0; i < count && result >= 0; i++)
-		if (put_user(slots[i].user.revents, uptr_add(fds, i * sizeof(struct pollfd) + offsetof(struct pollfd, revents))))
+		if (put_user(slots[i].user.revents,
+			     uptr_add(fds, i * sizeof(struct pollfd) + offsetof(struct pollfd, revents))))
 			result = -EFAULT;
 out:
 	if (slots != few)
@@ -100,7 +101,9 @@ static long restart_poll(struct restart_block *r)
 
 long sys_poll(struct uptr fds, unsigned count, int timeout_ms)
 {
-	uint64_t deadline = timeout_ms < 0 ? PARK_FOREVER : timeout_ms ? deadline_after((uint64_t)timeout_ms * NSEC_PER_MSEC) : 0;
+	uint64_t deadline = timeout_ms < 0 ? PARK_FOREVER
+			    : timeout_ms   ? deadline_after((uint64_t)timeout_ms * NSEC_PER_MSEC)
+					   : 0;
 	struct restart_block *r = &current->restart;
 	int result = do_poll(fds, count, deadline);
 

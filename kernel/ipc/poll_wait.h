@@ -26,9 +26,9 @@ struct poll_chunk {
 struct poll_waiters {
 	struct poll_table table; // first: the queue function finds us by it
 	struct task *task;
-	uint32_t triggered;      // atomic
-	unsigned events;         // for the file asked next
-	int error;               // -ENOMEM when an entry could not be made
+	uint32_t triggered; // atomic
+	unsigned events;    // for the file asked next
+	int error;          // -ENOMEM when an entry could not be made
 	unsigned used;
 	struct poll_entry few[6];
 	struct poll_chunk *more;

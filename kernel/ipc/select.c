@@ -132,9 +132,10 @@ long sys_select(int count, struct uptr read, struct uptr write, struct uptr exce
 		// More than a second of microseconds is fine here.
 		if (v.tv_sec < 0 || v.tv_usec < 0)
 			return -EINVAL;
-		ns = v.tv_sec > TIME_NS_MAX / NSEC_PER_SEC - 1000000 ? TIME_NS_MAX
-								      : (uint64_t)v.tv_sec * NSEC_PER_SEC +
-										(uint64_t)min(v.tv_usec, INT64_MAX / 2000) * NSEC_PER_USEC;
+		ns = v.tv_sec > TIME_NS_MAX / NSEC_PER_SEC - 1000000
+			     ? TIME_NS_MAX
+			     : (uint64_t)v.tv_sec * NSEC_PER_SEC +
+				       (uint64_t)min(v.tv_usec, INT64_MAX / 2000) * NSEC_PER_USEC;
 		deadline = ns ? deadline_after(ns) : 0;
 	}
 	result = do_select(count, sets, deadline);
@@ -143,10 +144,14 @@ long sys_select(int count, struct uptr read, struct uptr write, struct uptr exce
 	return result == -EINTR ? -ERESTARTNOHAND : result;
 }
 
-long sys_pselect6(int count, struct uptr read, struct uptr write, struct uptr except, struct uptr timeout, struct uptr mask)
+long sys_pselect6(int count, struct uptr read, struct uptr write, struct uptr except, struct uptr timeout,
+		  struct uptr mask)
 {
 	const struct uptr sets[3] = { read, write, except };
-	struct { struct uptr mask; uint64_t size; } m = { { 0 }, 0 };
+	struct {
+		struct uptr mask;
+		uint64_t size;
+	} m = { { 0 }, 0 };
 	uint64_t deadline = PARK_FOREVER, ns;
 	int result;
 

@@ -20,23 +20,24 @@
 
 #define SEGMENTS_MAX 4096u // SHMMNI
 #define ID_STRIDE    32768 // ids carry a generation above the index: IPCMNI
-#define SHM_DEST   01000 // in the mode IPC_STAT shows: goes at the last detach; the UAPI headers leave these two to the C library
-#define SHM_LOCKED 02000
+#define SHM_DEST \
+	01000 // in the mode IPC_STAT shows: goes at the last detach; the UAPI headers leave these two to the C library
+#define SHM_LOCKED        02000
 #define CAP_IPC_OWNER_BIT 15
 #define CAP_SYS_ADMIN_BIT 21
 #define CAP_IPC_LOCK_BIT  14
 
 struct shm {
 	struct mobj object;
-	int id;               // constant from here
+	int id; // constant from here
 	uint64_t size_bytes;
 	uid_t creator_uid;
 	gid_t creator_gid;
 	pid_t creator;
-	int key;              // shm_lock from here; IPC_PRIVATE after IPC_RMID
+	int key; // shm_lock from here; IPC_PRIVATE after IPC_RMID
 	uid_t uid;
 	gid_t gid;
-	mode_t mode;          // and SHM_DEST, SHM_LOCKED
+	mode_t mode; // and SHM_DEST, SHM_LOCKED
 	pid_t last;
 	int64_t attach_time, detach_time, change_time;
 };
@@ -168,7 +169,8 @@ static long attach(struct shm *s, uint64_t address, int flags)
 		vma |= VMA_WRITE | VMA_MAY_WRITE;
 	if (flags & SHM_EXEC)
 		vma |= VMA_EXEC;
-	long at = mm_map(current->mm, address, s->object.size_bytes, vma, map, NULL, &s->object, 0, "/SYSV00000000 (deleted)");
+	long at = mm_map(current->mm, address, s->object.size_bytes, vma, map, NULL, &s->object, 0,
+			 "/SYSV00000000 (deleted)");
 	return at == -EEXIST ? -EINVAL : at;
 }
 
@@ -264,7 +266,7 @@ static unsigned attached(struct shm *s)
 	unsigned n = 0;
 	struct vma *v;
 	mutex_lock(&s->object.vma_lock);
-	list_for_each(v, &s->object.vmas, object_node)
+	list_for_each (v, &s->object.vmas, object_node)
 		n++;
 	mutex_unlock(&s->object.vma_lock);
 	return n;
@@ -272,10 +274,20 @@ static unsigned attached(struct shm *s)
 
 static void describe(struct shm *s, struct shmid64_ds *out)
 {
-	*out = (struct shmid64_ds){ .shm_segsz = s->size_bytes, .shm_atime = s->attach_time, .shm_dtime = s->detach_time,
-				    .shm_ctime = s->change_time, .shm_cpid = s->creator, .shm_lpid = s->last, .shm_nattch = attached(s) };
-	out->shm_perm = (struct ipc64_perm){ .key = s->key, .uid = s->uid, .gid = s->gid, .cuid = s->creator_uid,
-					     .cgid = s->creator_gid, .mode = s->mode, .seq = (unsigned short)(s->id / ID_STRIDE) };
+	*out = (struct shmid64_ds){ .shm_segsz = s->size_bytes,
+				    .shm_atime = s->attach_time,
+				    .shm_dtime = s->detach_time,
+				    .shm_ctime = s->change_time,
+				    .shm_cpid = s->creator,
+				    .shm_lpid = s->last,
+				    .shm_nattch = attached(s) };
+	out->shm_perm = (struct ipc64_perm){ .key = s->key,
+					     .uid = s->uid,
+					     .gid = s->gid,
+					     .cuid = s->creator_uid,
+					     .cgid = s->creator_gid,
+					     .mode = s->mode,
+					     .seq = (unsigned short)(s->id / ID_STRIDE) };
 }
 
 static long control_stat(int id, int command, struct uptr buffer)
@@ -304,7 +316,8 @@ static long control_change(int id, int command, struct uptr buffer)
 	mutex_lock(&shm_lock);
 	struct shm *s = find_id(id);
 	long result = !s ? -EINVAL : 0;
-	if (s && !owns(s) && !((command == SHM_LOCK || command == SHM_UNLOCK) && cred_capable(current->cred, CAP_IPC_LOCK_BIT)))
+	if (s && !owns(s) &&
+	    !((command == SHM_LOCK || command == SHM_UNLOCK) && cred_capable(current->cred, CAP_IPC_LOCK_BIT)))
 		result = -EPERM;
 	if (result)
 		goto out;
@@ -321,11 +334,8 @@ static long control_change(int id, int command, struct uptr buffer)
 		s->mode = (s->mode & ~0777u) | (d.shm_perm.mode & 0777);
 		s->change_time = timestamp_now().seconds;
 		break;
-	case SHM_LOCK:
-		s->mode |= SHM_LOCKED;
-		break;
-	default:
-		s->mode &= ~(mode_t)SHM_LOCKED;
+	case SHM_LOCK: s->mode |= SHM_LOCKED; break;
+	default: s->mode &= ~(mode_t)SHM_LOCKED;
 	}
 out:
 	mutex_unlock(&shm_lock);
@@ -336,7 +346,10 @@ out:
 
 static long control_info(int command, struct uptr buffer)
 {
-	struct shminfo64 limits = { .shmmax = ~0ul - (1ul << 24), .shmmin = 1, .shmmni = SEGMENTS_MAX, .shmseg = SEGMENTS_MAX,
+	struct shminfo64 limits = { .shmmax = ~0ul - (1ul << 24),
+				    .shmmin = 1,
+				    .shmmni = SEGMENTS_MAX,
+				    .shmseg = SEGMENTS_MAX,
 				    .shmall = ~0ul - (1ul << 24) };
 	struct shm_info use = { 0 };
 	mutex_lock(&shm_lock);
@@ -349,7 +362,8 @@ static long control_info(int command, struct uptr buffer)
 			use.shm_rss += segments[i]->object.pages.count;
 		}
 	mutex_unlock(&shm_lock);
-	int error = command == IPC_INFO ? copy_to_user(buffer, &limits, sizeof(limits)) : copy_to_user(buffer, &use, sizeof(use));
+	int error = command == IPC_INFO ? copy_to_user(buffer, &limits, sizeof(limits))
+					: copy_to_user(buffer, &use, sizeof(use));
 	return error ? -EFAULT : highest;
 }
 
@@ -357,18 +371,14 @@ long sys_shmctl(int id, int command, struct uptr buffer)
 {
 	switch (command) {
 	case IPC_INFO:
-	case SHM_INFO:
-		return control_info(command, buffer);
+	case SHM_INFO: return control_info(command, buffer);
 	case IPC_STAT:
 	case SHM_STAT:
-	case SHM_STAT_ANY:
-		return id < 0 ? -EINVAL : control_stat(id, command, buffer);
+	case SHM_STAT_ANY: return id < 0 ? -EINVAL : control_stat(id, command, buffer);
 	case IPC_RMID:
 	case IPC_SET:
 	case SHM_LOCK:
-	case SHM_UNLOCK:
-		return id < 0 ? -EINVAL : control_change(id, command, buffer);
-	default:
-		return -EINVAL;
+	case SHM_UNLOCK: return id < 0 ? -EINVAL : control_change(id, command, buffer);
+	default: return -EINVAL;
 	}
 }

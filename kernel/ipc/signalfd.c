@@ -58,8 +58,7 @@ static struct signalfd_siginfo flatten(const siginfo_t *i)
 			s.ssi_band = (uint32_t)i->si_band;
 			s.ssi_fd = i->si_fd;
 			break;
-		default:
-			s.ssi_addr = (uint64_t)i->si_addr;
+		default: s.ssi_addr = (uint64_t)i->si_addr;
 		}
 	}
 	return s;

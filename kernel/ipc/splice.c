@@ -225,7 +225,8 @@ static int offset_get(struct offset *o, struct uptr user, const struct file *f)
 
 static int offset_put(const struct offset *o) { return o->pointer ? put_user(o->value, o->user) : 0; }
 
-static ssize_t splice_files(struct file *in, struct offset *in_offset, struct file *out, struct offset *out_offset, size_t size, unsigned flags)
+static ssize_t splice_files(struct file *in, struct offset *in_offset, struct file *out, struct offset *out_offset,
+			    size_t size, unsigned flags)
 {
 	if (!(in->mode & FILE_READ) || !(out->mode & FILE_WRITE))
 		return -EBADF;
@@ -270,7 +271,9 @@ long sys_tee(int in_fd, int out_fd, size_t size, unsigned flags)
 	struct file *in = fd_get(in_fd), *out = fd_get(out_fd);
 	long result = -EBADF;
 	if (in && out && (in->mode & FILE_READ) && (out->mode & FILE_WRITE))
-		result = file_is_pipe(in) && file_is_pipe(out) ? pipe_to_pipe(in, out, min(size, SPLICE_MAX_BYTES), flags, true) : -EINVAL;
+		result = file_is_pipe(in) && file_is_pipe(out)
+				 ? pipe_to_pipe(in, out, min(size, SPLICE_MAX_BYTES), flags, true)
+				 : -EINVAL;
 	file_put(in);
 	file_put(out);
 	return result;

@@ -16,13 +16,13 @@
 
 struct timerfd {
 	struct waitq wait;
-	struct spinlock lock;  // guards what follows
+	struct spinlock lock; // guards what follows
 	struct ktimer timer;
 	uint64_t deadline_ns, interval_ns; // deadline 0: off. Of the last unread expiration's successor
-	uint64_t expired;      // expirations not yet read
-	uint64_t set_count;    // clock_set_count() when armed
-	int clock, flags;      // TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET
-	struct waiter set_waiter; // on clock_set_wait while it matters
+	uint64_t expired;                  // expirations not yet read
+	uint64_t set_count;                // clock_set_count() when armed
+	int clock, flags;                  // TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET
+	struct waiter set_waiter;          // on clock_set_wait while it matters
 };
 
 static void arm(struct timerfd *t)
@@ -147,8 +147,10 @@ static void timerfd_show(struct file *f, char *buffer, size_t size)
 	struct timerfd *t = f->private;
 	struct __kernel_timespec value = timespec_of_ns(left(t)), interval = timespec_of_ns(t->interval_ns);
 
-	fmt_print(buffer, size, "clockid: %d\nticks: %llu\nsettime flags: 0%o\nit_value: (%lld, %lld)\nit_interval: (%lld, %lld)\n",
-		  t->clock, (unsigned long long)t->expired, t->flags, value.tv_sec, value.tv_nsec, interval.tv_sec, interval.tv_nsec);
+	fmt_print(buffer, size,
+		  "clockid: %d\nticks: %llu\nsettime flags: 0%o\nit_value: (%lld, %lld)\nit_interval: (%lld, %lld)\n",
+		  t->clock, (unsigned long long)t->expired, t->flags, value.tv_sec, value.tv_nsec, interval.tv_sec,
+		  interval.tv_nsec);
 }
 
 static const struct file_ops timerfd_ops = {
@@ -166,7 +168,8 @@ long sys_timerfd_create(int clock, int flags)
 
 	if (flags & ~(TFD_CLOEXEC | TFD_NONBLOCK) || !clock_is_wall(clock) || clock == CLOCK_TAI)
 		return -EINVAL;
-	if ((clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM) && !cred_capable(current->cred, CAP_WAKE_ALARM))
+	if ((clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM) &&
+	    !cred_capable(current->cred, CAP_WAKE_ALARM))
 		return -EPERM;
 	t = kalloc(sizeof(*t));
 	if (!t)

@@ -45,8 +45,8 @@ static long target_mm(pid_t pid, struct mm **out)
 	return error ? error : *out ? 0 : -ESRCH;
 }
 
-static long process_vm(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count, uint64_t flags,
-		       bool write)
+static long process_vm(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count,
+		       uint64_t flags, bool write)
 {
 	struct iov_vector lv, rv;
 	struct iov_iter li, ri;
@@ -87,12 +87,14 @@ out_local:
 	return result;
 }
 
-long sys_process_vm_readv(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count, uint64_t flags)
+long sys_process_vm_readv(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count,
+			  uint64_t flags)
 {
 	return process_vm(pid, local, local_count, remote, remote_count, flags, false);
 }
 
-long sys_process_vm_writev(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote, uint64_t remote_count, uint64_t flags)
+long sys_process_vm_writev(pid_t pid, struct uptr local, uint64_t local_count, struct uptr remote,
+			   uint64_t remote_count, uint64_t flags)
 {
 	return process_vm(pid, local, local_count, remote, remote_count, flags, true);
 }
@@ -100,10 +102,7 @@ long sys_process_vm_writev(pid_t pid, struct uptr local, uint64_t local_count, s
 // ---- process_madvise ----
 
 // Only hints may be given for another process.
-static bool is_hint(int advice)
-{
-	return advice == MADV_COLD || advice == MADV_PAGEOUT || advice == MADV_WILLNEED;
-}
+static bool is_hint(int advice) { return advice == MADV_COLD || advice == MADV_PAGEOUT || advice == MADV_WILLNEED; }
 
 // The address space behind a process descriptor, as a user reference.
 static long pidfd_mm_get(int fd, struct mm **out)

@@ -43,10 +43,7 @@ int mm_change_flags_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t
 
 // ---- madvise ----
 
-static bool is_private_anonymous(const struct vma *v)
-{
-	return !v->object && !(v->flags & VMA_SPECIAL);
-}
+static bool is_private_anonymous(const struct vma *v) { return !v->object && !(v->flags & VMA_SPECIAL); }
 
 // Drops the pages of a part of a mapping: private ones read as zeros or the file again, shared ones stay in their object.
 static int drop_pages(struct mm *mm, struct vma *v, uint64_t start, uint64_t end, int advice)
@@ -68,8 +65,10 @@ struct object_part { // of a mapping, to be used after mm.lock was released
 
 static void part_take(struct object_part *p, const struct vma *v, uint64_t start, uint64_t end)
 {
-	*p = (struct object_part){ .object = v->object, .file = v->file,
-				   .offset = (v->object_page << PAGE_SHIFT) + (start - v->start), .size = end - start };
+	*p = (struct object_part){ .object = v->object,
+				   .file = v->file,
+				   .offset = (v->object_page << PAGE_SHIFT) + (start - v->start),
+				   .size = end - start };
 	if (p->object)
 		mobj_get(p->object);
 	if (p->file)
@@ -92,11 +91,13 @@ static int remove_part(const struct object_part *p)
 	}
 	if (!p->file->ops->fallocate)
 		return -EOPNOTSUPP;
-	return (int)p->file->ops->fallocate(p->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (loff_t)p->offset, (loff_t)p->size);
+	return (int)p->file->ops->fallocate(p->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (loff_t)p->offset,
+					    (loff_t)p->size);
 }
 
 // Advice that works on pages, mapping by mapping; [start, end) lies in `v`. mm.lock read.
-static int advise_part(struct mm *mm, struct vma *v, uint64_t start, uint64_t end, int advice, struct object_part *later)
+static int advise_part(struct mm *mm, struct vma *v, uint64_t start, uint64_t end, int advice,
+		       struct object_part *later)
 {
 	switch (advice) {
 	case MADV_DONTNEED:
@@ -114,8 +115,7 @@ static int advise_part(struct mm *mm, struct vma *v, uint64_t start, uint64_t en
 			return -EACCES;
 		part_take(later, v, start, end);
 		return 0;
-	default:
-		return 0;
+	default: return 0;
 	}
 }
 
@@ -152,9 +152,9 @@ static int advise_flags(struct mm *mm, uint64_t start, uint64_t end, int advice)
 		int advice;
 		uint32_t set, clear;
 	} table[] = {
-		{ MADV_DONTFORK, VMA_DONTFORK, 0 },	{ MADV_DOFORK, 0, VMA_DONTFORK },
+		{ MADV_DONTFORK, VMA_DONTFORK, 0 },     { MADV_DOFORK, 0, VMA_DONTFORK },
 		{ MADV_WIPEONFORK, VMA_WIPEONFORK, 0 }, { MADV_KEEPONFORK, 0, VMA_WIPEONFORK },
-		{ MADV_DONTDUMP, VMA_DONTDUMP, 0 },	{ MADV_DODUMP, 0, VMA_DONTDUMP },
+		{ MADV_DONTDUMP, VMA_DONTDUMP, 0 },     { MADV_DODUMP, 0, VMA_DONTDUMP },
 	};
 	int error = 0;
 	rwsem_write_lock(&mm->lock);
@@ -189,13 +189,29 @@ static int advise_populate(struct mm *mm, uint64_t start, uint64_t end, bool wri
 static int check_advice(int advice)
 {
 	switch (advice) {
-	case MADV_NORMAL: case MADV_RANDOM: case MADV_SEQUENTIAL: case MADV_WILLNEED: case MADV_DONTNEED: case MADV_FREE:
-	case MADV_REMOVE: case MADV_DONTFORK: case MADV_DOFORK: case MADV_MERGEABLE: case MADV_UNMERGEABLE: case MADV_HUGEPAGE:
-	case MADV_NOHUGEPAGE: case MADV_DONTDUMP: case MADV_DODUMP: case MADV_WIPEONFORK: case MADV_KEEPONFORK: case MADV_COLD:
-	case MADV_PAGEOUT: case MADV_POPULATE_READ: case MADV_POPULATE_WRITE: case 24:
-		return 0;
-	default:
-		return -EINVAL;
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_WILLNEED:
+	case MADV_DONTNEED:
+	case MADV_FREE:
+	case MADV_REMOVE:
+	case MADV_DONTFORK:
+	case MADV_DOFORK:
+	case MADV_MERGEABLE:
+	case MADV_UNMERGEABLE:
+	case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE:
+	case MADV_DONTDUMP:
+	case MADV_DODUMP:
+	case MADV_WIPEONFORK:
+	case MADV_KEEPONFORK:
+	case MADV_COLD:
+	case MADV_PAGEOUT:
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+	case 24: return 0;
+	default: return -EINVAL;
 	}
 }
 
@@ -210,19 +226,19 @@ int mm_advise(struct mm *mm, uint64_t address, uint64_t size, int advice)
 	if (end > port_user_end())
 		return -ENOMEM;
 	switch (advice) {
-	case MADV_DONTFORK: case MADV_DOFORK: case MADV_WIPEONFORK: case MADV_KEEPONFORK: case MADV_DONTDUMP: case MADV_DODUMP:
-		return advise_flags(mm, address, end, advice);
-	case MADV_POPULATE_READ: case MADV_POPULATE_WRITE:
-		return advise_populate(mm, address, end, advice == MADV_POPULATE_WRITE);
-	default:
-		return advise_pages(mm, address, end, advice);
+	case MADV_DONTFORK:
+	case MADV_DOFORK:
+	case MADV_WIPEONFORK:
+	case MADV_KEEPONFORK:
+	case MADV_DONTDUMP:
+	case MADV_DODUMP: return advise_flags(mm, address, end, advice);
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE: return advise_populate(mm, address, end, advice == MADV_POPULATE_WRITE);
+	default: return advise_pages(mm, address, end, advice);
 	}
 }
 
-long sys_madvise(uint64_t address, uint64_t size, int advice)
-{
-	return mm_advise(current->mm, address, size, advice);
-}
+long sys_madvise(uint64_t address, uint64_t size, int advice) { return mm_advise(current->mm, address, size, advice); }
 
 // ---- msync ----
 
@@ -236,7 +252,8 @@ static int sync_part(const struct object_part *p)
 long sys_msync(uint64_t address, uint64_t size, int flags)
 {
 	struct mm *mm = current->mm;
-	if (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) || address & ~PAGE_MASK || (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
+	if (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) || address & ~PAGE_MASK ||
+	    (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
 		return -EINVAL;
 	uint64_t end = address + align_up(size, PAGE_SIZE);
 	if (end < address)

@@ -25,24 +25,21 @@
 #define AHEAD_PAGES  16u // pages a sequential anonymous fault makes at most
 #define REGION_BYTES (UINT64_C(2) << 20)
 
-#define FAULT_RETRY  1   // look again: something changed under us
-#define FAULT_BUS    (-512) // internal: beyond the end of the object, or it cannot be read
+#define FAULT_RETRY 1      // look again: something changed under us
+#define FAULT_BUS   (-512) // internal: beyond the end of the object, or it cannot be read
 
 struct page *mm_zero_page;
 
 struct fault {
 	struct mm *mm;
 	struct vma *vma;
-	uint64_t va;     // page aligned
+	uint64_t va; // page aligned
 	bool write;
-	bool force;      // ptrace: a copy although the mapping is read-only
-	unsigned prot;   // of a page that may be used in full
+	bool force;    // ptrace: a copy although the mapping is read-only
+	unsigned prot; // of a page that may be used in full
 };
 
-void fault_module_init(void)
-{
-	mm_zero_page = page_alloc(0, PAGE_ZERO);
-}
+void fault_module_init(void) { mm_zero_page = page_alloc(0, PAGE_ZERO); }
 
 static void mark_anonymous(struct vma *v)
 {
@@ -70,10 +67,7 @@ static int lock_entry(struct fault *f, struct port_pte *pte)
 	return 0;
 }
 
-static void unlock_entry(struct fault *f)
-{
-	port_aspace_unlock(f->mm->aspace, f->va);
-}
+static void unlock_entry(struct fault *f) { port_aspace_unlock(f->mm->aspace, f->va); }
 
 static bool satisfied(const struct fault *f, const struct port_pte *pte)
 {
@@ -202,7 +196,8 @@ static int fault_private_present(struct fault *f, const struct port_pte *pte)
 	if (error)
 		return error;
 	if (now.present && now.frame == pte->frame)
-		port_aspace_set_page(f->mm->aspace, f->va, now.frame, (f->prot & ~PORT_PROT_WRITE) | (now.prot & PORT_PROT_WRITE));
+		port_aspace_set_page(f->mm->aspace, f->va, now.frame,
+				     (f->prot & ~PORT_PROT_WRITE) | (now.prot & PORT_PROT_WRITE));
 	unlock_entry(f);
 	return 0;
 }
@@ -506,8 +501,8 @@ static struct page *page_for_access(struct mm *mm, struct vma *v, uint64_t va, b
 			return NULL;
 		struct page *p = pte.present ? page_from_frame(pte.frame) : NULL;
 		// A forced write made a copy that the mapping's protection keeps read-only.
-		bool good = p && (!write || pte.prot & PORT_PROT_WRITE || (p != mm_zero_page && !page_test(p, PAGE_CACHE) &&
-									     refcount_read(&p->refs) == 1));
+		bool good = p && (!write || pte.prot & PORT_PROT_WRITE ||
+				  (p != mm_zero_page && !page_test(p, PAGE_CACHE) && refcount_read(&p->refs) == 1));
 		if (good)
 			page_get(p);
 		unlock_entry(&f);

@@ -9,7 +9,8 @@ static const char *vma_name(const struct mm *mm, const struct vma *v)
 {
 	if (v->name)
 		return v->name;
-	if (v->flags & VMA_HEAP || (!v->object && v->start < mm->brk_end && v->end > mm->brk_start && mm->brk_end > mm->brk_start))
+	if (v->flags & VMA_HEAP ||
+	    (!v->object && v->start < mm->brk_end && v->end > mm->brk_start && mm->brk_end > mm->brk_start))
 		return "[heap]";
 	if (!v->object && v->start <= mm->stack_top && v->end >= mm->stack_top)
 		return "[stack]";
@@ -21,8 +22,12 @@ bool mm_next_vma(struct mm *mm, uint64_t address, struct vma_info *out)
 	rwsem_read_lock(&mm->lock);
 	struct vma *v = mm_find(mm, address);
 	if (v) {
-		*out = (struct vma_info){ .start = v->start, .end = v->end, .flags = v->flags, .file = v->file,
-					  .name = vma_name(mm, v), .offset_bytes = v->object ? v->object_page << PAGE_SHIFT : 0 };
+		*out = (struct vma_info){ .start = v->start,
+					  .end = v->end,
+					  .flags = v->flags,
+					  .file = v->file,
+					  .name = vma_name(mm, v),
+					  .offset_bytes = v->object ? v->object_page << PAGE_SHIFT : 0 };
 		if (out->file)
 			file_get(out->file);
 	}

@@ -17,10 +17,17 @@ uint64_t page_low_watermark(void);
 void page_drain_caches(void);
 
 void page_free_batch(struct page **pages, unsigned count); // references already put to zero
-void page_charge_adjust(int64_t pages); // counts pages as user memory that were not allocated so
+void page_charge_adjust(int64_t pages);                    // counts pages as user memory that were not allocated so
 
 enum mm_counter { // monotonic or balanced event counts; atomic
-	COUNT_CACHED, COUNT_SHMEM, COUNT_DIRTY, COUNT_WRITEBACK, COUNT_SLAB, COUNT_TABLES, COUNT_RECLAIMED, COUNT_OOM_KILLS,
+	COUNT_CACHED,
+	COUNT_SHMEM,
+	COUNT_DIRTY,
+	COUNT_WRITEBACK,
+	COUNT_SLAB,
+	COUNT_TABLES,
+	COUNT_RECLAIMED,
+	COUNT_OOM_KILLS,
 	MM_COUNTERS,
 };
 extern int64_t mm_counters[MM_COUNTERS];
@@ -44,12 +51,12 @@ bool reclaim_for_allocation(unsigned order, unsigned flags, unsigned attempt);
 
 // ---- writeback.c ----
 
-void writeback_kick(void);            // write now: memory is short
+void writeback_kick(void); // write now: memory is short
 void writeback_start(void);
-void writeback_sync_all(void);        // writes everything that is dirty, and waits
-bool writeback_is_flusher(void);      // does the flusher task run this?
+void writeback_sync_all(void);                     // writes everything that is dirty, and waits
+bool writeback_is_flusher(void);                   // does the flusher task run this?
 bool writeback_wait_progress(uint64_t timeout_ns); // false: nothing is dirty
-void writeback_throttle(struct mobj *o); // a writer made pages dirty
+void writeback_throttle(struct mobj *o);           // a writer made pages dirty
 void mobj_dirty_list_add(struct mobj *o);
 void mobj_dirty_list_remove(struct mobj *o); // and waits until the flusher let go
 

@@ -16,7 +16,8 @@ static int64_t unexplained(void)
 {
 	struct page_stats s;
 	page_stats_get(&s);
-	return (int64_t)s.total_pages - (int64_t)(s.free_pages + s.cached_pages + s.anonymous_pages + s.slab_pages + s.table_pages);
+	return (int64_t)s.total_pages -
+	       (int64_t)(s.free_pages + s.cached_pages + s.anonymous_pages + s.slab_pages + s.table_pages);
 }
 
 static int64_t slab_used(const char *name)
@@ -45,8 +46,10 @@ static int64_t pages_left(void)
 	return more > SLACK_PAGES ? more : 0;
 }
 
-static struct leak_counter anonymous = { .name = "anonymous-pages", .left = anonymous_left }, spaces = { .name = "address-spaces", .left = spaces_left },
-			   mappings = { .name = "mappings", .left = mappings_left }, pages = { .name = "pages", .left = pages_left };
+static struct leak_counter anonymous = { .name = "anonymous-pages", .left = anonymous_left },
+			   spaces = { .name = "address-spaces", .left = spaces_left },
+			   mappings = { .name = "mappings", .left = mappings_left },
+			   pages = { .name = "pages", .left = pages_left };
 
 static void init(void)
 {
@@ -57,8 +60,5 @@ static void init(void)
 }
 KERNEL_INIT(2, init);
 
-static void start(void)
-{
-	at_start = unexplained();
-}
+static void start(void) { at_start = unexplained(); }
 KERNEL_INIT(4, start);

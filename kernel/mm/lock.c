@@ -39,7 +39,8 @@ static long lock_range(uint64_t address, uint64_t size, bool populate)
 	if (!bytes)
 		return 0;
 	rwsem_write_lock(&mm->lock);
-	uint64_t new_pages = (bytes >> PAGE_SHIFT) - min(locked_in_range(mm, start, start + bytes), bytes >> PAGE_SHIFT);
+	uint64_t new_pages =
+		(bytes >> PAGE_SHIFT) - min(locked_in_range(mm, start, start + bytes), bytes >> PAGE_SHIFT);
 	int error = mm_check_locked(mm, new_pages) ? -ENOMEM : 0;
 	if (!error)
 		error = mm_change_flags_locked(mm, start, start + bytes, VMA_LOCKED, 0, true);
@@ -50,10 +51,7 @@ static long lock_range(uint64_t address, uint64_t size, bool populate)
 	return error == -EFAULT ? -ENOMEM : error == -ENOMEM ? -EAGAIN : error;
 }
 
-long sys_mlock(uint64_t address, uint64_t size)
-{
-	return lock_range(address, size, true);
-}
+long sys_mlock(uint64_t address, uint64_t size) { return lock_range(address, size, true); }
 
 long sys_mlock2(uint64_t address, uint64_t size, int flags)
 {

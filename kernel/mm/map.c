@@ -185,7 +185,8 @@ long mm_choose_address(struct mm *mm, uint64_t hint, uint64_t size, unsigned map
 		if (user_range_ok(hint, size) && hint + size <= limit && range_free(mm, hint, size) && !guarded)
 			return (long)hint;
 	}
-	uint64_t start = map_flags & MAP_32BIT ? vma_find_gap_up(mm, 0x40000000, 0x80000000, size) : vma_find_gap(mm, size);
+	uint64_t start =
+		map_flags & MAP_32BIT ? vma_find_gap_up(mm, 0x40000000, 0x80000000, size) : vma_find_gap(mm, size);
 	return start ? (long)start : -ENOMEM;
 }
 
@@ -233,7 +234,8 @@ long mm_map(struct mm *mm, uint64_t hint, uint64_t size, unsigned flags, unsigne
 	size = align_up(size, PAGE_SIZE);
 	if (!size)
 		return -ENOMEM;
-	if (!hint && object && !object_page && !(map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT)) && !(flags & VMA_SHARED))
+	if (!hint && object && !object_page && !(map_flags & (MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT)) &&
+	    !(flags & VMA_SHARED))
 		hint = placement_of_library(object, size);
 	rwsem_write_lock(&mm->lock);
 	flags |= mm->lock_future;
@@ -242,12 +244,14 @@ long mm_map(struct mm *mm, uint64_t hint, uint64_t size, unsigned flags, unsigne
 	if (!error && flags & VMA_LOCKED)
 		error = mm_check_locked(mm, size >> PAGE_SHIFT);
 	if (!error)
-		error = mm_map_locked(mm, (uint64_t)start, (uint64_t)start + size, flags, file, object, object_page, name);
+		error = mm_map_locked(mm, (uint64_t)start, (uint64_t)start + size, flags, file, object, object_page,
+				      name);
 	rwsem_write_unlock(&mm->lock);
 	vma_list_free(&gone);
 	if (error)
 		return error;
-	if ((flags & VMA_LOCKED || map_flags & MAP_POPULATE) && !(map_flags & MAP_NONBLOCK) && flags & (VMA_READ | VMA_WRITE | VMA_EXEC))
+	if ((flags & VMA_LOCKED || map_flags & MAP_POPULATE) && !(map_flags & MAP_NONBLOCK) &&
+	    flags & (VMA_READ | VMA_WRITE | VMA_EXEC))
 		(void)mm_populate(mm, (uint64_t)start, size, false);
 	return start;
 }

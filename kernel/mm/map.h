@@ -6,7 +6,8 @@
 #include "kernel/uaccess.h"
 #include "lib/list.h"
 
-void vma_list_free(struct list *gone); // mappings taken out of the tree, linked by object_node; after mm.lock was released
+void vma_list_free(
+	struct list *gone); // mappings taken out of the tree, linked by object_node; after mm.lock was released
 
 extern struct page *mm_zero_page; // mapped read-only wherever anonymous memory was only read; not counted
 

@@ -46,7 +46,8 @@ void mm_layout(struct mm *mm, uint64_t stack_limit_bytes, bool randomize)
 {
 	uint64_t end = port_user_end();
 	uint64_t stack_random = randomize ? (random_u64() % STACK_RANDOM_PAGES) << PAGE_SHIFT : 0;
-	uint64_t mmap_random = randomize ? placement_random_pages(PLACEMENT_MAPPINGS, MMAP_RANDOM_PAGES) << PAGE_SHIFT : 0;
+	uint64_t mmap_random =
+		randomize ? placement_random_pages(PLACEMENT_MAPPINGS, MMAP_RANDOM_PAGES) << PAGE_SHIFT : 0;
 	uint64_t room = STACK_RANDOM_PAGES << PAGE_SHIFT;
 	uint64_t gap = min(max(stack_limit_bytes, STACK_GAP_MIN), end / 6 * 5 - room);
 	gap = align_up(gap, PAGE_SIZE) + STACK_GUARD_BYTES + (randomize ? room : 0);

@@ -89,11 +89,13 @@ static void check_all(struct mm *in)
 
 static void step_map(unsigned at, unsigned count)
 {
-	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC };
+	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_EXEC };
 	enum kind kind = ANONYMOUS + (unsigned)rand() % 3;
 	unsigned file_page = (unsigned)rand() % (FILE_PAGES - count);
 	int prot = prots[(unsigned)rand() % array_count(prots)];
-	int flags = MAP_FIXED | (kind == FILE_SHARED ? MAP_SHARED : MAP_PRIVATE) | (kind == ANONYMOUS ? MAP_ANONYMOUS : 0);
+	int flags =
+		MAP_FIXED | (kind == FILE_SHARED ? MAP_SHARED : MAP_PRIVATE) | (kind == ANONYMOUS ? MAP_ANONYMOUS : 0);
 	long result = sys_mmap(ARENA + at * PAGE_SIZE, count * PAGE_SIZE, prot, flags, 3, file_page * PAGE_SIZE);
 	assert_int_equal(result, ARENA + at * PAGE_SIZE);
 	for (unsigned i = 0; i < count; i++)
@@ -146,8 +148,8 @@ static void step_remap(unsigned at, unsigned count, unsigned to, unsigned new_co
 	}
 	if (model[at].kind != ANONYMOUS && model[at].file_page + new_count > FILE_PAGES)
 		return;
-	long result = sys_mremap(ARENA + at * PAGE_SIZE, count * PAGE_SIZE, new_count * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
-				 ARENA + to * PAGE_SIZE);
+	long result = sys_mremap(ARENA + at * PAGE_SIZE, count * PAGE_SIZE, new_count * PAGE_SIZE,
+				 MREMAP_MAYMOVE | MREMAP_FIXED, ARENA + to * PAGE_SIZE);
 	assert_int_equal(result, ARENA + to * PAGE_SIZE);
 	struct model_page moved[PAGES];
 	for (unsigned i = 0; i < new_count; i++) {
@@ -202,13 +204,16 @@ static void random_operations_agree_with_the_model(void **state)
 		count = min(count, PAGES - at);
 		new_count = min(new_count, PAGES - to);
 		switch (rand() % 16) {
-		case 0: case 1: step_map(at, count); break;
+		case 0:
+		case 1: step_map(at, count); break;
 		case 2:
 			assert_int_equal(sys_munmap(ARENA + at * PAGE_SIZE, count * PAGE_SIZE), 0);
 			memset(&model[at], 0, count * sizeof(*model));
 			break;
-		case 3: case 4: step_protect(at, count); break;
-		case 5: case 6: step_remap(at, count, to, new_count); break;
+		case 3:
+		case 4: step_protect(at, count); break;
+		case 5:
+		case 6: step_remap(at, count, to, new_count); break;
 		case 7: step_discard(at, min(count, 3u)); break;
 		case 8:
 			if (rand() % 8 == 0)

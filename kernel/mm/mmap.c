@@ -14,20 +14,20 @@
 #include "vma.h"
 
 #define PROT_KNOWN (PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM)
-#define LEGACY_FLAGS (MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_UNINITIALIZED | \
-		      MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT)
+#define LEGACY_FLAGS                                                                                                 \
+	(MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_UNINITIALIZED | \
+	 MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB |        \
+	 MAP_32BIT)
 
 static unsigned prot_to_vma(int prot)
 {
-	return (prot & PROT_READ ? VMA_READ : 0) | (prot & PROT_WRITE ? VMA_WRITE : 0) | (prot & PROT_EXEC ? VMA_EXEC : 0);
+	return (prot & PROT_READ ? VMA_READ : 0) | (prot & PROT_WRITE ? VMA_WRITE : 0) |
+	       (prot & PROT_EXEC ? VMA_EXEC : 0);
 }
 
 // ---- mmap ----
 
-static bool mount_forbids_exec(const struct file *f)
-{
-	return f->path.mount && f->path.mount->flags & MS_NOEXEC;
-}
+static bool mount_forbids_exec(const struct file *f) { return f->path.mount && f->path.mount->flags & MS_NOEXEC; }
 
 // Rights a file mapping needs, and may get later by mprotect().
 static int file_flags(const struct file *f, int prot, bool shared, unsigned *flags)
@@ -38,7 +38,8 @@ static int file_flags(const struct file *f, int prot, bool shared, unsigned *fla
 		return -EACCES;
 	if (mount_forbids_exec(f) && prot & PROT_EXEC)
 		return -EPERM;
-	*flags |= VMA_MAY_READ | (!shared || f->mode & FILE_WRITE ? VMA_MAY_WRITE : 0) | (mount_forbids_exec(f) ? 0 : VMA_MAY_EXEC);
+	*flags |= VMA_MAY_READ | (!shared || f->mode & FILE_WRITE ? VMA_MAY_WRITE : 0) |
+		  (mount_forbids_exec(f) ? 0 : VMA_MAY_EXEC);
 	return 0;
 }
 
@@ -61,7 +62,8 @@ static long map_file(struct mm *mm, uint64_t address, uint64_t size, int prot, i
 	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
 	unsigned vma_flags = prot_to_vma(prot) | (shared ? VMA_SHARED : 0);
 	struct mobj *o;
-	if ((flags & MAP_TYPE) == MAP_SHARED_VALIDATE && flags & ~(int)(LEGACY_FLAGS | MAP_SHARED_VALIDATE | MAP_FIXED_NOREPLACE))
+	if ((flags & MAP_TYPE) == MAP_SHARED_VALIDATE &&
+	    flags & ~(int)(LEGACY_FLAGS | MAP_SHARED_VALIDATE | MAP_FIXED_NOREPLACE))
 		return -EOPNOTSUPP;
 	int error = file_flags(f, prot, shared, &vma_flags);
 	if (error)
@@ -98,7 +100,8 @@ static long map_anonymous(struct mm *mm, uint64_t address, uint64_t size, int pr
 	struct mobj *o = mobj_create_anonymous(size);
 	if (!o)
 		return -ENOMEM;
-	long result = mm_map(mm, address, size, vma_flags | VMA_SHARED, (unsigned)flags, NULL, o, 0, "/dev/zero (deleted)");
+	long result =
+		mm_map(mm, address, size, vma_flags | VMA_SHARED, (unsigned)flags, NULL, o, 0, "/dev/zero (deleted)");
 	mobj_put(o);
 	return result;
 }
@@ -140,17 +143,15 @@ long sys_mmap(uint64_t address, uint64_t size, int prot, int flags, int fd, uint
 	// A hint below what may be mapped counts as the lowest place, as Linux rounds it.
 	if (!(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)))
 		address = address && address < PORT_USER_START ? PORT_USER_START : align_down(address, PAGE_SIZE);
-	result = f ? map_file(mm, address, bytes, prot, flags, f, offset >> PAGE_SHIFT) : map_anonymous(mm, address, bytes, prot, flags);
+	result = f ? map_file(mm, address, bytes, prot, flags, f, offset >> PAGE_SHIFT)
+		   : map_anonymous(mm, address, bytes, prot, flags);
 out:
 	if (f)
 		file_put(f);
 	return result;
 }
 
-long sys_munmap(uint64_t address, uint64_t size)
-{
-	return mm_unmap(current->mm, address, size);
-}
+long sys_munmap(uint64_t address, uint64_t size) { return mm_unmap(current->mm, address, size); }
 
 // ---- mprotect ----
 
@@ -186,10 +187,7 @@ static long protect(uint64_t address, uint64_t size, int prot)
 	return error;
 }
 
-long sys_mprotect(uint64_t address, uint64_t size, int prot)
-{
-	return protect(address, size, prot);
-}
+long sys_mprotect(uint64_t address, uint64_t size, int prot) { return protect(address, size, prot); }
 
 // Protection keys, as on a CPU without them: pkeys(7).
 long sys_pkey_mprotect(uint64_t address, uint64_t size, int prot, int key)
@@ -250,7 +248,8 @@ long sys_brk(uint64_t end)
 	uint64_t old_page = align_up(mm->brk_end, PAGE_SIZE), new_page = align_up(end, PAGE_SIZE);
 	if (new_page < old_page)
 		return brk_shrink(mm, end, old_page, new_page);
-	uint32_t flags = VMA_READ | VMA_WRITE | VMA_MAY_READ | VMA_MAY_WRITE | VMA_MAY_EXEC | VMA_HEAP | mm->lock_future;
+	uint32_t flags =
+		VMA_READ | VMA_WRITE | VMA_MAY_READ | VMA_MAY_WRITE | VMA_MAY_EXEC | VMA_HEAP | mm->lock_future;
 	if (new_page > old_page) {
 		if (!brk_may_grow(mm, end, old_page, new_page, flags))
 			goto out;

@@ -408,7 +408,7 @@ static void unmap_all_locked(struct mobj *o, uint64_t first, uint64_t last, bool
 {
 	struct vma *v;
 	uint64_t start, end;
-	list_for_each(v, &o->vmas, object_node) {
+	list_for_each (v, &o->vmas, object_node) {
 		if (!vma_overlap(v, first, last, &start, &end))
 			continue;
 		if (private_copies || v->flags & VMA_SHARED || !(v->flags & VMA_HAS_ANON))
@@ -441,7 +441,7 @@ void mobj_write_protect(struct mobj *o, uint64_t index)
 	if (!__atomic_load_n(&o->shared_writers, __ATOMIC_ACQUIRE))
 		return;
 	mutex_lock(&o->vma_lock);
-	list_for_each(v, &o->vmas, object_node)
+	list_for_each (v, &o->vmas, object_node)
 		if (v->flags & VMA_SHARED && vma_overlap(v, index, index, &start, &end))
 			port_aspace_protect(v->mm->aspace, start, end, v->flags & 7, true, NULL, NULL);
 	mutex_unlock(&o->vma_lock);

@@ -92,8 +92,8 @@ static int move_vma(struct mm *mm, struct vma *v, uint64_t old_start, uint64_t o
 	return 0;
 }
 
-static long do_move(struct mm *mm, uint64_t address, uint64_t old_size, uint64_t new_size, unsigned flags, uint64_t new_address,
-		    struct list *gone)
+static long do_move(struct mm *mm, uint64_t address, uint64_t old_size, uint64_t new_size, unsigned flags,
+		    uint64_t new_address, struct list *gone)
 {
 	struct vma *v = mm_find(mm, address);
 	uint64_t grows = new_size > old_size ? (new_size - old_size) >> PAGE_SHIFT : 0;
@@ -104,7 +104,8 @@ static long do_move(struct mm *mm, uint64_t address, uint64_t old_size, uint64_t
 		error = mm_check_locked(mm, grows);
 	if (error)
 		return error;
-	long start = mm_choose_address(mm, flags & MREMAP_FIXED ? new_address : 0, new_size, flags & MREMAP_FIXED ? MAP_FIXED : 0, gone);
+	long start = mm_choose_address(mm, flags & MREMAP_FIXED ? new_address : 0, new_size,
+				       flags & MREMAP_FIXED ? MAP_FIXED : 0, gone);
 	if (start < 0)
 		return start;
 	v = mm_find(mm, address); // MAP_FIXED may have split it
@@ -145,8 +146,8 @@ static struct vma *source_vma(struct mm *mm, uint64_t address, uint64_t old_size
 	return v;
 }
 
-static long remap_locked(struct mm *mm, uint64_t address, uint64_t old_size, uint64_t new_size, unsigned flags, uint64_t new_address,
-			 struct list *gone)
+static long remap_locked(struct mm *mm, uint64_t address, uint64_t old_size, uint64_t new_size, unsigned flags,
+			 uint64_t new_address, struct list *gone)
 {
 	int error;
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && old_size >= new_size && old_size) {
@@ -167,7 +168,8 @@ static long remap_locked(struct mm *mm, uint64_t address, uint64_t old_size, uin
 		return error;
 	if (flags & MREMAP_DONTUNMAP && (v->flags & VMA_SPECIAL))
 		return -EINVAL;
-	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && old_size == v->end - address && can_grow_here(mm, v, address + new_size)) {
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && old_size == v->end - address &&
+	    can_grow_here(mm, v, address + new_size)) {
 		uint64_t pages = (new_size - old_size) >> PAGE_SHIFT;
 		error = mm_check_limits(mm, pages, v->flags);
 		if (!error && v->flags & VMA_LOCKED)

@@ -7,10 +7,7 @@
 #include "kernel/spinlock.h"
 #include "kernel/task.h"
 
-static uint64_t counter(const uint64_t *n)
-{
-	return __atomic_load_n(n, __ATOMIC_RELAXED);
-}
+static uint64_t counter(const uint64_t *n) { return __atomic_load_n(n, __ATOMIC_RELAXED); }
 
 #define VICTIM_PATIENCE_NS (5 * NSEC_PER_SEC)
 
@@ -23,7 +20,7 @@ static struct spinlock victim_lock;
 static struct mm *mm_of_locked(struct process *p, struct task **holder)
 {
 	struct task *t;
-	list_for_each(t, &p->threads, thread_node) {
+	list_for_each (t, &p->threads, thread_node) {
 		spin_lock(&t->lock);
 		if (t->mm) {
 			*holder = t;
@@ -57,7 +54,7 @@ static struct process *greediest(uint64_t *score, struct mm **mm)
 	*score = 0;
 	*mm = NULL;
 	spin_lock(&tasklist_lock);
-	list_for_each(p, &process_list, node) {
+	list_for_each (p, &process_list, node) {
 		uint64_t s = process_oom_score_locked(p);
 		if (s > *score) {
 			*score = s;
@@ -80,7 +77,8 @@ static bool victim_is_dying(void)
 {
 	struct mm *done = NULL;
 	spin_lock(&victim_lock);
-	bool dying = victim && __atomic_load_n(&victim->aspace, __ATOMIC_ACQUIRE) && port_time_ns() < victim_deadline_ns;
+	bool dying =
+		victim && __atomic_load_n(&victim->aspace, __ATOMIC_ACQUIRE) && port_time_ns() < victim_deadline_ns;
 	if (!dying) {
 		done = victim;
 		victim = NULL;
@@ -117,7 +115,8 @@ bool process_oom_kill(void)
 	struct process *p = greediest(&score, &mm);
 	if (!p)
 		return false;
-	klog("out of memory: killed process %d (%s), %lu KiB", p->pid, p->leader ? p->leader->comm : "?", (unsigned long)(score << 2));
+	klog("out of memory: killed process %d (%s), %lu KiB", p->pid, p->leader ? p->leader->comm : "?",
+	     (unsigned long)(score << 2));
 	mm_count(COUNT_OOM_KILLS, 1);
 	if (mm)
 		victim_set(mm);

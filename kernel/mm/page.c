@@ -14,12 +14,12 @@
 #include "kernel/spinlock.h"
 #include "lib/string.h"
 
-#define RANGES_MAX 16u
-#define SPANS_MAX  4u
+#define RANGES_MAX          16u
+#define SPANS_MAX           4u
 #define SPAN_GAP_MAX_FRAMES 8192u // a hole this small gets descriptors rather than a span of its own
 
-#define CPU_STACK_MAX  384u // single pages a CPU keeps per zone
-#define CPU_BATCH      64u  // and moves at once
+#define CPU_STACK_MAX 384u // single pages a CPU keeps per zone
+#define CPU_BATCH     64u  // and moves at once
 
 enum zone_id { ZONE_NORMAL, ZONE_SHARED, ZONES };
 
@@ -33,7 +33,7 @@ struct page_zone {
 	struct list free[PAGE_ORDER_MAX + 1]; // lock
 	uint64_t free_pages;                  // in lists and beyond frontiers; lock, racy reads
 	uint64_t total_pages;
-	uint64_t reserve_pages;               // user memory may not go below
+	uint64_t reserve_pages; // user memory may not go below
 	struct page_range *ranges[RANGES_MAX];
 	unsigned range_count;
 };
@@ -41,7 +41,7 @@ struct page_zone {
 struct page_span {
 	uint64_t first, count; // frame numbers
 	struct page *pages;
-	char *address;         // of the first frame
+	char *address; // of the first frame
 };
 
 // A CPU's stack of single pages, linked by lru.next. Its lock is contended only by drains.
@@ -49,7 +49,7 @@ struct page_cpu {
 	struct spinlock lock;
 	unsigned count[ZONES];
 	struct page *top[ZONES];
-	int64_t charged;            // PAGE_USER pages allocated minus freed here
+	int64_t charged; // PAGE_USER pages allocated minus freed here
 	uint64_t allocations, frees;
 } __attribute__((aligned(64)));
 
@@ -346,7 +346,8 @@ struct page *page_alloc(unsigned order, unsigned flags)
 static void free_check(struct page *p)
 {
 	assert(refcount_read(&p->refs) == 0);
-	assert(!page_test(p, PAGE_LOCKED) && !page_test(p, PAGE_BUDDY) && !page_test(p, PAGE_SLAB) && !page_test(p, PAGE_WRITEBACK));
+	assert(!page_test(p, PAGE_LOCKED) && !page_test(p, PAGE_BUDDY) && !page_test(p, PAGE_SLAB) &&
+	       !page_test(p, PAGE_WRITEBACK));
 	for (unsigned i = 0; i < 1u << p->order; i++)
 		memset((char *)page_address(p) + i * PAGE_SIZE, 0x6b, PAGE_SIZE);
 }
@@ -443,20 +444,11 @@ uint64_t page_free_count(void)
 	return n;
 }
 
-uint64_t page_total_count(void)
-{
-	return zones[ZONE_NORMAL].total_pages + zones[ZONE_SHARED].total_pages;
-}
+uint64_t page_total_count(void) { return zones[ZONE_NORMAL].total_pages + zones[ZONE_SHARED].total_pages; }
 
-uint64_t page_low_watermark(void)
-{
-	return 2 * (zones[ZONE_NORMAL].reserve_pages + zones[ZONE_SHARED].reserve_pages);
-}
+uint64_t page_low_watermark(void) { return 2 * (zones[ZONE_NORMAL].reserve_pages + zones[ZONE_SHARED].reserve_pages); }
 
-static uint64_t counter_or_zero(int64_t n)
-{
-	return n > 0 ? (uint64_t)n : 0;
-}
+static uint64_t counter_or_zero(int64_t n) { return n > 0 ? (uint64_t)n : 0; }
 
 void page_stats_get(struct page_stats *out)
 {

@@ -11,10 +11,7 @@
 
 static struct waitq queues[QUEUES];
 
-static struct waitq *queue_of(const struct page *p)
-{
-	return &queues[hash_u64((uint64_t)(uintptr_t)p >> 3) % QUEUES];
-}
+static struct waitq *queue_of(const struct page *p) { return &queues[hash_u64((uint64_t)(uintptr_t)p >> 3) % QUEUES]; }
 
 void page_lock_init(void)
 {
@@ -35,10 +32,7 @@ static bool clear_or_announce(struct page *p, enum page_flag f)
 	return !page_test(p, f);
 }
 
-bool page_try_lock(struct page *p)
-{
-	return !page_test_set(p, PAGE_LOCKED);
-}
+bool page_try_lock(struct page *p) { return !page_test_set(p, PAGE_LOCKED); }
 
 void page_lock(struct page *p)
 {
@@ -55,10 +49,7 @@ void page_clear_and_wake(struct page *p, enum page_flag f)
 		waitq_wake_all(queue_of(p));
 }
 
-void page_unlock(struct page *p)
-{
-	page_clear_and_wake(p, PAGE_LOCKED);
-}
+void page_unlock(struct page *p) { page_clear_and_wake(p, PAGE_LOCKED); }
 
 void page_wait_unlocked(struct page *p)
 {

@@ -212,10 +212,8 @@ int main(void)
 	const struct CMUnitTest first[] = { cmocka_unit_test(boot_touches_nothing) };
 	int failed = cmocka_run_group_tests_name("page boot", first, NULL, NULL);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(frames_and_descriptors_agree),
-		cmocka_unit_test(device_memory_lies_in_the_window),
-		cmocka_unit_test(blocks_never_overlap),
-		cmocka_unit_test(freed_blocks_merge),
+		cmocka_unit_test(frames_and_descriptors_agree), cmocka_unit_test(device_memory_lies_in_the_window),
+		cmocka_unit_test(blocks_never_overlap),         cmocka_unit_test(freed_blocks_merge),
 		cmocka_unit_test(user_memory_leaves_a_reserve),
 	};
 	failed += cmocka_run_group_tests_name("page", tests, NULL, NULL);

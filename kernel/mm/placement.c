@@ -17,9 +17,9 @@
 
 #include <elf.h>
 
-#define LIBRARIES_START  UINT64_C(0x600000000000)
-#define LIBRARIES_SLOTS  UINT64_C(0x4000) // of a GiB: where the area may begin
-#define LIBRARIES_BYTES  (UINT64_C(1) << 30)
+#define LIBRARIES_START   UINT64_C(0x600000000000)
+#define LIBRARIES_SLOTS   UINT64_C(0x4000) // of a GiB: where the area may begin
+#define LIBRARIES_BYTES   (UINT64_C(1) << 30)
 #define LIBRARY_BYTES_MAX (UINT64_C(64) << 20)
 
 static struct spinlock placement_lock = SPINLOCK_INIT;
@@ -63,7 +63,8 @@ uint64_t placement_of_library(struct mobj *o, uint64_t size)
 	spin_lock(&placement_lock);
 	if (!o->place && libraries_used + size <= LIBRARIES_BYTES) {
 		bool randomize = !(boot_config.options.flags & BOOT_OPTION_NO_ASLR);
-		uint64_t area = LIBRARIES_START + (randomize ? draw_once(PLACEMENT_LIBRARIES) % LIBRARIES_SLOTS * LIBRARIES_BYTES : 0);
+		uint64_t area = LIBRARIES_START +
+				(randomize ? draw_once(PLACEMENT_LIBRARIES) % LIBRARIES_SLOTS * LIBRARIES_BYTES : 0);
 		libraries_used += size;
 		o->place = area + LIBRARIES_BYTES - libraries_used;
 	}

@@ -10,7 +10,7 @@
 #include "map.h"
 #include "vma.h"
 
-#define NODES_MAX 1024u // what libnuma may ask for
+#define NODES_MAX  1024u // what libnuma may ask for
 #define MODE_FLAGS (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES | MPOL_F_NUMA_BALANCING)
 
 // Reads a node mask: *empty or node 0 alone; anything else does not exist.
@@ -40,26 +40,21 @@ static int check_policy(int mode, struct uptr mask, uint64_t max_node)
 {
 	bool empty, given = !uptr_is_null(mask) && max_node > 0;
 	unsigned base = (unsigned)mode & ~MODE_FLAGS;
-	if (base >= MPOL_MAX || ((unsigned)mode & (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES)) == (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES))
+	if (base >= MPOL_MAX || ((unsigned)mode & (MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES)) ==
+					(MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES))
 		return -EINVAL;
 	int error = node_mask_in(mask, max_node, &empty);
 	if (error)
 		return error;
 	switch (base) {
 	case MPOL_DEFAULT:
-	case MPOL_LOCAL:
-		return given && !empty ? -EINVAL : 0;
-	case MPOL_PREFERRED:
-		return 0;
-	default:
-		return empty ? -EINVAL : 0;
+	case MPOL_LOCAL: return given && !empty ? -EINVAL : 0;
+	case MPOL_PREFERRED: return 0;
+	default: return empty ? -EINVAL : 0;
 	}
 }
 
-long sys_set_mempolicy(int mode, struct uptr mask, uint64_t max_node)
-{
-	return check_policy(mode, mask, max_node);
-}
+long sys_set_mempolicy(int mode, struct uptr mask, uint64_t max_node) { return check_policy(mode, mask, max_node); }
 
 long sys_mbind(uint64_t address, uint64_t size, uint64_t mode, struct uptr mask, uint64_t max_node, unsigned flags)
 {

@@ -13,29 +13,29 @@
 #include "kernel/spinlock.h"
 #include "lib/string.h"
 
-#define MAGAZINE     32u
-#define CACHES_MAX   96u
-#define EMPTY_KEPT   2u    // empty slabs a cache keeps for the next burst
-#define LARGE_BYTES  4096u // above: whole pages
-#define POISON_FREE  0x6b
+#define MAGAZINE    32u
+#define CACHES_MAX  96u
+#define EMPTY_KEPT  2u    // empty slabs a cache keeps for the next burst
+#define LARGE_BYTES 4096u // above: whole pages
+#define POISON_FREE 0x6b
 
 struct slab_cpu {
 	struct spinlock lock; // contended only by slab_reclaim()
 	uint32_t count;
-	int64_t used;         // objects handed out minus taken back here
+	int64_t used; // objects handed out minus taken back here
 	void *objects[MAGAZINE];
 } __attribute__((aligned(64)));
 
 struct slab_cache {
-	struct spinlock lock;     // guards all lists and counts below, and private/count of slab pages
-	struct list partial;      // slabs with free and used objects; struct page.lru
-	struct list empty;        // slabs with free objects only
+	struct spinlock lock; // guards all lists and counts below, and private/count of slab pages
+	struct list partial;  // slabs with free and used objects; struct page.lru
+	struct list empty;    // slabs with free objects only
 	unsigned empty_count;
 	uint64_t slabs;
 	// constant
 	struct slab_cpu *cpus;
 	const char *name;
-	uint32_t size;            // of an object as laid out
+	uint32_t size; // of an object as laid out
 	uint32_t zero_bytes;
 	uint16_t order, per_slab;
 };
@@ -46,10 +46,7 @@ static unsigned cpu_count;
 
 // ---- slabs; cache lock held ----
 
-static inline void **object_link(void *object)
-{
-	return object;
-}
+static inline void **object_link(void *object) { return object; }
 
 static struct page *slab_of(void *object)
 {
@@ -229,15 +226,9 @@ static void *cache_alloc(struct slab_cache *c, unsigned page_flags)
 	return object;
 }
 
-void *slab_alloc(struct slab_cache *c)
-{
-	return cache_alloc(c, 0);
-}
+void *slab_alloc(struct slab_cache *c) { return cache_alloc(c, 0); }
 
-void *slab_alloc_atomic(struct slab_cache *c)
-{
-	return cache_alloc(c, PAGE_ATOMIC);
-}
+void *slab_alloc_atomic(struct slab_cache *c) { return cache_alloc(c, PAGE_ATOMIC); }
 
 // Empties the magazine (locked) down to `keep`.
 static void magazine_spill(struct slab_cache *c, struct slab_cpu *m, unsigned keep, struct list *surplus)
@@ -342,8 +333,11 @@ bool slab_info_get(unsigned index, struct slab_info *out)
 	int64_t used = 0;
 	for (unsigned cpu = 0; cpu < cpu_count; cpu++)
 		used += __atomic_load_n(&c->cpus[cpu].used, __ATOMIC_RELAXED);
-	*out = (struct slab_info){ .name = c->name, .object_bytes = c->size, .objects_per_slab = c->per_slab,
-				   .pages_per_slab = 1u << c->order, .slabs = __atomic_load_n(&c->slabs, __ATOMIC_RELAXED),
+	*out = (struct slab_info){ .name = c->name,
+				   .object_bytes = c->size,
+				   .objects_per_slab = c->per_slab,
+				   .pages_per_slab = 1u << c->order,
+				   .slabs = __atomic_load_n(&c->slabs, __ATOMIC_RELAXED),
 				   .objects_used = used > 0 ? (uint64_t)used : 0 };
 	out->objects_total = out->slabs * c->per_slab;
 	return true;
@@ -352,9 +346,9 @@ bool slab_info_get(unsigned index, struct slab_info *out)
 // ---- kalloc ----
 
 static const uint16_t class_bytes[] = { 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1360, 2048, 4096 };
-static const char *const class_names[] = { "kalloc-16", "kalloc-32", "kalloc-48", "kalloc-64", "kalloc-96", "kalloc-128",
-	"kalloc-192", "kalloc-256", "kalloc-384", "kalloc-512", "kalloc-768", "kalloc-1024", "kalloc-1360", "kalloc-2048",
-	"kalloc-4096" };
+static const char *const class_names[] = { "kalloc-16",  "kalloc-32",   "kalloc-48",   "kalloc-64",   "kalloc-96",
+					   "kalloc-128", "kalloc-192",  "kalloc-256",  "kalloc-384",  "kalloc-512",
+					   "kalloc-768", "kalloc-1024", "kalloc-1360", "kalloc-2048", "kalloc-4096" };
 #define CLASSES array_count(class_bytes)
 static_assert(array_count(class_names) == CLASSES, "one name a class");
 static struct slab_cache *classes[CLASSES];
@@ -367,8 +361,8 @@ void slab_init(void)
 		classes[i] = slab_cache_create(class_names[i], class_bytes[i], class_bytes[i] % 64 ? 16 : 64);
 	for (unsigned n = 0, class = 0; n < array_count(class_of_16); n++) {
 		while (class_bytes[class] < n * 16)
-			class++;
-		class_of_16[n] = (uint8_t)class;
+			class ++;
+		class_of_16[n] = (uint8_t) class;
 	}
 }
 
@@ -392,15 +386,9 @@ static void *kalloc_flags(size_t size, unsigned page_flags)
 	return cache_alloc(classes[class_of_16[(size + 15) / 16]], page_flags);
 }
 
-void *kalloc(size_t size)
-{
-	return kalloc_flags(size, 0);
-}
+void *kalloc(size_t size) { return kalloc_flags(size, 0); }
 
-void *kalloc_atomic(size_t size)
-{
-	return kalloc_flags(size, PAGE_ATOMIC);
-}
+void *kalloc_atomic(size_t size) { return kalloc_flags(size, PAGE_ATOMIC); }
 
 void kfree(void *object)
 {

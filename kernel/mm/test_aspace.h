@@ -62,7 +62,9 @@ void port_aspace_get_page(struct port_aspace *as, uint64_t va, struct port_pte *
 	struct fake_pte *p = fake_slot(as, va, false);
 	*out = (struct port_pte){ 0 };
 	if (p && p->present)
-		*out = (struct port_pte){ .frame = p->frame, .prot = (uint8_t)(p->prot ? p->prot | PORT_PROT_READ : 0), .present = true };
+		*out = (struct port_pte){ .frame = p->frame,
+					  .prot = (uint8_t)(p->prot ? p->prot | PORT_PROT_READ : 0),
+					  .present = true };
 }
 
 void port_aspace_set_page(struct port_aspace *as, uint64_t va, paddr_t frame, unsigned prot)

@@ -35,7 +35,7 @@ uint64_t port_time_ns(void)
 
 // ---- physical memory: [16 MiB, 16 MiB + FAKE_BYTES), the last quarter is the device window ----
 
-#define FAKE_BASE  (UINT64_C(16) << 20)
+#define FAKE_BASE (UINT64_C(16) << 20)
 #ifndef FAKE_BYTES
 #define FAKE_BYTES (UINT64_C(64) << 20)
 #endif
@@ -66,19 +66,55 @@ static struct task fake_task;
 static struct process fake_process;
 struct boot_config boot_config;
 
-void spin_lock(struct spinlock *l) { assert_int_equal(l->word, 0); l->word = 1; }
-void spin_unlock(struct spinlock *l) { assert_int_equal(l->word, 1); l->word = 0; }
+void spin_lock(struct spinlock *l)
+{
+	assert_int_equal(l->word, 0);
+	l->word = 1;
+}
+void spin_unlock(struct spinlock *l)
+{
+	assert_int_equal(l->word, 1);
+	l->word = 0;
+}
 bool spin_try_lock(struct spinlock *l) { return l->word ? false : (l->word = 1, true); }
 void mutex_init(struct mutex *m) { *m = (struct mutex){ 0 }; }
-void mutex_lock(struct mutex *m) { assert_int_equal(m->word, 0); m->word = 1; }
+void mutex_lock(struct mutex *m)
+{
+	assert_int_equal(m->word, 0);
+	m->word = 1;
+}
 bool mutex_try_lock(struct mutex *m) { return m->word ? false : (m->word = 1, true); }
-void mutex_unlock(struct mutex *m) { assert_int_equal(m->word, 1); m->word = 0; }
+void mutex_unlock(struct mutex *m)
+{
+	assert_int_equal(m->word, 1);
+	m->word = 0;
+}
 void rwsem_init(struct rwsem *s) { *s = (struct rwsem){ 0 }; }
-void rwsem_read_lock(struct rwsem *s) { assert_true(s->word >= 0); s->word++; }
-void rwsem_read_unlock(struct rwsem *s) { assert_true(s->word > 0); s->word--; }
-void rwsem_write_lock(struct rwsem *s) { assert_int_equal(s->word, 0); s->word = -1; }
-void rwsem_write_unlock(struct rwsem *s) { assert_int_equal(s->word, -1); s->word = 0; }
-void rwsem_downgrade(struct rwsem *s) { assert_int_equal(s->word, -1); s->word = 1; }
+void rwsem_read_lock(struct rwsem *s)
+{
+	assert_true(s->word >= 0);
+	s->word++;
+}
+void rwsem_read_unlock(struct rwsem *s)
+{
+	assert_true(s->word > 0);
+	s->word--;
+}
+void rwsem_write_lock(struct rwsem *s)
+{
+	assert_int_equal(s->word, 0);
+	s->word = -1;
+}
+void rwsem_write_unlock(struct rwsem *s)
+{
+	assert_int_equal(s->word, -1);
+	s->word = 0;
+}
+void rwsem_downgrade(struct rwsem *s)
+{
+	assert_int_equal(s->word, -1);
+	s->word = 1;
+}
 void waiter_init(struct waiter *w) { list_init(&w->node); }
 void waitq_add(struct waitq *q, struct waiter *w) {}
 void waitq_remove(struct waitq *q, struct waiter *w) {}
@@ -105,7 +141,10 @@ struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg)
 void inode_put(struct inode *i) { assert_false(refcount_put(&i->refs)); }
 void file_put(struct file *f) { assert_false(refcount_put(&f->refs)); }
 void signal_force(int signal, int code, uint64_t address) {}
-void signal_force_trap(int signal, int code, uint64_t address, unsigned trap, uint64_t error) { (void)signal, (void)code, (void)address, (void)trap, (void)error; }
+void signal_force_trap(int signal, int code, uint64_t address, unsigned trap, uint64_t error)
+{
+	(void)signal, (void)code, (void)address, (void)trap, (void)error;
+}
 
 void kernel_assert_failed(const char *expression, const char *file, int line)
 {

@@ -20,12 +20,6 @@ void kernel_upcall_page_free(void *page)
 	page_put(page_from_address(page));
 }
 
-void *kernel_upcall_alloc(size_t size)
-{
-	return kalloc(size);
-}
+void *kernel_upcall_alloc(size_t size) { return kalloc(size); }
 
-void kernel_upcall_free(void *object)
-{
-	kfree(object);
-}
+void kernel_upcall_free(void *object) { kfree(object); }

@@ -14,10 +14,7 @@
 
 static struct slab_cache *vma_cache;
 
-void vma_module_init(void)
-{
-	vma_cache = slab_cache_create("vma", sizeof(struct vma), 8);
-}
+void vma_module_init(void) { vma_cache = slab_cache_create("vma", sizeof(struct vma), 8); }
 
 struct vma *vma_create(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags)
 {
@@ -146,10 +143,7 @@ struct vma *vma_last(struct mm *mm)
 }
 
 // The mapping that ends at or below `address`, last one; next: mm_find(address).
-static struct vma *vma_before(struct mm *mm, const struct vma *next)
-{
-	return next ? vma_prev(next) : vma_last(mm);
-}
+static struct vma *vma_before(struct mm *mm, const struct vma *next) { return next ? vma_prev(next) : vma_last(mm); }
 
 static void count_pages(struct mm *mm, const struct vma *v, int64_t pages)
 {
@@ -164,10 +158,7 @@ static void count_pages(struct mm *mm, const struct vma *v, int64_t pages)
 		mm->locked_pages += (uint64_t)pages;
 }
 
-static int64_t vma_pages(const struct vma *v)
-{
-	return (int64_t)((v->end - v->start) >> PAGE_SHIFT);
-}
+static int64_t vma_pages(const struct vma *v) { return (int64_t)((v->end - v->start) >> PAGE_SHIFT); }
 
 void vma_set_flags(struct vma *v, uint32_t flags)
 {
@@ -221,10 +212,7 @@ void vma_unlink(struct vma *v)
 	mm->cache = NULL;
 }
 
-void vma_unlink_final(struct vma *v)
-{
-	object_unlink(v);
-}
+void vma_unlink_final(struct vma *v) { object_unlink(v); }
 
 void vma_resize(struct vma *v, uint64_t start, uint64_t end)
 {

@@ -4,24 +4,25 @@
 
 #include "kernel/mm.h"
 
-#define VMA_COUNT_MAX     65530u              // /proc/sys/vm/max_map_count
-#define STACK_GUARD_BYTES (256u * PAGE_SIZE)  // kept free below a growing stack
+#define VMA_COUNT_MAX     65530u             // /proc/sys/vm/max_map_count
+#define STACK_GUARD_BYTES (256u * PAGE_SIZE) // kept free below a growing stack
 
 void vma_module_init(void);
-struct vma *vma_create(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags); // not linked; NULL
+struct vma *vma_create(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags);          // not linked; NULL
 void vma_attach(struct vma *v, struct file *file, struct mobj *object, uint64_t object_page); // takes references
-void vma_free(struct vma *v);   // not linked; drops its references; may sleep: without mm.lock if they may be the last
+void vma_free(struct vma *v); // not linked; drops its references; may sleep: without mm.lock if they may be the last
 void vma_link(struct mm *mm, struct vma *v);
 void vma_link_last(struct mm *mm, struct vma *v, struct vma *last); // behind `last`, the highest there is
-void vma_unlink(struct vma *v); // its translations stay
-void vma_unlink_final(struct vma *v); // from its object only: the tree is thrown away whole
+void vma_unlink(struct vma *v);                                     // its translations stay
+void vma_unlink_final(struct vma *v);                         // from its object only: the tree is thrown away whole
 void vma_resize(struct vma *v, uint64_t start, uint64_t end); // moves object_page with start
-void vma_set_flags(struct vma *v, uint32_t flags); // neither VMA_SHARED nor VMA_MAY_WRITE may change
-int vma_split(struct vma *v, uint64_t at); // [start, at) stays v. -ENOMEM
+void vma_set_flags(struct vma *v, uint32_t flags);            // neither VMA_SHARED nor VMA_MAY_WRITE may change
+int vma_split(struct vma *v, uint64_t at);                    // [start, at) stays v. -ENOMEM
 struct vma *vma_merge(struct vma *v);      // with its neighbours where they are alike; the merged one
 struct vma *vma_next(const struct vma *v); // reading suffices, as for the next three
 struct vma *vma_prev(const struct vma *v);
 struct vma *vma_first(struct mm *mm);
 struct vma *vma_last(struct mm *mm);
 uint64_t vma_find_gap(struct mm *mm, uint64_t size); // top-down; 0: none
-uint64_t vma_find_gap_up(struct mm *mm, uint64_t low, uint64_t limit, uint64_t size); // bottom-up in [low, limit); 0: none
+uint64_t vma_find_gap_up(struct mm *mm, uint64_t low, uint64_t limit,
+			 uint64_t size); // bottom-up in [low, limit); 0: none

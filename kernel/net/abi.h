@@ -29,19 +29,19 @@
 #define SHUT_WR   1
 #define SHUT_RDWR 2
 
-#define MSG_OOB        1u
-#define MSG_PEEK       2u
-#define MSG_DONTROUTE  4u
-#define MSG_CTRUNC     8u
-#define MSG_TRUNC      0x20u
-#define MSG_DONTWAIT   0x40u
-#define MSG_EOR        0x80u
-#define MSG_WAITALL    0x100u
-#define MSG_CONFIRM    0x800u
-#define MSG_ERRQUEUE   0x2000u
-#define MSG_NOSIGNAL   0x4000u
-#define MSG_MORE       0x8000u
-#define MSG_WAITFORONE 0x10000u
+#define MSG_OOB          1u
+#define MSG_PEEK         2u
+#define MSG_DONTROUTE    4u
+#define MSG_CTRUNC       8u
+#define MSG_TRUNC        0x20u
+#define MSG_DONTWAIT     0x40u
+#define MSG_EOR          0x80u
+#define MSG_WAITALL      0x100u
+#define MSG_CONFIRM      0x800u
+#define MSG_ERRQUEUE     0x2000u
+#define MSG_NOSIGNAL     0x4000u
+#define MSG_MORE         0x8000u
+#define MSG_WAITFORONE   0x10000u
 #define MSG_CMSG_CLOEXEC 0x40000000u
 
 #define SCM_RIGHTS      1
@@ -82,10 +82,10 @@ struct user_cmsghdr {
 static_assert(sizeof(struct user_cmsghdr) == 16, "struct cmsghdr");
 
 // <linux/if.h> and <linux/if_arp.h> drag the C library in.
-#define IFF_UP       1
-#define IFF_LOOPBACK 8
-#define IFF_RUNNING  0x40
-#define IFF_LOWER_UP 0x10000
+#define IFF_UP          1
+#define IFF_LOOPBACK    8
+#define IFF_RUNNING     0x40
+#define IFF_LOWER_UP    0x10000
 #define ARPHRD_LOOPBACK 772
 
 struct user_ifreq {

@@ -160,7 +160,8 @@ int socket_connect(struct socket *s, const struct net_address *a, bool nonblock)
 	if (s->family->autobind)
 		error = s->family->autobind(s);
 	if (!error)
-		error = socket_is_connection(s) ? connect_stream(s, target, a, nonblock) : connect_datagram(s, target, a);
+		error = socket_is_connection(s) ? connect_stream(s, target, a, nonblock)
+						: connect_datagram(s, target, a);
 	socket_put(target);
 	if (!error && socket_is_connection(s)) {
 		s->connect_reported = !(nonblock && s->family->refuses_async);
@@ -228,7 +229,8 @@ struct socket *socket_accept(struct socket *s, bool nonblock)
 	if (!result && nonblock)
 		return err_ptr(-EAGAIN);
 	if (!result) {
-		int error = wait_event_deadline(&s->wait, (result = take_from_backlog(s, &child)) != 0, deadline_of(s->receive_timeout_ns));
+		int error = wait_event_deadline(&s->wait, (result = take_from_backlog(s, &child)) != 0,
+						deadline_of(s->receive_timeout_ns));
 
 		if (error)
 			return err_ptr(error == -ETIMEDOUT ? -EAGAIN : s->receive_timeout_ns ? -EINTR : -ERESTARTSYS);

@@ -14,10 +14,10 @@
 #include "kernel/random.h"
 #include "kernel/uaccess.h"
 
-#define BUCKETS    256u
+#define BUCKETS          256u
 #define LOOPBACK_ADDRESS 0x0100007fu // 127.0.0.1 in network order
-#define PORT_FIRST 32768u // net.ipv4.ip_local_port_range
-#define PORT_LAST  60999u
+#define PORT_FIRST       32768u      // net.ipv4.ip_local_port_range
+#define PORT_LAST        60999u
 
 static struct spinlock ports_lock = SPINLOCK_INIT;
 static struct list ports[BUCKETS]; // struct socket.name_node
@@ -30,7 +30,7 @@ struct endpoint {
 	uint8_t ip[16];
 	uint16_t port; // host order
 	bool any;
-	bool v4;       // mapped IPv4, or the IPv4 wildcard
+	bool v4; // mapped IPv4, or the IPv4 wildcard
 };
 
 static const uint8_t mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
@@ -114,7 +114,7 @@ static bool conflicts(struct socket *s, const struct endpoint *e)
 {
 	struct socket *other;
 
-	list_for_each(other, bucket(e->port), name_node) {
+	list_for_each (other, bucket(e->port), name_node) {
 		struct endpoint b;
 
 		if (other->type != s->type || endpoint_of(&other->name, &b) || b.port != e->port)
@@ -124,7 +124,8 @@ static bool conflicts(struct socket *s, const struct endpoint *e)
 		if (other->flags & s->flags & SOCKET_REUSEPORT)
 			continue;
 		// TCP: two that both reuse may share while neither listens.
-		if (other->flags & s->flags & SOCKET_REUSEADDR && (s->type == SOCK_DGRAM || other->state != SOCKET_LISTENING))
+		if (other->flags & s->flags & SOCKET_REUSEADDR &&
+		    (s->type == SOCK_DGRAM || other->state != SOCKET_LISTENING))
 			continue;
 		return true;
 	}
@@ -207,10 +208,11 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 	if (e.any) // to nobody in particular: to this host
 		set_loopback(&e);
 	spin_lock(&ports_lock);
-	list_for_each(other, bucket(e.port), name_node) {
+	list_for_each (other, bucket(e.port), name_node) {
 		struct endpoint b;
 
-		if (other->type != s->type || endpoint_of(&other->name, &b) || b.port != e.port || !covers(other, &b, &e))
+		if (other->type != s->type || endpoint_of(&other->name, &b) || b.port != e.port ||
+		    !covers(other, &b, &e))
 			continue;
 		if (socket_is_connection(s) && other->state != SOCKET_LISTENING)
 			continue;
@@ -259,16 +261,10 @@ static void inet_unbind(struct socket *s)
 static int inet_create(struct socket *s, int protocol)
 {
 	switch (s->type) {
-	case SOCK_STREAM:
-		s->protocol = IPPROTO_TCP;
-		break;
-	case SOCK_DGRAM:
-		s->protocol = IPPROTO_UDP;
-		break;
-	case SOCK_RAW:
-		return cred_capable(current->cred, CAP_NET_RAW) ? -EPROTONOSUPPORT : -EPERM;
-	default:
-		return -ESOCKTNOSUPPORT;
+	case SOCK_STREAM: s->protocol = IPPROTO_TCP; break;
+	case SOCK_DGRAM: s->protocol = IPPROTO_UDP; break;
+	case SOCK_RAW: return cred_capable(current->cred, CAP_NET_RAW) ? -EPROTONOSUPPORT : -EPERM;
+	default: return -ESOCKTNOSUPPORT;
 	}
 	return protocol && protocol != s->protocol ? -EPROTONOSUPPORT : 0;
 }
@@ -281,14 +277,30 @@ struct kept_option {
 };
 
 static const struct kept_option kept[] = {
-	{ IPPROTO_TCP, TCP_NODELAY, 0 }, { IPPROTO_TCP, TCP_CORK, 0 }, { IPPROTO_TCP, TCP_KEEPIDLE, 7200 },
-	{ IPPROTO_TCP, TCP_KEEPINTVL, 75 }, { IPPROTO_TCP, TCP_KEEPCNT, 9 }, { IPPROTO_TCP, TCP_QUICKACK, 1 },
-	{ IPPROTO_TCP, TCP_USER_TIMEOUT, 0 }, { IPPROTO_TCP, TCP_DEFER_ACCEPT, 0 }, { IPPROTO_TCP, TCP_SYNCNT, 6 },
-	{ IPPROTO_TCP, TCP_LINGER2, 60 }, { IPPROTO_TCP, TCP_MAXSEG, 65483 }, { IPPROTO_TCP, TCP_FASTOPEN, 0 },
-	{ IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0 }, { IPPROTO_IP, IP_TOS, 0 }, { IPPROTO_IP, IP_TTL, 64 },
-	{ IPPROTO_IP, IP_MTU_DISCOVER, 1 }, { IPPROTO_IP, IP_RECVERR, 0 }, { IPPROTO_IP, IP_PKTINFO, 0 },
-	{ IPPROTO_IP, IP_RECVTTL, 0 }, { IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64 }, { IPPROTO_IPV6, IPV6_TCLASS, 0 },
-	{ IPPROTO_IPV6, IPV6_RECVPKTINFO, 0 }, { IPPROTO_IP, IP_FREEBIND, 0 }, { IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0 },
+	{ IPPROTO_TCP, TCP_NODELAY, 0 },
+	{ IPPROTO_TCP, TCP_CORK, 0 },
+	{ IPPROTO_TCP, TCP_KEEPIDLE, 7200 },
+	{ IPPROTO_TCP, TCP_KEEPINTVL, 75 },
+	{ IPPROTO_TCP, TCP_KEEPCNT, 9 },
+	{ IPPROTO_TCP, TCP_QUICKACK, 1 },
+	{ IPPROTO_TCP, TCP_USER_TIMEOUT, 0 },
+	{ IPPROTO_TCP, TCP_DEFER_ACCEPT, 0 },
+	{ IPPROTO_TCP, TCP_SYNCNT, 6 },
+	{ IPPROTO_TCP, TCP_LINGER2, 60 },
+	{ IPPROTO_TCP, TCP_MAXSEG, 65483 },
+	{ IPPROTO_TCP, TCP_FASTOPEN, 0 },
+	{ IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0 },
+	{ IPPROTO_IP, IP_TOS, 0 },
+	{ IPPROTO_IP, IP_TTL, 64 },
+	{ IPPROTO_IP, IP_MTU_DISCOVER, 1 },
+	{ IPPROTO_IP, IP_RECVERR, 0 },
+	{ IPPROTO_IP, IP_PKTINFO, 0 },
+	{ IPPROTO_IP, IP_RECVTTL, 0 },
+	{ IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64 },
+	{ IPPROTO_IPV6, IPV6_TCLASS, 0 },
+	{ IPPROTO_IPV6, IPV6_RECVPKTINFO, 0 },
+	{ IPPROTO_IP, IP_FREEBIND, 0 },
+	{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0 },
 };
 static_assert(array_count(kept) <= array_count(((struct socket *)0)->protocol_options), "room for kept options");
 
@@ -340,8 +352,11 @@ static int inet_get_option(struct socket *s, int level, int option, struct uptr 
 	if (level == IPPROTO_TCP && option == TCP_CONGESTION)
 		return option_put(value, size, "cubic", 6);
 	if (level == IPPROTO_TCP && option == TCP_INFO && s->type == SOCK_STREAM) {
-		struct tcp_info info = { .tcpi_state = s->state == SOCKET_LISTENING ? 10 : s->state == SOCKET_CONNECTED ? 1 : 7,
-					 .tcpi_snd_mss = 65483, .tcpi_rcv_mss = 65483 };
+		struct tcp_info info = { .tcpi_state = s->state == SOCKET_LISTENING   ? 10
+						       : s->state == SOCKET_CONNECTED ? 1
+										      : 7,
+					 .tcpi_snd_mss = 65483,
+					 .tcpi_rcv_mss = 65483 };
 
 		return option_put(value, size, &info, sizeof(info));
 	}
@@ -350,7 +365,8 @@ static int inet_get_option(struct socket *s, int level, int option, struct uptr 
 	else if (i >= 0)
 		v = s->protocol_options[i] + kept[i].initial;
 	else
-		return level == IPPROTO_TCP || level == IPPROTO_IP || level == IPPROTO_IPV6 ? -ENOPROTOOPT : -EOPNOTSUPP;
+		return level == IPPROTO_TCP || level == IPPROTO_IP || level == IPPROTO_IPV6 ? -ENOPROTOOPT
+											    : -EOPNOTSUPP;
 	return option_put(value, size, &v, sizeof(v));
 }
 
@@ -358,7 +374,10 @@ static int inet_get_option(struct socket *s, int level, int option, struct uptr 
 
 static long list_interfaces(uint64_t argument)
 {
-	struct { int32_t size, padding; uint64_t buffer; } request;
+	struct {
+		int32_t size, padding;
+		uint64_t buffer;
+	} request;
 	struct user_ifreq r = { .name = "lo", .in = { .sin_family = AF_INET, .sin_addr = { LOOPBACK_ADDRESS } } };
 	struct uptr user = { argument };
 
@@ -378,32 +397,20 @@ static int describe(unsigned command, struct user_ifreq *r)
 {
 	memset(r->bytes, 0, sizeof(r->bytes));
 	switch (command) {
-	case SIOCGIFFLAGS:
-		r->flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING;
-		return 0;
-	case SIOCGIFINDEX:
-		r->value = 1;
-		return 0;
-	case SIOCGIFMTU:
-		r->value = 65536;
-		return 0;
-	case SIOCGIFMETRIC:
-		return 0;
-	case SIOCGIFTXQLEN:
-		r->value = 1000;
-		return 0;
+	case SIOCGIFFLAGS: r->flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING; return 0;
+	case SIOCGIFINDEX: r->value = 1; return 0;
+	case SIOCGIFMTU: r->value = 65536; return 0;
+	case SIOCGIFMETRIC: return 0;
+	case SIOCGIFTXQLEN: r->value = 1000; return 0;
 	case SIOCGIFADDR:
 	case SIOCGIFNETMASK:
 		r->in.sin_family = AF_INET;
 		r->in.sin_addr.s_addr = command == SIOCGIFADDR ? LOOPBACK_ADDRESS : 0xff;
 		return 0;
-	case SIOCGIFHWADDR:
-		r->family = ARPHRD_LOOPBACK;
-		return 0;
+	case SIOCGIFHWADDR: r->family = ARPHRD_LOOPBACK; return 0;
 	case SIOCSIFFLAGS: // lo is up and stays so
 		return cred_capable(current->cred, CAP_NET_ADMIN) ? 0 : -EPERM;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 }
 

@@ -18,7 +18,8 @@ static bool may_claim(const struct ucred *c)
 
 	if (cred_capable(mine, CAP_SYS_ADMIN))
 		return true;
-	return c->pid == current->process->pid && (c->uid == mine->uid || c->uid == mine->euid || c->uid == mine->suid) &&
+	return c->pid == current->process->pid &&
+	       (c->uid == mine->uid || c->uid == mine->euid || c->uid == mine->suid) &&
 	       (c->gid == mine->gid || c->gid == mine->egid || c->gid == mine->sgid);
 }
 
@@ -39,8 +40,7 @@ static int parse_one(const struct user_cmsghdr *h, const char *data, struct mess
 		memcpy(&m->sender, data, size);
 		m->has_sender = true;
 		return may_claim(&m->sender) ? 0 : -EPERM;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 }
 
@@ -71,7 +71,10 @@ static int parse_control(struct uptr user, uint64_t size, struct message *m)
 	return error;
 }
 
-static ssize_t send(struct socket *s, struct message *m) { return s->family->send ? s->family->send(s, m) : socket_send(s, m); }
+static ssize_t send(struct socket *s, struct message *m)
+{
+	return s->family->send ? s->family->send(s, m) : socket_send(s, m);
+}
 
 static long send_header(struct socket *s, const struct user_msghdr *h, unsigned flags, bool nonblock)
 {
@@ -187,7 +190,9 @@ static int put_control(struct control_out *c, int level, int type, const void *d
 // Gives descriptors to the program, as many as its buffer has room for; the others are closed.
 static int put_rights(struct control_out *c, struct rights *r, bool cloexec)
 {
-	unsigned room = c->left >= sizeof(struct user_cmsghdr) ? (unsigned)min((c->left - sizeof(struct user_cmsghdr)) / 4, (uint64_t)r->count) : 0;
+	unsigned room = c->left >= sizeof(struct user_cmsghdr)
+				? (unsigned)min((c->left - sizeof(struct user_cmsghdr)) / 4, (uint64_t)r->count)
+				: 0;
 	int32_t fds[SCM_MAX_FDS];
 	unsigned i;
 	int error;
@@ -219,7 +224,8 @@ static int put_all_control(struct socket *s, struct message *m, struct control_o
 		error = put_rights(c, m->rights, m->flags & MSG_CMSG_CLOEXEC);
 	if (!error && s->flags & SOCKET_TIMESTAMP) {
 		int64_t now = clock_realtime_ns();
-		struct __kernel_old_timeval v = { .tv_sec = now / NSEC_PER_SEC, .tv_usec = now % NSEC_PER_SEC / NSEC_PER_USEC };
+		struct __kernel_old_timeval v = { .tv_sec = now / NSEC_PER_SEC,
+						  .tv_usec = now % NSEC_PER_SEC / NSEC_PER_USEC };
 
 		error = put_control(c, SOL_SOCKET, SO_TIMESTAMP_OLD, &v, sizeof(v));
 	}
@@ -244,7 +250,8 @@ static long receive_header(struct socket *s, struct user_msghdr *h, unsigned fla
 		error = put_all_control(s, &m, &c);
 		h->control_size -= c.left;
 		if (!uptr_is_null(h->name)) {
-			if (!error && copy_to_user(h->name, m.address.bytes, min((size_t)max(h->name_size, 0), (size_t)m.address.size)))
+			if (!error && copy_to_user(h->name, m.address.bytes,
+						   min((size_t)max(h->name_size, 0), (size_t)m.address.size)))
 				error = -EFAULT;
 			h->name_size = (int32_t)m.address.size;
 		} else {
@@ -316,7 +323,8 @@ long sys_recvmmsg(int fd, struct uptr messages, unsigned count, unsigned flags, 
 	return done ? (long)done : result;
 }
 
-long sys_recvfrom(int fd, struct uptr buffer, size_t size, unsigned flags, struct uptr address, struct uptr address_size)
+long sys_recvfrom(int fd, struct uptr buffer, size_t size, unsigned flags, struct uptr address,
+		  struct uptr address_size)
 {
 	struct iov_iter iter;
 	struct message m = { .data = &iter, .flags = flags };

@@ -82,11 +82,14 @@ static void attribute(struct reply *r, unsigned short type, const void *data, si
 	memcpy(a + 1, data, size);
 }
 
-static struct nlmsghdr *begin(struct reply *r, const struct nlmsghdr *request, struct socket *s, uint16_t type, uint16_t flags)
+static struct nlmsghdr *begin(struct reply *r, const struct nlmsghdr *request, struct socket *s, uint16_t type,
+			      uint16_t flags)
 {
 	struct nlmsghdr *h = append(r, sizeof(*h));
 
-	*h = (struct nlmsghdr){ .nlmsg_type = type, .nlmsg_flags = flags, .nlmsg_seq = request->nlmsg_seq,
+	*h = (struct nlmsghdr){ .nlmsg_type = type,
+				.nlmsg_flags = flags,
+				.nlmsg_seq = request->nlmsg_seq,
 				.nlmsg_pid = nl_of(&s->name)->nl_pid };
 	return h;
 }
@@ -101,7 +104,9 @@ static void put_link(struct reply *r, const struct nlmsghdr *request, struct soc
 	uint32_t mtu = 65536, queue = 1000;
 	uint8_t state = 0; // IF_OPER_UNKNOWN, as lo has it
 
-	*i = (struct ifinfomsg){ .ifi_type = ARPHRD_LOOPBACK, .ifi_index = 1, .ifi_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP };
+	*i = (struct ifinfomsg){ .ifi_type = ARPHRD_LOOPBACK,
+				 .ifi_index = 1,
+				 .ifi_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP };
 	attribute(r, IFLA_IFNAME, "lo", 3);
 	attribute(r, IFLA_MTU, &mtu, sizeof(mtu));
 	attribute(r, IFLA_TXQLEN, &queue, sizeof(queue));
@@ -117,8 +122,11 @@ static void put_address(struct reply *r, const struct nlmsghdr *request, struct 
 	struct nlmsghdr *h = begin(r, request, s, RTM_NEWADDR, NLM_F_MULTI);
 	struct ifaddrmsg *i = append(r, sizeof(*i));
 
-	*i = (struct ifaddrmsg){ .ifa_family = family, .ifa_prefixlen = family == AF_INET ? 8 : 128, .ifa_flags = IFA_F_PERMANENT,
-				 .ifa_scope = RT_SCOPE_HOST, .ifa_index = 1 };
+	*i = (struct ifaddrmsg){ .ifa_family = family,
+				 .ifa_prefixlen = family == AF_INET ? 8 : 128,
+				 .ifa_flags = IFA_F_PERMANENT,
+				 .ifa_scope = RT_SCOPE_HOST,
+				 .ifa_index = 1 };
 	if (family == AF_INET) {
 		attribute(r, IFA_ADDRESS, v4, sizeof(v4));
 		attribute(r, IFA_LOCAL, v4, sizeof(v4));
@@ -153,7 +161,9 @@ static void answer(struct socket *s, const struct nlmsghdr *request, struct repl
 			put_address(r, request, s, AF_INET);
 		if (family != AF_INET)
 			put_address(r, request, s, AF_INET6);
-	} else if ((request->nlmsg_type == RTM_GETROUTE || request->nlmsg_type == RTM_GETNEIGH || request->nlmsg_type == RTM_GETRULE) && dump) {
+	} else if ((request->nlmsg_type == RTM_GETROUTE || request->nlmsg_type == RTM_GETNEIGH ||
+		    request->nlmsg_type == RTM_GETRULE) &&
+		   dump) {
 		// none
 	} else {
 		put_error(r, request, s, -EOPNOTSUPP);
@@ -222,7 +232,9 @@ static int netlink_set_option(struct socket *s, int level, int option, struct up
 	(void)option;
 	(void)value;
 	(void)size;
-	return level == 270 ? 0 : -ENOPROTOOPT; // SOL_NETLINK: memberships, extended acknowledgements: nothing ever happens on lo
+	return level == 270
+		       ? 0
+		       : -ENOPROTOOPT; // SOL_NETLINK: memberships, extended acknowledgements: nothing ever happens on lo
 }
 
 const struct family netlink_family = {

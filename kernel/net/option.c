@@ -8,9 +8,12 @@
 #include "kernel/timespec.h"
 #include "kernel/uaccess.h"
 
-static const struct { int option; uint32_t flag; } flags[] = {
-	{ SO_REUSEADDR, SOCKET_REUSEADDR },	{ SO_REUSEPORT, SOCKET_REUSEPORT }, { SO_KEEPALIVE, SOCKET_KEEPALIVE },
-	{ SO_BROADCAST, SOCKET_BROADCAST },	{ SO_OOBINLINE, SOCKET_OOBINLINE }, { SO_PASSCRED, SOCKET_PASSCRED },
+static const struct {
+	int option;
+	uint32_t flag;
+} flags[] = {
+	{ SO_REUSEADDR, SOCKET_REUSEADDR },     { SO_REUSEPORT, SOCKET_REUSEPORT }, { SO_KEEPALIVE, SOCKET_KEEPALIVE },
+	{ SO_BROADCAST, SOCKET_BROADCAST },     { SO_OOBINLINE, SOCKET_OOBINLINE }, { SO_PASSCRED, SOCKET_PASSCRED },
 	{ SO_TIMESTAMP_OLD, SOCKET_TIMESTAMP }, { SO_DONTROUTE, SOCKET_DONTROUTE }, { SO_PASSSEC, SOCKET_PASSSEC },
 };
 
@@ -98,23 +101,19 @@ static int set_common(struct socket *s, int option, int32_t v)
 			return -EPERM;
 		s->mark = v;
 		return 0;
-	case SO_RCVLOWAT:
-		s->receive_low = max(v, 1);
-		return 0;
+	case SO_RCVLOWAT: s->receive_low = max(v, 1); return 0;
 	case SO_NO_CHECK:
 	case SO_TIMESTAMPNS_OLD:
 	case SO_RXQ_OVFL:
 	case SO_BUSY_POLL:
 	case SO_INCOMING_CPU:
 	case SO_ZEROCOPY:
-	case SO_LOCK_FILTER:
-		return 0;
+	case SO_LOCK_FILTER: return 0;
 	case SO_TYPE:
 	case SO_PROTOCOL:
 	case SO_DOMAIN:
 	case SO_ERROR:
-	default:
-		return -ENOPROTOOPT;
+	default: return -ENOPROTOOPT;
 	}
 }
 
@@ -126,13 +125,10 @@ int socket_set_option(struct socket *s, int level, int option, struct uptr value
 		return s->family->set_option ? s->family->set_option(s, level, option, value, size) : -EOPNOTSUPP;
 	switch (option) {
 	case SO_RCVTIMEO_OLD:
-	case SO_RCVTIMEO_NEW:
-		return set_timeout(&s->receive_timeout_ns, value, size);
+	case SO_RCVTIMEO_NEW: return set_timeout(&s->receive_timeout_ns, value, size);
 	case SO_SNDTIMEO_OLD:
-	case SO_SNDTIMEO_NEW:
-		return set_timeout(&s->send_timeout_ns, value, size);
-	case SO_BINDTODEVICE:
-		return 0; // there is only lo
+	case SO_SNDTIMEO_NEW: return set_timeout(&s->send_timeout_ns, value, size);
+	case SO_BINDTODEVICE: return 0; // there is only lo
 	case SO_LINGER: {
 		int32_t l[2];
 
@@ -178,9 +174,7 @@ static int get_number(struct socket *s, int option, int32_t *v)
 	case SO_TIMESTAMPNS_OLD:
 	case SO_RXQ_OVFL:
 	case SO_BUSY_POLL:
-	case SO_ZEROCOPY:
-		*v = 0;
-		return 0;
+	case SO_ZEROCOPY: *v = 0; return 0;
 	case SO_INCOMING_CPU: *v = (int32_t)port_cpu_index(); return 0;
 	default: return -ENOPROTOOPT;
 	}
@@ -195,15 +189,11 @@ int socket_get_option(struct socket *s, int level, int option, struct uptr value
 		return s->family->get_option ? s->family->get_option(s, level, option, value, size) : -EOPNOTSUPP;
 	switch (option) {
 	case SO_RCVTIMEO_OLD:
-	case SO_RCVTIMEO_NEW:
-		return get_timeout(s->receive_timeout_ns, value, size);
+	case SO_RCVTIMEO_NEW: return get_timeout(s->receive_timeout_ns, value, size);
 	case SO_SNDTIMEO_OLD:
-	case SO_SNDTIMEO_NEW:
-		return get_timeout(s->send_timeout_ns, value, size);
-	case SO_PEERCRED:
-		return option_put(value, size, &s->peer_cred, sizeof(s->peer_cred));
-	case SO_BINDTODEVICE:
-		return option_put(value, size, "", 0);
+	case SO_SNDTIMEO_NEW: return get_timeout(s->send_timeout_ns, value, size);
+	case SO_PEERCRED: return option_put(value, size, &s->peer_cred, sizeof(s->peer_cred));
+	case SO_BINDTODEVICE: return option_put(value, size, "", 0);
 	case SO_LINGER: {
 		int32_t l[2] = { (s->flags & SOCKET_LINGER) != 0, s->linger_seconds };
 

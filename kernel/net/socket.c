@@ -140,7 +140,8 @@ struct socket *socket_from_file(struct file *f) { return f->ops == &socket_file_
 
 int socket_install(struct socket *s, int flags)
 {
-	struct file *f = file_create_anonymous("socket:", &socket_file_ops, s, O_RDWR | (flags & SOCK_NONBLOCK), S_IFSOCK | 0777);
+	struct file *f = file_create_anonymous("socket:", &socket_file_ops, s, O_RDWR | (flags & SOCK_NONBLOCK),
+					       S_IFSOCK | 0777);
 
 	if (is_err(f)) {
 		socket_close(s);

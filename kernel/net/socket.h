@@ -31,15 +31,15 @@ struct rights { // descriptors that travel with a packet (SCM_RIGHTS)
 };
 
 struct packet {
-	struct list node;       // receiver's queue
-	struct socket *owner;   // whose send space it uses; counted, or NULL
-	struct rights *rights;  // or NULL
+	struct list node;         // receiver's queue
+	struct socket *owner;     // whose send space it uses; counted, or NULL
+	struct rights *rights;    // or NULL
 	struct net_address *from; // datagrams of named senders; kalloc, or NULL
 	struct ucred sender;
-	uint32_t size, offset;  // offset: already read (streams)
-	uint32_t charge;        // bytes of send space
-	uint8_t order;          // of its pages; PACKET_SMALL: kalloc
-	char *data;             // size bytes
+	uint32_t size, offset; // offset: already read (streams)
+	uint32_t charge;       // bytes of send space
+	uint8_t order;         // of its pages; PACKET_SMALL: kalloc
+	char *data;            // size bytes
 };
 #define PACKET_SMALL 0xff
 
@@ -49,13 +49,13 @@ void packet_free(struct packet *p);        // gives back space, drops rights; no
 // One send or receive call.
 struct message {
 	struct iov_iter *data;
-	unsigned flags;             // MSG_*
+	unsigned flags; // MSG_*
 	bool nonblock;
 	struct net_address address; // send: the target if any; receive: the source
 	struct rights *rights;      // send: consumed on success; receive: what came
 	struct ucred sender;        // receive
 	bool has_sender;
-	unsigned out_flags;         // receive: MSG_TRUNC and such
+	unsigned out_flags; // receive: MSG_TRUNC and such
 };
 
 // ---- sockets ----
@@ -63,39 +63,39 @@ struct message {
 enum socket_state { SOCKET_FREE, SOCKET_LISTENING, SOCKET_CONNECTED, SOCKET_CLOSED };
 
 struct socket {
-	struct refcount refs;    // its file, its peer, name tables' look-ups, packets it sent
+	struct refcount refs; // its file, its peer, name tables' look-ups, packets it sent
 	const struct family *family;
 	int domain, type, protocol;
-	struct file *file;       // not counted; NULL: not accepted yet, or closed. lock
-	struct waitq wait;       // readers, writers, accept, connect, poll
-	struct mutex read_lock;  // serialises readers of a stream while they copy
+	struct file *file;      // not counted; NULL: not accepted yet, or closed. lock
+	struct waitq wait;      // readers, writers, accept, connect, poll
+	struct mutex read_lock; // serialises readers of a stream while they copy
 
-	struct spinlock lock;    // guards all below but what says otherwise
+	struct spinlock lock; // guards all below but what says otherwise
 	enum socket_state state;
-	struct socket *peer;     // connected: the other end (streams), or the default target (datagrams); counted
+	struct socket *peer; // connected: the other end (streams), or the default target (datagrams); counted
 	bool shut_read, shut_write, peer_gone;
-	bool connect_reported;   // inet: a non-blocking connect has told of its success
-	struct list receive;     // struct packet
+	bool connect_reported; // inet: a non-blocking connect has told of its success
+	struct list receive;   // struct packet
 	size_t receive_bytes;
 	unsigned receive_count;
-	size_t sent_bytes;       // of packets not yet read by others; atomic
-	int error;               // for SO_ERROR and the next call; atomic
+	size_t sent_bytes; // of packets not yet read by others; atomic
+	int error;         // for SO_ERROR and the next call; atomic
 
-	struct list backlog;     // listening: struct socket.backlog_node, each counted
+	struct list backlog; // listening: struct socket.backlog_node, each counted
 	struct list backlog_node;
 	unsigned backlog_count, backlog_max;
 
-	struct net_address name; // bound name, or size 0
+	struct net_address name;      // bound name, or size 0
 	struct net_address peer_name; // inet: where it is connected to
-	struct path bound_path;  // unix: file-system name
-	struct list name_node;   // unix abstract names, inet ports: the family's lock
-	bool named;              // on the family's table
+	struct path bound_path;       // unix: file-system name
+	struct list name_node;        // unix abstract names, inet ports: the family's lock
+	bool named;                   // on the family's table
 	struct ucred self, peer_cred;
 
 	// options; own calls, racy reads
 	uint64_t receive_timeout_ns, send_timeout_ns; // 0: none
 	uint32_t send_space, receive_space;
-	uint32_t flags;          // SOCKET_*
+	uint32_t flags; // SOCKET_*
 	int32_t linger_seconds, priority, mark, receive_low;
 	int32_t protocol_options[24]; // TCP_*, IP_* and such: kept for getsockopt
 
@@ -103,7 +103,7 @@ struct socket {
 	unsigned inflight, external;
 	struct list inflight_node;
 	bool reachable;
-	void *private;           // family's
+	void *private; // family's
 };
 #define SOCKET_REUSEADDR 0x001u
 #define SOCKET_REUSEPORT 0x002u
@@ -128,13 +128,14 @@ struct family {
 	// Checks type and protocol, sets s->protocol. 0, -EPROTONOSUPPORT, -ESOCKTNOSUPPORT...
 	int (*create)(struct socket *s, int protocol);
 	int (*bind)(struct socket *s, const struct net_address *a);
-	int (*autobind)(struct socket *s);  // a name of its own before it connects or sends, where the family needs one; NULL
+	int (*autobind)(
+		struct socket *s); // a name of its own before it connects or sends, where the family needs one; NULL
 	// The socket bound to `a` that a socket of s's type may reach; referenced; err_ptr.
 	struct socket *(*find)(struct socket *s, const struct net_address *a);
 	// The name to report; peer: of the other end. 0 or -ENOTCONN.
 	int (*get_name)(struct socket *s, bool peer, struct net_address *out);
-	void (*unbind)(struct socket *s);   // last use is over
-	int (*set_option)(struct socket *s, int level, int option, struct uptr value, int size);          // -ENOPROTOOPT; NULL
+	void (*unbind)(struct socket *s);                                                        // last use is over
+	int (*set_option)(struct socket *s, int level, int option, struct uptr value, int size); // -ENOPROTOOPT; NULL
 	int (*get_option)(struct socket *s, int level, int option, struct uptr value, struct uptr size);
 	long (*ioctl)(struct socket *s, unsigned command, uint64_t argument); // -ENOIOCTLCMD; NULL
 	// Replace the generic ones (netlink); NULL
@@ -143,16 +144,23 @@ struct family {
 };
 extern const struct family unix_family, inet_family, inet6_family, netlink_family;
 
-extern uint64_t socket_count; // atomic
+extern uint64_t socket_count;                                   // atomic
 struct socket *socket_create(const struct family *f, int type); // refs = 1; NULL
 static inline void socket_get(struct socket *s) { refcount_get(&s->refs); }
 void socket_put(struct socket *s); // no spinlock held
-int socket_install(struct socket *s, int flags); // makes file and descriptor (SOCK_*); consumes the reference. fd or -errno
+int socket_install(struct socket *s,
+		   int flags); // makes file and descriptor (SOCK_*); consumes the reference. fd or -errno
 struct socket *socket_from_file(struct file *f); // NULL: no socket
 extern const struct file_ops socket_file_ops;
 
-static inline bool socket_is_connection(const struct socket *s) { return s->type == SOCK_STREAM || s->type == SOCK_SEQPACKET; }
-static inline int socket_take_error(struct socket *s) { return __atomic_load_n(&s->error, __ATOMIC_RELAXED) ? __atomic_exchange_n(&s->error, 0, __ATOMIC_RELAXED) : 0; }
+static inline bool socket_is_connection(const struct socket *s)
+{
+	return s->type == SOCK_STREAM || s->type == SOCK_SEQPACKET;
+}
+static inline int socket_take_error(struct socket *s)
+{
+	return __atomic_load_n(&s->error, __ATOMIC_RELAXED) ? __atomic_exchange_n(&s->error, 0, __ATOMIC_RELAXED) : 0;
+}
 struct socket *socket_peer_get(struct socket *s); // reference or NULL
 struct ucred socket_current_cred(void);
 
@@ -168,13 +176,14 @@ void socket_close(struct socket *s); // its file goes
 ssize_t socket_send(struct socket *s, struct message *m);
 ssize_t socket_receive(struct socket *s, struct message *m);
 unsigned socket_poll(struct socket *s);
-bool socket_deliver(struct socket *to, struct packet *p); // appends, wakes; false: it takes no more (p is still the caller's)
+bool socket_deliver(struct socket *to,
+		    struct packet *p); // appends, wakes; false: it takes no more (p is still the caller's)
 
 // unix_rights.c
 int rights_from_fds(const int *fds, unsigned count, struct rights **out);
-void rights_drop(struct rights *r);  // closes what was not received
+void rights_drop(struct rights *r);   // closes what was not received
 void rights_landed(struct rights *r); // files left their socket: they are no longer in flight
-void rights_collect(void);           // frees unreachable cycles; after a close
+void rights_collect(void);            // frees unreachable cycles; after a close
 
 // option.c
 int socket_set_option(struct socket *s, int level, int option, struct uptr value, int size);

@@ -47,7 +47,10 @@ bool socket_deliver(struct socket *to, struct packet *p)
 	return taken;
 }
 
-static bool has_space(const struct socket *s) { return __atomic_load_n(&s->sent_bytes, __ATOMIC_SEQ_CST) < s->send_space; }
+static bool has_space(const struct socket *s)
+{
+	return __atomic_load_n(&s->sent_bytes, __ATOMIC_SEQ_CST) < s->send_space;
+}
 
 static int broken_pipe(const struct message *m)
 {
@@ -147,7 +150,8 @@ static struct socket *datagram_target(struct socket *s, struct message *m)
 
 static bool queue_has_room(const struct socket *target)
 {
-	return __atomic_load_n(&target->receive_count, __ATOMIC_RELAXED) < SOCKET_QUEUE_MAX || target->state == SOCKET_CLOSED;
+	return __atomic_load_n(&target->receive_count, __ATOMIC_RELAXED) < SOCKET_QUEUE_MAX ||
+	       target->state == SOCKET_CLOSED;
 }
 
 static int wait_for_room(struct socket *s, struct socket *target, struct message *m)
@@ -358,7 +362,7 @@ static ssize_t copy_stream(struct socket *s, struct message *m, size_t *skip)
 		spin_lock(&s->lock);
 		p = NULL;
 		struct packet *q;
-		list_for_each(q, &s->receive, node) {
+		list_for_each (q, &s->receive, node) {
 			if (left < q->size - q->offset) {
 				p = q;
 				break;

@@ -11,8 +11,8 @@
 #include "lib/fmt.h"
 #include "lib/hash.h"
 
-#define NAME_OFFSET  offsetof(struct sockaddr_un, sun_path)
-#define BUCKETS      64u
+#define NAME_OFFSET offsetof(struct sockaddr_un, sun_path)
+#define BUCKETS     64u
 
 static struct spinlock names_lock = SPINLOCK_INIT;
 static struct list abstract[BUCKETS]; // struct socket.name_node; a zeroed head is an empty one not used yet
@@ -43,8 +43,9 @@ static struct socket *find_abstract(const struct net_address *a, int type)
 {
 	struct socket *s;
 
-	list_for_each(s, bucket_of(a), name_node)
-		if (s->name.size == a->size && !memcmp(s->name.bytes, a->bytes, a->size) && (type < 0 || s->type == type))
+	list_for_each (s, bucket_of(a), name_node)
+		if (s->name.size == a->size && !memcmp(s->name.bytes, a->bytes, a->size) &&
+		    (type < 0 || s->type == type))
 			return s;
 	return NULL;
 }

@@ -71,7 +71,8 @@ int rights_from_fds(const int *fds, unsigned count, struct rights **out)
 	unsigned i;
 
 	if (flight_count + count > FLIGHT_MAX ||
-	    (flight_count + count > process_rlimit(current->process, RLIMIT_NOFILE) && !cred_capable(current->cred, CAP_SYS_RESOURCE)))
+	    (flight_count + count > process_rlimit(current->process, RLIMIT_NOFILE) &&
+	     !cred_capable(current->cred, CAP_SYS_RESOURCE)))
 		return -ETOOMANYREFS;
 	r = kalloc(sizeof(*r) + count * sizeof(r->files[0]));
 	if (!r)
@@ -130,14 +131,14 @@ static void for_each_carried(struct socket *s, void (*fn)(struct socket *carried
 	struct packet *p;
 
 	spin_lock(&s->lock);
-	list_for_each(p, &s->receive, node)
+	list_for_each (p, &s->receive, node)
 		for (unsigned i = 0; p->rights && i < p->rights->count; i++) {
 			struct socket *carried = unix_socket_of(p->rights->files[i]);
 
 			if (carried)
 				fn(carried, more);
 		}
-	list_for_each(child, &s->backlog, backlog_node)
+	list_for_each (child, &s->backlog, backlog_node)
 		for_each_carried(child, fn, more);
 	spin_unlock(&s->lock);
 }
@@ -165,7 +166,7 @@ static void strip(struct socket *s, struct list *out)
 	struct socket *child;
 
 	spin_lock(&s->lock);
-	list_for_each_safe(p, next, &s->receive, node) {
+	list_for_each_safe (p, next, &s->receive, node) {
 		if (!p->rights)
 			continue;
 		list_remove(&p->node);
@@ -173,7 +174,7 @@ static void strip(struct socket *s, struct list *out)
 		s->receive_count--;
 		list_add_tail(out, &p->node);
 	}
-	list_for_each(child, &s->backlog, backlog_node)
+	list_for_each (child, &s->backlog, backlog_node)
 		strip(child, out);
 	spin_unlock(&s->lock);
 }
@@ -185,17 +186,17 @@ static void find_reachable(void)
 	struct socket *s, *next;
 
 	// external: references to the file that are not from a candidate's queue.
-	list_for_each(s, &flying, inflight_node) {
+	list_for_each (s, &flying, inflight_node) {
 		struct file *f = s->file;
 		bool candidate = f && (unsigned)refcount_read(&f->refs) == s->inflight;
 
 		s->external = candidate ? s->inflight : UINT32_MAX;
 		s->reachable = false;
 	}
-	list_for_each(s, &flying, inflight_node)
+	list_for_each (s, &flying, inflight_node)
 		if (s->external != UINT32_MAX)
 			for_each_carried(s, count_internal, NULL);
-	list_for_each_safe(s, next, &flying, inflight_node)
+	list_for_each_safe (s, next, &flying, inflight_node)
 		if (s->external)
 			mark(s, &todo);
 	while (!list_empty(&todo)) {
@@ -217,7 +218,7 @@ void rights_collect(void)
 	spin_lock(&flight_lock);
 	if (!list_empty(&flying)) {
 		find_reachable();
-		list_for_each(s, &flying, inflight_node)
+		list_for_each (s, &flying, inflight_node)
 			if (!s->reachable)
 				strip(s, &garbage);
 	}

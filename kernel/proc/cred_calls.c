@@ -10,7 +10,7 @@
 #include <linux/securebits.h>
 
 #define GROUPS_MAX 65536
-#define NO_ID UINT32_MAX // "leave it as it is"
+#define NO_ID      UINT32_MAX // "leave it as it is"
 
 long sys_getuid(void) { return current->cred->uid; }
 long sys_geteuid(void) { return current->cred->euid; }
@@ -32,18 +32,18 @@ long sys_getresgid(struct uptr rgid, struct uptr egid, struct uptr sgid)
 // ---- user ids ----
 
 // The file-system capabilities follow the file-system uid.
-#define CAPS_OF_FSUID \
-	(1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER | 1ull << CAP_FSETID | \
-	 1ull << CAP_LINUX_IMMUTABLE | 1ull << CAP_MKNOD | 1ull << CAP_MAC_OVERRIDE)
+#define CAPS_OF_FSUID                                                                                      \
+	(1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER | \
+	 1ull << CAP_FSETID | 1ull << CAP_LINUX_IMMUTABLE | 1ull << CAP_MKNOD | 1ull << CAP_MAC_OVERRIDE)
 
 static void adjust_capabilities(struct cred *new, const struct cred *old)
 {
-	if (new->securebits & (1u << SECURE_NO_SETUID_FIXUP))
+	if (new->securebits &(1u << SECURE_NO_SETUID_FIXUP))
 		return;
 	bool had_root = old->uid == 0 || old->euid == 0 || old->suid == 0;
 	bool has_root = new->uid == 0 || new->euid == 0 || new->suid == 0;
 	if (had_root && !has_root) {
-		if (!(new->securebits & (1u << SECURE_KEEP_CAPS))) {
+		if (!(new->securebits &(1u << SECURE_KEEP_CAPS))) {
 			new->cap_permitted = 0;
 			new->cap_effective = 0;
 		}
@@ -64,7 +64,9 @@ static int change_account(struct cred *new, const struct cred *old)
 		return -EAGAIN;
 	user_put(new->user);
 	new->user = u;
-	new->over_task_limit = (uint64_t)__atomic_load_n(&u->tasks, __ATOMIC_RELAXED) >= process_rlimit(current->process, RLIMIT_NPROC) && u->uid;
+	new->over_task_limit = (uint64_t)__atomic_load_n(&u->tasks, __ATOMIC_RELAXED) >=
+				       process_rlimit(current->process, RLIMIT_NPROC) &&
+			       u->uid;
 	return 0;
 }
 
@@ -125,12 +127,16 @@ long sys_setreuid(uid_t ruid, uid_t euid)
 	return install_uids(new);
 }
 
-static bool one_of_uids(const struct cred *c, uid_t id) { return id == NO_ID || id == c->uid || id == c->euid || id == c->suid; }
+static bool one_of_uids(const struct cred *c, uid_t id)
+{
+	return id == NO_ID || id == c->uid || id == c->euid || id == c->suid;
+}
 
 long sys_setresuid(uid_t ruid, uid_t euid, uid_t suid)
 {
 	const struct cred *old = current->cred;
-	if (!cred_capable(old, CAP_SETUID) && !(one_of_uids(old, ruid) && one_of_uids(old, euid) && one_of_uids(old, suid)))
+	if (!cred_capable(old, CAP_SETUID) &&
+	    !(one_of_uids(old, ruid) && one_of_uids(old, euid) && one_of_uids(old, suid)))
 		return -EPERM;
 	struct cred *new = copy_current();
 	if (!new)
@@ -157,7 +163,7 @@ long sys_setfsuid(uid_t uid)
 	if (before == 0)
 		new->cap_effective &= ~CAPS_OF_FSUID;
 	else if (uid == 0)
-		new->cap_effective |= new->cap_permitted & CAPS_OF_FSUID;
+		new->cap_effective |= new->cap_permitted &CAPS_OF_FSUID;
 	cred_install(new);
 	return before;
 }
@@ -210,12 +216,16 @@ long sys_setregid(gid_t rgid, gid_t egid)
 	return install_gids(new);
 }
 
-static bool one_of_gids(const struct cred *c, gid_t id) { return id == NO_ID || id == c->gid || id == c->egid || id == c->sgid; }
+static bool one_of_gids(const struct cred *c, gid_t id)
+{
+	return id == NO_ID || id == c->gid || id == c->egid || id == c->sgid;
+}
 
 long sys_setresgid(gid_t rgid, gid_t egid, gid_t sgid)
 {
 	const struct cred *old = current->cred;
-	if (!cred_capable(old, CAP_SETGID) && !(one_of_gids(old, rgid) && one_of_gids(old, egid) && one_of_gids(old, sgid)))
+	if (!cred_capable(old, CAP_SETGID) &&
+	    !(one_of_gids(old, rgid) && one_of_gids(old, egid) && one_of_gids(old, sgid)))
 		return -EPERM;
 	struct cred *new = copy_current();
 	if (!new)
@@ -340,7 +350,8 @@ long sys_capset(struct uptr header, struct uptr data)
 	uint64_t effective = (d[0].effective | (uint64_t)d[1].effective << 32) & CAPABILITIES_ALL;
 	uint64_t permitted = (d[0].permitted | (uint64_t)d[1].permitted << 32) & CAPABILITIES_ALL;
 	uint64_t inheritable = (d[0].inheritable | (uint64_t)d[1].inheritable << 32) & CAPABILITIES_ALL;
-	uint64_t may_inherit = old->cap_inheritable | (cred_capable(old, CAP_SETPCAP) ? old->cap_bounding : old->cap_permitted);
+	uint64_t may_inherit =
+		old->cap_inheritable | (cred_capable(old, CAP_SETPCAP) ? old->cap_bounding : old->cap_permitted);
 	if ((inheritable & ~may_inherit) || (inheritable & ~(old->cap_inheritable | old->cap_bounding)) ||
 	    (permitted & ~old->cap_permitted) || (effective & ~permitted))
 		return -EPERM;
@@ -350,7 +361,7 @@ long sys_capset(struct uptr header, struct uptr data)
 	new->cap_effective = effective;
 	new->cap_permitted = permitted;
 	new->cap_inheritable = inheritable;
-	new->cap_ambient &= permitted & inheritable;
+	new->cap_ambient &= permitted &inheritable;
 	cred_install(new);
 	return 0;
 }

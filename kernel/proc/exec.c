@@ -69,7 +69,8 @@ static int open_checked(const struct path *p, struct file **out)
 static int open_exec(int dir, const char *path, int flags, struct file **out)
 {
 	struct path p;
-	unsigned lookup = (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
+	unsigned lookup =
+		(flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
 	int r = path_lookup(dir, path, lookup, &p);
 	if (r)
 		return r;
@@ -183,11 +184,14 @@ static int build(struct exec *e)
 	image->mm = mm_create();
 	if (!image->mm)
 		return -ENOMEM;
-	e->randomize = !(boot_config.options.flags & BOOT_OPTION_NO_ASLR) && !(current->personality & ADDR_NO_RANDOMIZE);
+	e->randomize =
+		!(boot_config.options.flags & BOOT_OPTION_NO_ASLR) && !(current->personality & ADDR_NO_RANDOMIZE);
 	mm_layout(image->mm, process_rlimit(current->process, RLIMIT_STACK), e->randomize);
 	r = exec_elf_map(image, e->program, e->interpreter, e->randomize);
 	if (!r)
-		r = vdso_map(image->mm, image->interpreter.segment_count ? image->interpreter_bias + image->interpreter.load_start : image->mm->mmap_base);
+		r = vdso_map(image->mm, image->interpreter.segment_count
+						? image->interpreter_bias + image->interpreter.load_start
+						: image->mm->mmap_base);
 	if (r)
 		return r;
 	// The vector's length does not depend on addresses: plan, then fill.
@@ -418,7 +422,10 @@ static int check_task_limit(void)
 	const struct cred *c = current->cred;
 	if (!c->over_task_limit || c->uid == 0)
 		return 0;
-	return (uint64_t)__atomic_load_n(&c->user->tasks, __ATOMIC_RELAXED) > process_rlimit(current->process, RLIMIT_NPROC) ? -EAGAIN : 0;
+	return (uint64_t)__atomic_load_n(&c->user->tasks, __ATOMIC_RELAXED) >
+			       process_rlimit(current->process, RLIMIT_NPROC)
+		       ? -EAGAIN
+		       : 0;
 }
 
 long exec_run(struct exec_request *r)
@@ -451,7 +458,8 @@ static int name_of(int dir, const char *path, char *buffer, size_t size, const c
 	*out = path;
 	if (dir == AT_FDCWD || path[0] == '/')
 		return 0;
-	int n = path[0] ? fmt_print(buffer, size, "/dev/fd/%d/%s", dir, path) : fmt_print(buffer, size, "/dev/fd/%d", dir);
+	int n = path[0] ? fmt_print(buffer, size, "/dev/fd/%d/%s", dir, path)
+			: fmt_print(buffer, size, "/dev/fd/%d", dir);
 	*out = buffer;
 	return (size_t)n < size ? 0 : -ENAMETOOLONG;
 }

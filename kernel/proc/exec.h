@@ -6,8 +6,8 @@
 
 #include "lib/elf.h"
 
-#define EXEC_HEAD_BYTES   1024u // of a file: enough for #! lines and most program header tables
-#define EXEC_SCRIPT_DEPTH 5u    // interpreters of interpreters; beyond: ELOOP
+#define EXEC_HEAD_BYTES   1024u                      // of a file: enough for #! lines and most program header tables
+#define EXEC_SCRIPT_DEPTH 5u                         // interpreters of interpreters; beyond: ELOOP
 #define EXEC_STRING_MAX   (UINT64_C(32) * PAGE_SIZE) // MAX_ARG_STRLEN
 #define EXEC_ARGS_MIN     (UINT64_C(128) << 10)      // what is always allowed (ARG_MAX)
 #define EXEC_ARGS_MAX     (UINT64_C(6) << 20)        // 3/4 of the default stack
@@ -22,9 +22,9 @@ struct arg_strings {
 struct exec_args {
 	struct arg_strings prefix; // interpreter, its argument, script: replaces argv[0] when it has strings
 	struct arg_strings argv, envp;
-	size_t argv_skip;          // bytes of argv's first string: left out when there is a prefix
-	const char *path;          // AT_EXECFN
-	size_t limit;              // of all strings and pointers
+	size_t argv_skip; // bytes of argv's first string: left out when there is a prefix
+	const char *path; // AT_EXECFN
+	size_t limit;     // of all strings and pointers
 };
 void exec_args_init(struct exec_args *a, const char *path);
 void exec_args_destroy(struct exec_args *a);
@@ -34,7 +34,10 @@ int exec_args_from_kernel(struct exec_args *a, const char *const *argv, const ch
 int arg_strings_add(struct arg_strings *s, const char *string, size_t limit);
 size_t arg_strings_read(const struct arg_strings *s, size_t offset, void *to, size_t size); // contiguous bytes it gave
 void arg_strings_free(struct arg_strings *s);
-static inline unsigned exec_argc(const struct exec_args *a) { return a->prefix.count + a->argv.count - (a->prefix.count ? 1 : 0); }
+static inline unsigned exec_argc(const struct exec_args *a)
+{
+	return a->prefix.count + a->argv.count - (a->prefix.count ? 1 : 0);
+}
 // Replaces argv[0] by interpreter [argument] script. -E2BIG, -ENOMEM.
 int exec_args_push_interpreter(struct exec_args *a, const char *interpreter, const char *argument, const char *script);
 
@@ -51,7 +54,7 @@ struct exec_image {
 	struct mm *mm;
 	struct elf_image program, interpreter;
 	uint64_t program_bias, interpreter_bias; // load address minus link address
-	uint64_t entry;       // where user mode starts
+	uint64_t entry;                          // where user mode starts
 	struct exec_zero zero[2 * ELF_SEGMENTS_MAX];
 	unsigned zero_count;
 };
@@ -63,17 +66,18 @@ int exec_elf_interpreter(struct file *f, const struct elf_image *e, char *buffer
 int exec_elf_map(struct exec_image *image, struct file *program, struct file *interpreter, bool randomize);
 
 // ---- the first stack (exec_stack.c) ----
-struct exec_stack { // where things go; computed without touching memory
+struct exec_stack {                           // where things go; computed without touching memory
 	uint64_t strings, argv, envp, execfn; // addresses of the strings
 	uint64_t platform, random;
-	uint64_t sp;          // argc
+	uint64_t sp; // argc
 	size_t string_bytes;
 	unsigned argc, envc;
 };
 // Lays out the stack below `top`. -E2BIG when it would be more than `limit`.
 int exec_stack_plan(const struct exec_args *a, uint64_t top, unsigned auxv_words, struct exec_stack *out);
 int exec_stack_map(struct mm *mm, const struct exec_stack *s, bool executable);
-unsigned exec_auxv(const struct exec_image *image, const struct exec_stack *s, const struct cred *c, bool secure, uint64_t *auxv, unsigned max);
+unsigned exec_auxv(const struct exec_image *image, const struct exec_stack *s, const struct cred *c, bool secure,
+		   uint64_t *auxv, unsigned max);
 // Writes everything into the current address space. -EFAULT.
 int exec_stack_write(const struct exec_args *a, const struct exec_stack *s, const uint64_t *auxv, unsigned auxv_words);
 

@@ -149,7 +149,8 @@ static int finish(struct exec_args *a)
 		}
 		a->argv_skip++;
 	}
-	size_t total = a->argv.size + a->envp.size + strlen(a->path) + 1 + (a->argv.count + a->envp.count) * sizeof(uint64_t);
+	size_t total =
+		a->argv.size + a->envp.size + strlen(a->path) + 1 + (a->argv.count + a->envp.count) * sizeof(uint64_t);
 	return total > a->limit ? -E2BIG : 0;
 }
 

@@ -8,7 +8,8 @@
 
 #include <linux/mman.h>
 
-#define PIE_BASE UINT64_C(0x555555554000) // two thirds of the address space: far from mmap's area, which grows down to it
+#define PIE_BASE \
+	UINT64_C(0x555555554000) // two thirds of the address space: far from mmap's area, which grows down to it
 #define PIE_RANDOM_PAGES (UINT64_C(1) << 28)
 #define BRK_RANDOM_BYTES (UINT64_C(32) << 20)
 
@@ -43,8 +44,8 @@ int exec_elf_interpreter(struct file *f, const struct elf_image *e, char *buffer
 
 static unsigned segment_flags(const struct elf_segment *s)
 {
-	return (s->flags & PF_R ? VMA_READ : 0) | (s->flags & PF_W ? VMA_WRITE : 0) | (s->flags & PF_X ? VMA_EXEC : 0) | VMA_MAY_READ |
-	       VMA_MAY_WRITE | VMA_MAY_EXEC;
+	return (s->flags & PF_R ? VMA_READ : 0) | (s->flags & PF_W ? VMA_WRITE : 0) | (s->flags & PF_X ? VMA_EXEC : 0) |
+	       VMA_MAY_READ | VMA_MAY_WRITE | VMA_MAY_EXEC;
 }
 
 static int map_file_part(struct exec_image *image, struct file *f, const struct elf_segment *s, uint64_t at)
@@ -104,7 +105,10 @@ static int map_segments(struct exec_image *image, struct file *f, const struct e
 
 // ---- places ----
 
-static uint64_t random_pages(bool randomize, uint64_t count) { return randomize ? (random_u64() % count) << PAGE_SHIFT : 0; }
+static uint64_t random_pages(bool randomize, uint64_t count)
+{
+	return randomize ? (random_u64() % count) << PAGE_SHIFT : 0;
+}
 
 // Directly below what is in the mmap area so far; the address space is new and empty there.
 static uint64_t bias_below(const struct elf_image *e, uint64_t limit)

@@ -19,15 +19,12 @@
 #include <linux/auxvec.h>
 #include <linux/mman.h>
 
-#define PLATFORM "x86_64"
-#define END_MARK_BYTES 8u
+#define PLATFORM          "x86_64"
+#define END_MARK_BYTES    8u
 #define STACK_EXTRA_BYTES (UINT64_C(128) << 10) // mapped below what is used at the start
-#define CLOCK_TICKS 100u
+#define CLOCK_TICKS       100u
 
-static size_t strings_of_argv(const struct exec_args *a)
-{
-	return a->argv.size - (a->prefix.count ? a->argv_skip : 0);
-}
+static size_t strings_of_argv(const struct exec_args *a) { return a->argv.size - (a->prefix.count ? a->argv_skip : 0); }
 
 int exec_stack_plan(const struct exec_args *a, uint64_t top, unsigned auxv_words, struct exec_stack *out)
 {
@@ -36,7 +33,8 @@ int exec_stack_plan(const struct exec_args *a, uint64_t top, unsigned auxv_words
 	out->envc = a->envp.count;
 	out->string_bytes = a->prefix.size + strings_of_argv(a) + a->envp.size + path_size + END_MARK_BYTES;
 	size_t pointers = (size_t)(out->argc + 1 + out->envc + 1) * sizeof(uint64_t);
-	if (out->string_bytes + pointers > a->limit + PAGE_SIZE) // the scripts' prefix and the path may go beyond a little
+	if (out->string_bytes + pointers >
+	    a->limit + PAGE_SIZE) // the scripts' prefix and the path may go beyond a little
 		return -E2BIG;
 	out->strings = top - out->string_bytes;
 	out->argv = out->strings;
@@ -53,12 +51,14 @@ int exec_stack_map(struct mm *mm, const struct exec_stack *s, bool executable)
 {
 	uint64_t top = align_up(mm->stack_top, PAGE_SIZE);
 	uint64_t start = align_down(s->sp, PAGE_SIZE) - STACK_EXTRA_BYTES;
-	unsigned flags = VMA_READ | VMA_WRITE | (executable ? VMA_EXEC : 0) | VMA_GROWSDOWN | VMA_STACK | VMA_MAY_READ | VMA_MAY_WRITE | VMA_MAY_EXEC;
+	unsigned flags = VMA_READ | VMA_WRITE | (executable ? VMA_EXEC : 0) | VMA_GROWSDOWN | VMA_STACK | VMA_MAY_READ |
+			 VMA_MAY_WRITE | VMA_MAY_EXEC;
 	long r = mm_map(mm, start, top - start, flags, MAP_FIXED, NULL, NULL, 0, NULL);
 	return r < 0 ? (int)r : 0;
 }
 
-unsigned exec_auxv(const struct exec_image *image, const struct exec_stack *s, const struct cred *c, bool secure, uint64_t *auxv, unsigned max)
+unsigned exec_auxv(const struct exec_image *image, const struct exec_stack *s, const struct cred *c, bool secure,
+		   uint64_t *auxv, unsigned max)
 {
 	const struct elf_image *e = &image->program;
 	const uint64_t pairs[][2] = {
@@ -125,7 +125,8 @@ static uint64_t *point(const struct arg_strings *s, size_t skip, uint64_t at, ui
 	return pointers;
 }
 
-static int write_vectors(const struct exec_args *a, const struct exec_stack *s, const uint64_t *auxv, unsigned auxv_words)
+static int write_vectors(const struct exec_args *a, const struct exec_stack *s, const uint64_t *auxv,
+			 unsigned auxv_words)
 {
 	size_t words = 1 + s->argc + 1 + s->envc + 1 + auxv_words;
 	uint64_t *block = kalloc_array(words, sizeof(*block));

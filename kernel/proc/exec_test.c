@@ -17,8 +17,8 @@ void random_bytes(void *out, size_t size) { memset(out, 0x5a, size); }
 uint64_t sigframe_size_bytes(void) { return 3000; }
 uint64_t port_hwcap(void) { return 1; }
 uint64_t port_hwcap2(void) { return 2; }
-long mm_map(struct mm *mm, uint64_t hint, uint64_t size, unsigned flags, unsigned map_flags, struct file *file, struct mobj *object,
-	    uint64_t page, const char *name)
+long mm_map(struct mm *mm, uint64_t hint, uint64_t size, unsigned flags, unsigned map_flags, struct file *file,
+	    struct mobj *object, uint64_t page, const char *name)
 {
 	(void)mm, (void)size, (void)flags, (void)map_flags, (void)file, (void)object, (void)page, (void)name;
 	return (long)hint;

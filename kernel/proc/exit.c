@@ -77,7 +77,7 @@ static bool exit_signals(struct task *t, int status)
 		}
 	}
 	if (p->pending.set && !last && !p->exiting)
-		list_for_each(other, &p->threads, thread_node)
+		list_for_each (other, &p->threads, thread_node)
 			if (other != t && !(other->flags & TASK_EXITING) && (p->pending.set & ~other->blocked))
 				signal_wake(other, false);
 	spin_unlock(&s->lock);
@@ -134,7 +134,8 @@ static bool notify_exit(struct process *p)
 	if (p->auto_reap || !parent)
 		return p->auto_reap;
 	bool killed = status & 0x7f, reap = false;
-	child_info(&info, p, killed ? (status & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED, killed ? status & 0x7f : status >> 8 & 0xff);
+	child_info(&info, p, killed ? (status & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED,
+		   killed ? status & 0x7f : status >> 8 & 0xff);
 	info.si_signo = signal;
 	struct sighand *s = process_sighand_lock(parent);
 	if (signal == SIGCHLD) {
@@ -210,7 +211,7 @@ static struct process *find_reaper(struct process *p)
 static bool group_has_stopped(struct pid *pgrp)
 {
 	struct process *p;
-	list_for_each(p, &pgrp->group, pgrp_node)
+	list_for_each (p, &pgrp->group, pgrp_node)
 		if (p->stopped)
 			return true;
 	return false;
@@ -221,9 +222,10 @@ static void rouse_orphaned_group(struct process *p, const struct process *parent
 {
 	struct pid *g = p->pgrp;
 	struct process *member;
-	if (!parent || parent->pgrp == g || parent->session != p->session || !process_is_orphaned_group(g) || !group_has_stopped(g))
+	if (!parent || parent->pgrp == g || parent->session != p->session || !process_is_orphaned_group(g) ||
+	    !group_has_stopped(g))
 		return;
-	list_for_each(member, &g->group, pgrp_node) {
+	list_for_each (member, &g->group, pgrp_node) {
 		(void)signal_send_process(member, SIGHUP, NULL);
 		(void)signal_send_process(member, SIGCONT, NULL);
 	}
@@ -232,7 +234,7 @@ static void rouse_orphaned_group(struct process *p, const struct process *parent
 static void send_death_signal(struct process *child)
 {
 	struct task *t;
-	list_for_each(t, &child->threads, thread_node)
+	list_for_each (t, &child->threads, thread_node)
 		if (t->parent_death_signal && !t->dead)
 			(void)signal_send_process(child, t->parent_death_signal, NULL);
 }
@@ -241,7 +243,7 @@ static void send_death_signal(struct process *child)
 static void reparent_children(struct process *p, struct list *dead)
 {
 	struct process *child, *next, *reaper = find_reaper(p);
-	list_for_each_safe(child, next, &p->children, sibling) {
+	list_for_each_safe (child, next, &p->children, sibling) {
 		list_remove(&child->sibling);
 		child->parent = reaper;
 		__atomic_store_n(&child->parent_pid, reaper ? reaper->pid : 0, __ATOMIC_RELAXED);
@@ -387,7 +389,7 @@ static bool others_left(void)
 	bool left = false;
 	struct process *p;
 	spin_lock(&tasklist_lock);
-	list_for_each(p, &process_list, node)
+	list_for_each (p, &process_list, node)
 		if (!p->zombie)
 			left = true;
 	spin_unlock(&tasklist_lock);
@@ -398,7 +400,7 @@ void process_kill_all(void)
 {
 	struct process *p;
 	spin_lock(&tasklist_lock);
-	list_for_each(p, &process_list, node)
+	list_for_each (p, &process_list, node)
 		(void)signal_send_process(p, SIGKILL, NULL);
 	spin_unlock(&tasklist_lock);
 	// What hangs in a device that does not answer must not keep the cell from ending.

@@ -16,7 +16,8 @@
 #include <linux/capability.h>
 #include <linux/ptrace.h>
 
-#define FLAGS_NAMESPACE (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+#define FLAGS_NAMESPACE \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 #define FLAGS_CLONE3_ONLY (CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP)
 
 static int flags_check(const struct clone_request *r)
@@ -430,7 +431,8 @@ static int clone3_check(const struct clone_args *a)
 	if ((a->flags & (CLONE_THREAD | CLONE_PARENT)) && a->exit_signal)
 		return -EINVAL;
 	if ((a->flags & CLONE_INTO_CGROUP))
-		return a->cgroup > INT32_MAX ? -EINVAL : -EBADF; // there is no cgroup file system to have a descriptor of
+		return a->cgroup > INT32_MAX ? -EINVAL
+					     : -EBADF; // there is no cgroup file system to have a descriptor of
 	if (!a->stack != !a->stack_size || !user_range_ok(a->stack, a->stack_size))
 		return -EINVAL;
 	if (a->set_tid_size)

@@ -16,14 +16,14 @@
 
 // ---- objects (task.c, pid.c) ----
 extern struct slab_cache *task_cache, *process_cache, *sighand_cache;
-struct task *task_alloc(void);              // refs = 1: its process's list; NULL
-struct process *process_alloc(void);        // refs = 1; NULL
+struct task *task_alloc(void);       // refs = 1: its process's list; NULL
+struct process *process_alloc(void); // refs = 1; NULL
 struct sighand *sighand_alloc(void);
 void sighand_put(struct sighand *s);
 
-struct pid *pid_alloc(int *error);          // a fresh number, refs = 1 (the caller's); the table holds none
-struct pid *pid_find_locked(pid_t number);  // no reference; tasklist_lock
-void pid_release_if_unused(struct pid *p);  // frees the number when no task, group or session uses it; tasklist_lock
+struct pid *pid_alloc(int *error);         // a fresh number, refs = 1 (the caller's); the table holds none
+struct pid *pid_find_locked(pid_t number); // no reference; tasklist_lock
+void pid_release_if_unused(struct pid *p); // frees the number when no task, group or session uses it; tasklist_lock
 bool pid_has_group(const struct pid *p);
 
 struct process *process_find_locked(pid_t pid); // no reference; tasklist_lock. Zombies too
@@ -47,11 +47,11 @@ long task_clone(const struct clone_request *r);
 void vfork_complete(struct task *t); // exec or exit: the parent may go on
 
 // ---- exit (exit.c) ----
-void process_reap(struct process *p);          // zombie -> gone; tasklist_lock held at entry, dropped
+void process_reap(struct process *p); // zombie -> gone; tasklist_lock held at entry, dropped
 void process_untraced_zombie(struct process *p);
-void task_release(struct task *t);             // a dead thread leaves its process; tasklist_lock; the caller puts it
+void task_release(struct task *t); // a dead thread leaves its process; tasklist_lock; the caller puts it
 void usage_to_user(const struct process_usage *u, struct rusage *out);
-void process_usage_add_task(struct process *p, struct task *t); // its counters join the process's dead ones
+void process_usage_add_task(struct process *p, struct task *t);     // its counters join the process's dead ones
 void process_notify_parent(struct process *p, int why, int status); // CLD_*; tasklist_lock
 void process_child_wake(struct process *parent);
 bool process_zap_threads(struct process *p, struct task *except); // WORK_KILLED for all live threads; sighand->lock
@@ -68,17 +68,20 @@ static inline struct sighand *process_sighand_lock(struct process *p)
 	}
 }
 #define SIGMASK_KERNEL_ONLY (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
-#define SIGMASK_STOP (SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
-#define SIGMASK_IGNORE (SIGMASK(SIGCONT) | SIGMASK(SIGCHLD) | SIGMASK(SIGWINCH) | SIGMASK(SIGURG))
-#define SIGMASK_CORE (SIGMASK(SIGQUIT) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) | SIGMASK(SIGABRT) | SIGMASK(SIGFPE) | SIGMASK(SIGSEGV) | \
-		      SIGMASK(SIGBUS) | SIGMASK(SIGSYS) | SIGMASK(SIGXCPU) | SIGMASK(SIGXFSZ))
-#define SIGMASK_SYNCHRONOUS (SIGMASK(SIGSEGV) | SIGMASK(SIGBUS) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) | SIGMASK(SIGFPE) | SIGMASK(SIGSYS))
+#define SIGMASK_STOP        (SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
+#define SIGMASK_IGNORE      (SIGMASK(SIGCONT) | SIGMASK(SIGCHLD) | SIGMASK(SIGWINCH) | SIGMASK(SIGURG))
+#define SIGMASK_CORE                                                                                  \
+	(SIGMASK(SIGQUIT) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) | SIGMASK(SIGABRT) | SIGMASK(SIGFPE) | \
+	 SIGMASK(SIGSEGV) | SIGMASK(SIGBUS) | SIGMASK(SIGSYS) | SIGMASK(SIGXCPU) | SIGMASK(SIGXFSZ))
+#define SIGMASK_SYNCHRONOUS \
+	(SIGMASK(SIGSEGV) | SIGMASK(SIGBUS) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) | SIGMASK(SIGFPE) | SIGMASK(SIGSYS))
 
 enum signal_origin { SIGNAL_TO_TASK, SIGNAL_TO_PROCESS };
-int signal_send_locked(struct process *p, struct task *t, int signal, const siginfo_t *info, struct sigqueue_entry *preallocated);
+int signal_send_locked(struct process *p, struct task *t, int signal, const siginfo_t *info,
+		       struct sigqueue_entry *preallocated);
 int signal_dequeue_locked(struct task *t, sigmask_t mask, siginfo_t *info); // own first, then shared
-void signal_wake(struct task *t, bool fatal); // makes it look at its work; sighand->lock
-void signal_flush(struct sigpending *p);      // drops all; sighand->lock
+void signal_wake(struct task *t, bool fatal);                               // makes it look at its work; sighand->lock
+void signal_flush(struct sigpending *p);                                    // drops all; sighand->lock
 void signal_flush_mask(struct sigpending *p, sigmask_t mask);
 void signal_forget_ignored(struct process *p, sigmask_t mask); // drops them from all queues; sighand->lock
 void signal_deliver(struct user_regs *regs);
@@ -87,7 +90,8 @@ void signal_info_user(siginfo_t *info, int signal, int code);
 int signal_from_user_info(siginfo_t *info, struct uptr user);
 
 // Frames (sigframe.c). 0 or -EFAULT.
-int sigframe_setup(struct user_regs *regs, int signal, const siginfo_t *info, const struct sigaction_kernel *action, sigmask_t mask);
+int sigframe_setup(struct user_regs *regs, int signal, const siginfo_t *info, const struct sigaction_kernel *action,
+		   sigmask_t mask);
 uint64_t sigframe_size_bytes(void); // AT_MINSIGSTKSZ
 bool altstack_contains(const struct task *t, uint64_t sp);
 
@@ -98,14 +102,14 @@ static inline bool ptrace_wants(const struct task *t, unsigned event)
 {
 	return unlikely(t->tracer) && t->ptrace_options >> event & 1;
 }
-void ptrace_new_task(struct task *child, unsigned event, bool want);   // tasklist_lock
-void ptrace_tracer_exits(struct process *tracer); // lets all tracees go; tasklist_lock
-void ptrace_unlink(struct task *t);            // tasklist_lock
-void ptrace_trap_stop(void);                   // JOBCTL_TRAP_STOP
-void ptrace_group_stop(int signal);            // a traced task's part in a group stop
+void ptrace_new_task(struct task *child, unsigned event, bool want); // tasklist_lock
+void ptrace_tracer_exits(struct process *tracer);                    // lets all tracees go; tasklist_lock
+void ptrace_unlink(struct task *t);                                  // tasklist_lock
+void ptrace_trap_stop(void);                                         // JOBCTL_TRAP_STOP
+void ptrace_group_stop(int signal);                                  // a traced task's part in a group stop
 void ptrace_exec_done(pid_t old_tid);
 
 // ---- rseq (rseq.c) ----
 void rseq_reset(struct task *t);
-void rseq_update(struct user_regs *regs);      // cpu numbers, and the abort of a critical section
+void rseq_update(struct user_regs *regs); // cpu numbers, and the abort of a critical section
 void task_run_callbacks(void);

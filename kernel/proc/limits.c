@@ -56,7 +56,8 @@ static int may_limit(struct task *t)
 	if (t->process == current->process)
 		return 0;
 	const struct cred *o = task_cred_get(t);
-	bool same = c->uid == o->euid && c->uid == o->suid && c->uid == o->uid && c->gid == o->egid && c->gid == o->sgid && c->gid == o->gid;
+	bool same = c->uid == o->euid && c->uid == o->suid && c->uid == o->uid && c->gid == o->egid &&
+		    c->gid == o->sgid && c->gid == o->gid;
 	cred_put(o);
 	return same || cred_capable(c, CAP_SYS_RESOURCE) ? 0 : -EPERM;
 }
@@ -112,17 +113,10 @@ long sys_getrusage(int who, struct uptr usage)
 	struct process_usage u;
 	struct rusage out;
 	switch (who) {
-	case RUSAGE_SELF:
-		process_usage_get(t->process, &u);
-		break;
-	case RUSAGE_CHILDREN:
-		usage_of_children(t->process, &u);
-		break;
-	case RUSAGE_THREAD:
-		usage_of_thread(t, &u);
-		break;
-	default:
-		return -EINVAL;
+	case RUSAGE_SELF: process_usage_get(t->process, &u); break;
+	case RUSAGE_CHILDREN: usage_of_children(t->process, &u); break;
+	case RUSAGE_THREAD: usage_of_thread(t, &u); break;
+	default: return -EINVAL;
 	}
 	if (who != RUSAGE_CHILDREN)
 		u.max_rss_pages = max(u.max_rss_pages, t->mm->peak_resident);

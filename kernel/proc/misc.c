@@ -23,7 +23,8 @@ void uts_hostname(char out[UTS_NAME_BYTES])
 {
 	spin_lock(&uts_lock);
 	if (!host_name_set)
-		string_copy(out, boot_config.hostname && boot_config.hostname[0] ? boot_config.hostname : "cell", UTS_NAME_BYTES);
+		string_copy(out, boot_config.hostname && boot_config.hostname[0] ? boot_config.hostname : "cell",
+			    UTS_NAME_BYTES);
 	else
 		memcpy(out, host_name, UTS_NAME_BYTES);
 	spin_unlock(&uts_lock);
@@ -182,18 +183,31 @@ static int unshare_fs(void)
 long sys_unshare(uint64_t flags)
 {
 	const uint64_t shared = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
-	const uint64_t spaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWCGROUP | CLONE_NEWTIME;
+	const uint64_t spaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID |
+				CLONE_NEWUSER | CLONE_NEWCGROUP | CLONE_NEWTIME;
 	struct process *p = current->process;
 	if (flags & ~(shared | spaces | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM))
 		return -EINVAL;
 	if (flags & spaces)
 		return cred_capable(current->cred, CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
 	// What threads of one process must share cannot be taken apart; alone it is unshared already.
-	if ((flags & shared) && (p->thread_count > 1 || ((flags & CLONE_SIGHAND) && refcount_read(&p->sighand->refs) > 1) ||
-				 ((flags & CLONE_VM) && refcount_read(&current->mm->users) > 1)))
+	if ((flags & shared) &&
+	    (p->thread_count > 1 || ((flags & CLONE_SIGHAND) && refcount_read(&p->sighand->refs) > 1) ||
+	     ((flags & CLONE_VM) && refcount_read(&current->mm->users) > 1)))
 		return -EINVAL;
 	int r = flags & CLONE_FS ? unshare_fs() : 0;
 	if (!r && (flags & CLONE_FILES))
 		r = files_unshare();
 	return r;
+}
+
+// There are no namespaces to enter: every descriptor is of the wrong kind.
+long sys_setns(int fd, int flags)
+{
+	struct file *f = fd_get(fd);
+	(void)flags;
+	if (!f)
+		return -EBADF;
+	file_put(f);
+	return -EINVAL;
 }

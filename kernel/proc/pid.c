@@ -10,9 +10,9 @@
 #include "lib/bitmap.h"
 #include "lib/hash.h"
 
-#define PID_MAX 32768u
+#define PID_MAX      32768u
 #define PID_RESERVED 300u // after the first wrap numbers below are not given out again (Linux does the same)
-#define PID_BUCKETS 512u
+#define PID_BUCKETS  512u
 
 struct pid_entry { // what the table needs beside the public part
 	struct pid pid;

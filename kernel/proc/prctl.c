@@ -11,7 +11,7 @@
 #include <linux/personality.h>
 #include <linux/securebits.h>
 
-#define SECUREBITS_KNOWN (SECURE_ALL_BITS | SECURE_ALL_LOCKS)
+#define SECUREBITS_KNOWN       (SECURE_ALL_BITS | SECURE_ALL_LOCKS)
 #define TIMER_SLACK_DEFAULT_NS 50000
 
 // ---- names ----
@@ -90,21 +90,16 @@ static long change_ambient(uint64_t what, uint64_t cap)
 		return -EINVAL;
 	uint64_t bit = UINT64_C(1) << cap, ambient = old->cap_ambient;
 	switch (what) {
-	case PR_CAP_AMBIENT_IS_SET:
-		return (ambient & bit) != 0;
-	case PR_CAP_AMBIENT_CLEAR_ALL:
-		ambient = 0;
-		break;
-	case PR_CAP_AMBIENT_LOWER:
-		ambient &= ~bit;
-		break;
+	case PR_CAP_AMBIENT_IS_SET: return (ambient & bit) != 0;
+	case PR_CAP_AMBIENT_CLEAR_ALL: ambient = 0; break;
+	case PR_CAP_AMBIENT_LOWER: ambient &= ~bit; break;
 	case PR_CAP_AMBIENT_RAISE:
-		if (!(old->cap_permitted & old->cap_inheritable & bit) || (old->securebits & (1u << SECURE_NO_CAP_AMBIENT_RAISE)))
+		if (!(old->cap_permitted & old->cap_inheritable & bit) ||
+		    (old->securebits & (1u << SECURE_NO_CAP_AMBIENT_RAISE)))
 			return -EPERM;
 		ambient |= bit;
 		break;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 	struct cred *new = copy_current();
 	if (!new)
@@ -128,14 +123,23 @@ static long set_no_new_privs(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 
 // ---- the process's place and memory ----
 
+static bool descends_from(const struct process *p, const struct process *ancestor)
+{
+	for (p = p->parent; p; p = p->parent)
+		if (p == ancestor)
+			return true;
+	return false;
+}
+
 static long set_subreaper(uint64_t on)
 {
-	struct process *p = current->process, *child;
+	struct process *p = current->process, *other;
 	spin_lock(&tasklist_lock);
 	p->is_subreaper = on != 0;
-	if (on)
-		list_for_each(child, &p->children, sibling)
-			child->has_child_subreaper = true; // their descendants inherit it at fork
+	if (on) // those to come inherit it at fork
+		list_for_each(other, &process_list, node)
+			if (!other->has_child_subreaper && descends_from(other, p))
+				other->has_child_subreaper = true;
 	spin_unlock(&tasklist_lock);
 	return 0;
 }
@@ -208,10 +212,11 @@ long sys_prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	case PR_SET_TIMING: return a == PR_TIMING_STATISTICAL ? 0 : -EINVAL;
 	case PR_GET_TSC: return put_int(a, PR_TSC_ENABLE);
 	case PR_SET_TSC: return a == PR_TSC_ENABLE ? 0 : -EINVAL; // the vDSO of a cell may need it
-	case PR_GET_SECCOMP: return 0; // not in any mode
+	case PR_GET_SECCOMP: return 0;                            // not in any mode
 	case PR_GET_TID_ADDRESS: return put_user(t->clear_child_tid, ((struct uptr){ a }));
 	case PR_SET_MM: return d ? -EINVAL : set_mm_field(a, b);
-	case PR_SET_VMA: return a == PR_SET_VMA_ANON_NAME ? 0 : -EINVAL; // names of anonymous memory are only shown in maps
+	case PR_SET_VMA:
+		return a == PR_SET_VMA_ANON_NAME ? 0 : -EINVAL;    // names of anonymous memory are only shown in maps
 	case PR_SET_THP_DISABLE: return b || c || d ? -EINVAL : 0; // there are no huge pages to disable
 	case PR_GET_THP_DISABLE: return a || b || c || d ? -EINVAL : 1;
 	case PR_MCE_KILL_GET: return PR_MCE_KILL_DEFAULT;

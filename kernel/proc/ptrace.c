@@ -19,8 +19,8 @@ int ptrace_may_access(struct task *t)
 	if (t->process == current->process || cred_capable(c, CAP_SYS_PTRACE))
 		return 0;
 	const struct cred *o = task_cred_get(t);
-	bool same = c->fsuid == o->euid && c->fsuid == o->suid && c->fsuid == o->uid && c->fsgid == o->egid && c->fsgid == o->sgid &&
-		    c->fsgid == o->gid && !(o->cap_permitted & ~c->cap_permitted);
+	bool same = c->fsuid == o->euid && c->fsuid == o->suid && c->fsuid == o->uid && c->fsgid == o->egid &&
+		    c->fsgid == o->sgid && c->fsgid == o->gid && !(o->cap_permitted & ~c->cap_permitted);
 	cred_put(o);
 	spin_lock(&t->lock);
 	bool dumpable = t->mm && t->mm->dumpable;

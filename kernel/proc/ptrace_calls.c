@@ -12,12 +12,12 @@
 #include <linux/ptrace.h>
 
 #define OPTIONS_KNOWN PTRACE_O_MASK
-#define FLAGS_CHANGEABLE \
-	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_TF | X86_EFLAGS_DF | \
-	 X86_EFLAGS_OF | X86_EFLAGS_RF | X86_EFLAGS_AC)
-#define AUDIT_ARCH_X86_64 0xc000003eu
+#define FLAGS_CHANGEABLE                                                                                 \
+	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_TF | \
+	 X86_EFLAGS_DF | X86_EFLAGS_OF | X86_EFLAGS_RF | X86_EFLAGS_AC)
+#define AUDIT_ARCH_X86_64      0xc000003eu
 #define DEBUG_REGISTERS_OFFSET 848u // of struct user
-#define USER_BYTES 912u
+#define USER_BYTES             912u
 
 struct user_regs_full { // struct user_regs_struct of <sys/user.h>
 	struct user_regs r;
@@ -213,24 +213,19 @@ static long xstate_copy(struct task *t, struct uptr user, size_t *size, size_t l
 
 static long regset(struct task *t, uint64_t type, struct uptr user, bool set)
 {
-	struct { uint64_t base, size; } iov;
+	struct {
+		uint64_t base, size;
+	} iov;
 	long r;
 	if (get_user(&iov, user))
 		return -EFAULT;
 	struct uptr buffer = { iov.base };
 	size_t size = iov.size;
 	switch (type) {
-	case NT_PRSTATUS:
-		r = size % 8 ? -EINVAL : regs_copy(t, buffer, &size, set);
-		break;
-	case NT_PRFPREG:
-		r = xstate_copy(t, buffer, &size, 512, set);
-		break;
-	case NT_X86_XSTATE:
-		r = xstate_copy(t, buffer, &size, SIZE_MAX, set);
-		break;
-	default:
-		return -EINVAL;
+	case NT_PRSTATUS: r = size % 8 ? -EINVAL : regs_copy(t, buffer, &size, set); break;
+	case NT_PRFPREG: r = xstate_copy(t, buffer, &size, 512, set); break;
+	case NT_X86_XSTATE: r = xstate_copy(t, buffer, &size, SIZE_MAX, set); break;
+	default: return -EINVAL;
 	}
 	return r ? r : put_user(size, uptr_add(user, 8));
 }
@@ -295,7 +290,8 @@ static long syscall_info(struct task *t, uint64_t size, struct uptr to)
 	i.arch = AUDIT_ARCH_X86_64;
 	i.instruction_pointer = r->ip;
 	i.stack_pointer = r->sp;
-	bool stop = t->ptrace_siginfo && (t->ptrace_siginfo->si_code & 0x7f) == SIGTRAP && !(t->ptrace_siginfo->si_code >> 8);
+	bool stop = t->ptrace_siginfo && (t->ptrace_siginfo->si_code & 0x7f) == SIGTRAP &&
+		    !(t->ptrace_siginfo->si_code >> 8);
 	if (stop && t->ptrace_message == PTRACE_EVENTMSG_SYSCALL_ENTRY) {
 		i.op = PTRACE_SYSCALL_INFO_ENTRY;
 		i.entry.nr = r->orig_ax;

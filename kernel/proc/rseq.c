@@ -33,7 +33,8 @@ static int section_get(struct task *t, struct rseq_cs *cs)
 		return -EFAULT;
 	uint64_t end = port_user_end();
 	if (cs->version || cs->start_ip >= end || cs->start_ip + cs->post_commit_offset >= end || cs->abort_ip >= end ||
-	    cs->start_ip + cs->post_commit_offset < cs->start_ip || cs->abort_ip - cs->start_ip < cs->post_commit_offset)
+	    cs->start_ip + cs->post_commit_offset < cs->start_ip ||
+	    cs->abort_ip - cs->start_ip < cs->post_commit_offset)
 		return -EINVAL;
 	// The word before the handler proves that it is one: rseq_cs may have been overwritten by an attacker.
 	if (get_user(&signature, (struct uptr){ cs->abort_ip - sizeof(signature) }))

@@ -15,9 +15,9 @@
 #include <asm/processor-flags.h>
 
 #define RED_ZONE_BYTES 128u
-#define FLAGS_RESTORED \
-	(X86_EFLAGS_AC | X86_EFLAGS_OF | X86_EFLAGS_DF | X86_EFLAGS_TF | X86_EFLAGS_SF | X86_EFLAGS_ZF | X86_EFLAGS_AF | \
-	 X86_EFLAGS_PF | X86_EFLAGS_CF | X86_EFLAGS_RF)
+#define FLAGS_RESTORED                                                                                   \
+	(X86_EFLAGS_AC | X86_EFLAGS_OF | X86_EFLAGS_DF | X86_EFLAGS_TF | X86_EFLAGS_SF | X86_EFLAGS_ZF | \
+	 X86_EFLAGS_AF | X86_EFLAGS_PF | X86_EFLAGS_CF | X86_EFLAGS_RF)
 
 bool altstack_contains(const struct task *t, uint64_t sp)
 {
@@ -28,7 +28,8 @@ bool altstack_contains(const struct task *t, uint64_t sp)
 
 uint64_t sigframe_size_bytes(void)
 {
-	return RED_ZONE_BYTES + sizeof(struct rt_sigframe) + 8 + 64 + align_up(port_xstate_size_bytes() + FP_XSTATE_MAGIC2_SIZE, 64);
+	return RED_ZONE_BYTES + sizeof(struct rt_sigframe) + 8 + 64 +
+	       align_up(port_xstate_size_bytes() + FP_XSTATE_MAGIC2_SIZE, 64);
 }
 
 int sigframe_place(const struct task *t, uint64_t sp, uint64_t sa_flags, size_t xstate_size, struct sigframe_place *out)
@@ -47,7 +48,8 @@ int sigframe_place(const struct task *t, uint64_t sp, uint64_t sa_flags, size_t 
 	return user_range_ok(out->frame, sp - out->frame) ? 0 : -EFAULT;
 }
 
-static void context_fill(struct sigcontext_64 *c, const struct task *t, const struct user_regs *r, uint64_t fpstate, sigmask_t mask)
+static void context_fill(struct sigcontext_64 *c, const struct task *t, const struct user_regs *r, uint64_t fpstate,
+			 sigmask_t mask)
 {
 	c->r8 = r->r8;
 	c->r9 = r->r9;
@@ -115,7 +117,8 @@ static int xstate_push(uint64_t to, size_t size)
 	return r;
 }
 
-int sigframe_setup(struct user_regs *regs, int signal, const siginfo_t *info, const struct sigaction_kernel *action, sigmask_t mask)
+int sigframe_setup(struct user_regs *regs, int signal, const siginfo_t *info, const struct sigaction_kernel *action,
+		   sigmask_t mask)
 {
 	struct task *t = current;
 	size_t xstate_size = port_xstate_size_bytes();

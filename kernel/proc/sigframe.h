@@ -31,7 +31,8 @@ static_assert(offsetof(struct _fpstate_64, sw_reserved) == 464, "software bytes 
 struct sigframe_place {
 	uint64_t frame, fpstate;
 };
-int sigframe_place(const struct task *t, uint64_t sp, uint64_t sa_flags, size_t xstate_size, struct sigframe_place *out);
+int sigframe_place(const struct task *t, uint64_t sp, uint64_t sa_flags, size_t xstate_size,
+		   struct sigframe_place *out);
 void sigframe_fill(struct rt_sigframe *f, const struct task *t, const struct user_regs *r, const siginfo_t *info,
 		   const struct sigaction_kernel *action, sigmask_t mask, uint64_t fpstate);
 void sigframe_xstate_mark(uint8_t *xstate, size_t size, uint64_t features);

@@ -10,7 +10,11 @@
 #define XSTATE_BYTES 832u
 #define FEATURES     7u
 
-static struct port_task { struct user_regs regs; uint8_t xstate[XSTATE_BYTES]; bool reset; } port;
+static struct port_task {
+	struct user_regs regs;
+	uint8_t xstate[XSTATE_BYTES];
+	bool reset;
+} port;
 static struct task task = { .port = &port };
 static int forced;
 
@@ -74,7 +78,9 @@ static int set_up(void **state)
 	return 0;
 }
 
-static const struct sigaction_kernel action = { .handler = 0x4000, .flags = SA_RESTORER | SA_SIGINFO, .restorer = 0x5000 };
+static const struct sigaction_kernel action = { .handler = 0x4000,
+						.flags = SA_RESTORER | SA_SIGINFO,
+						.restorer = 0x5000 };
 
 static void deliver(uint64_t flags)
 {
@@ -207,11 +213,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, set_up)
 	const struct CMUnitTest tests[] = {
-		T(registers_are_a_function_call),
-		T(the_way_back_restores_everything),
-		T(forged_frames_end_in_sigsegv),
-		T(a_damaged_mark_means_sse_only),
-		T(the_alternate_stack_is_used_once),
+		T(registers_are_a_function_call), T(the_way_back_restores_everything), T(forged_frames_end_in_sigsegv),
+		T(a_damaged_mark_means_sse_only), T(the_alternate_stack_is_used_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ static void group_stop_begin(struct process *p, int signal)
 {
 	struct task *t;
 	p->stop_signal = signal;
-	list_for_each(t, &p->threads, thread_node) {
+	list_for_each (t, &p->threads, thread_node) {
 		if (t->dead || (t->flags & TASK_EXITING) || (t->jobctl & (JOBCTL_STOP_PENDING | JOBCTL_STOPPED)))
 			continue;
 		t->jobctl |= JOBCTL_STOP_PENDING;
@@ -204,9 +204,7 @@ static void restart_with_handler(struct user_regs *regs, uint64_t sa_flags)
 		return;
 	switch ((int64_t)regs->ax) {
 	case -ERESTART_BLOCK:
-	case -ERESTARTNOHAND:
-		regs->ax = (uint64_t)-EINTR;
-		break;
+	case -ERESTARTNOHAND: regs->ax = (uint64_t)-EINTR; break;
 	case -ERESTARTSYS:
 		if (!(sa_flags & SA_RESTART)) {
 			regs->ax = (uint64_t)-EINTR;
@@ -214,9 +212,7 @@ static void restart_with_handler(struct user_regs *regs, uint64_t sa_flags)
 		}
 		restart(regs, regs->orig_ax);
 		break;
-	case -ERESTARTNOINTR:
-		restart(regs, regs->orig_ax);
-		break;
+	case -ERESTARTNOINTR: restart(regs, regs->orig_ax); break;
 	}
 }
 
@@ -227,12 +223,8 @@ static void restart_without_handler(struct user_regs *regs)
 	switch ((int64_t)regs->ax) {
 	case -ERESTARTNOHAND:
 	case -ERESTARTSYS:
-	case -ERESTARTNOINTR:
-		restart(regs, regs->orig_ax);
-		break;
-	case -ERESTART_BLOCK:
-		restart(regs, __NR_restart_syscall);
-		break;
+	case -ERESTARTNOINTR: restart(regs, regs->orig_ax); break;
+	case -ERESTART_BLOCK: restart(regs, __NR_restart_syscall); break;
 	}
 }
 
@@ -250,7 +242,7 @@ static void retarget(struct task *t, sigmask_t newly)
 	newly &= t->process->pending.set;
 	if (likely(!newly))
 		return;
-	list_for_each(other, &t->process->threads, thread_node)
+	list_for_each (other, &t->process->threads, thread_node)
 		if (other != t && !other->dead && (newly & ~other->blocked) && !task_work_test(other, WORK_SIGNAL))
 			signal_wake(other, false);
 }
@@ -286,7 +278,8 @@ static void frame_failed(int signal)
 	signal_force(SIGSEGV, SI_KERNEL, 0);
 }
 
-static void run_handler(struct user_regs *regs, int signal, const siginfo_t *info, const struct sigaction_kernel *action)
+static void run_handler(struct user_regs *regs, int signal, const siginfo_t *info,
+			const struct sigaction_kernel *action)
 {
 	struct task *t = current;
 	bool restore = task_work_test(t, WORK_RESTORE_MASK);
@@ -414,11 +407,15 @@ static int fpe_code(struct task *t, unsigned vector)
 // Intel SDM vol. 3, table 6-1, and which signal Linux makes of each.
 void kernel_upcall_trap(struct user_regs *regs, unsigned vector, uint64_t error, uint64_t address)
 {
-	static const struct { uint8_t signal; int8_t code; } map[32] = {
+	static const struct {
+		uint8_t signal;
+		int8_t code;
+	} map[32] = {
 		[0] = { SIGFPE, FPE_INTDIV }, [1] = { SIGTRAP, TRAP_TRACE }, [3] = { SIGTRAP, 0 },
-		[4] = { SIGSEGV, 0 }, [5] = { SIGSEGV, 0 }, [6] = { SIGILL, ILL_ILLOPN }, [7] = { SIGSEGV, 0 },
-		[9] = { SIGFPE, 0 }, [10] = { SIGSEGV, 0 }, [11] = { SIGBUS, 0 }, [12] = { SIGBUS, 0 }, [13] = { SIGSEGV, 0 },
-		[16] = { SIGFPE, 0 }, [17] = { SIGBUS, BUS_ADRALN }, [19] = { SIGFPE, 0 },
+		[4] = { SIGSEGV, 0 },         [5] = { SIGSEGV, 0 },          [6] = { SIGILL, ILL_ILLOPN },
+		[7] = { SIGSEGV, 0 },         [9] = { SIGFPE, 0 },           [10] = { SIGSEGV, 0 },
+		[11] = { SIGBUS, 0 },         [12] = { SIGBUS, 0 },          [13] = { SIGSEGV, 0 },
+		[16] = { SIGFPE, 0 },         [17] = { SIGBUS, BUS_ADRALN }, [19] = { SIGFPE, 0 },
 	};
 	struct task *t = current;
 	int signal = vector < 32 && map[vector].signal ? map[vector].signal : SIGSEGV;

@@ -47,7 +47,7 @@ void signal_flush_mask(struct sigpending *q, sigmask_t mask)
 	if (!(q->set & mask))
 		return;
 	q->set &= ~mask;
-	list_for_each_safe(e, next, &q->queue, node)
+	list_for_each_safe (e, next, &q->queue, node)
 		if (mask & SIGMASK(e->info.si_signo))
 			entry_free(e);
 }
@@ -63,8 +63,8 @@ void signal_wake(struct task *t, bool fatal)
 // Only a task itself clears its bit: another could race with it on the way to a decision.
 void signal_recompute(struct task *t)
 {
-	if (((t->pending.set | t->process->pending.set) & ~t->blocked) || (t->jobctl & (JOBCTL_STOP_PENDING | JOBCTL_TRAP_STOP)) ||
-	    t->process->notify)
+	if (((t->pending.set | t->process->pending.set) & ~t->blocked) ||
+	    (t->jobctl & (JOBCTL_STOP_PENDING | JOBCTL_TRAP_STOP)) || t->process->notify)
 		task_work_set(t, WORK_SIGNAL);
 	else if (t == current && task_work_test(t, WORK_SIGNAL))
 		task_work_clear(t, WORK_SIGNAL);
@@ -94,7 +94,7 @@ static struct task *any_live(struct process *p)
 	struct task *t;
 	if (p->leader && !p->leader->dead)
 		return p->leader;
-	list_for_each(t, &p->threads, thread_node)
+	list_for_each (t, &p->threads, thread_node)
 		if (!t->dead)
 			return t;
 	return NULL;
@@ -104,7 +104,7 @@ static void flush_everywhere(struct process *p, sigmask_t mask)
 {
 	struct task *t;
 	signal_flush_mask(&p->pending, mask);
-	list_for_each(t, &p->threads, thread_node)
+	list_for_each (t, &p->threads, thread_node)
 		signal_flush_mask(&t->pending, mask);
 }
 
@@ -112,10 +112,12 @@ static void continue_process(struct process *p)
 {
 	struct task *t;
 	flush_everywhere(p, SIGMASK_STOP);
-	list_for_each(t, &p->threads, thread_node) {
+	list_for_each (t, &p->threads, thread_node) {
 		t->jobctl &= ~(JOBCTL_STOP_PENDING | JOBCTL_STOP_DEQUEUED);
 		if (t->jobctl & JOBCTL_LISTENING) { // PTRACE_LISTEN: the tracer is told that the stop ended
-			__atomic_store_n(&t->jobctl, (t->jobctl & ~(JOBCTL_LISTENING | JOBCTL_TRACED)) | JOBCTL_TRAP_STOP, __ATOMIC_SEQ_CST);
+			__atomic_store_n(&t->jobctl,
+					 (t->jobctl & ~(JOBCTL_LISTENING | JOBCTL_TRACED)) | JOBCTL_TRAP_STOP,
+					 __ATOMIC_SEQ_CST);
 			task_work_set(t, WORK_SIGNAL);
 			task_unpark(t);
 		}
@@ -164,7 +166,7 @@ bool process_zap_threads(struct process *p, struct task *except)
 	struct task *t;
 	bool others = false;
 	p->stop_count = 0;
-	list_for_each(t, &p->threads, thread_node) {
+	list_for_each (t, &p->threads, thread_node) {
 		t->jobctl &= ~(JOBCTL_STOP_PENDING | JOBCTL_TRAP_STOP);
 		if (t == except || t->dead)
 			continue;
@@ -183,7 +185,7 @@ static struct task *choose(struct process *p, struct task *only, int signal)
 	if (p->leader && wants(p->leader, signal))
 		return p->leader;
 	if (p->thread_count > 1 || (p->leader && p->leader->dead))
-		list_for_each(t, &p->threads, thread_node)
+		list_for_each (t, &p->threads, thread_node)
 			if (wants(t, signal))
 				return t;
 	return NULL;
@@ -278,7 +280,7 @@ int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info)
 	struct pid *g = pid_find_locked(pgrp);
 	struct process *p;
 	if (g)
-		list_for_each(p, &g->group, pgrp_node) {
+		list_for_each (p, &g->group, pgrp_node) {
 			int r = signal_send_process(p, signal, info);
 			if (result)
 				result = r;
@@ -337,7 +339,7 @@ static void collect(struct sigpending *q, int signal, siginfo_t *info)
 {
 	struct sigqueue_entry *e, *found = NULL;
 	bool more = false;
-	list_for_each(e, &q->queue, node)
+	list_for_each (e, &q->queue, node)
 		if (e->info.si_signo == signal) {
 			if (found) {
 				more = true;
@@ -378,10 +380,7 @@ int signal_dequeue(struct task *t, sigmask_t mask, siginfo_t *info)
 	return signal;
 }
 
-bool signal_pending_slow(struct task *t)
-{
-	return ((t->pending.set | t->process->pending.set) & ~t->blocked) != 0;
-}
+bool signal_pending_slow(struct task *t) { return ((t->pending.set | t->process->pending.set) & ~t->blocked) != 0; }
 
 void signal_forget_ignored(struct process *p, sigmask_t mask) { flush_everywhere(p, mask); }
 

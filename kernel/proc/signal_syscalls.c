@@ -9,7 +9,8 @@
 #include <linux/capability.h>
 #include <linux/time_types.h>
 
-#define SA_KNOWN (SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_RESTORER)
+#define SA_KNOWN \
+	(SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER | SA_RESETHAND | SA_RESTORER)
 
 static bool signal_is_valid(int signal) { return signal >= 1 && signal <= SIGNALS_MAX; }
 
@@ -201,7 +202,8 @@ int signal_permission(struct process *p, int signal, const siginfo_t *info)
 	if (!leader)
 		return -ESRCH;
 	const struct cred *target = task_cred_get(leader);
-	bool same = c->euid == target->suid || c->euid == target->uid || c->uid == target->suid || c->uid == target->uid;
+	bool same =
+		c->euid == target->suid || c->euid == target->uid || c->uid == target->suid || c->uid == target->uid;
 	cred_put(target);
 	if (same || (signal == SIGCONT && p->session == current->process->session))
 		return 0;
@@ -221,7 +223,7 @@ static int kill_group(pid_t pgrp, int signal, const siginfo_t *info)
 	struct process *p;
 	struct pid *g = pgrp ? pid_find_locked(pgrp) : current->process->pgrp;
 	if (g)
-		list_for_each(p, &g->group, pgrp_node) {
+		list_for_each (p, &g->group, pgrp_node) {
 			int r = send_checked(p, signal, info);
 			if (result)
 				result = r;
@@ -233,7 +235,7 @@ static int kill_all(int signal, const siginfo_t *info)
 {
 	int result = -ESRCH;
 	struct process *p;
-	list_for_each(p, &process_list, node) {
+	list_for_each (p, &process_list, node) {
 		if (p == init_process || p == current->process)
 			continue;
 		int r = send_checked(p, signal, info);
@@ -364,7 +366,7 @@ static int altstack_set(struct task *t, const struct stack_user *new)
 		return -ENOMEM;
 	t->altstack_base = mode == SS_DISABLE ? 0 : new->base;
 	t->altstack_size = mode == SS_DISABLE ? 0 : new->size;
-	t->altstack_flags = (uint32_t)new->flags;
+	t->altstack_flags = (uint32_t) new->flags;
 	return 0;
 }
 

@@ -220,7 +220,7 @@ void process_set_session(struct process *p, struct pid *session)
 bool process_is_orphaned_group(struct pid *pgrp)
 {
 	struct process *p;
-	list_for_each(p, &pgrp->group, pgrp_node) {
+	list_for_each (p, &pgrp->group, pgrp_node) {
 		// pid 1 is an ordinary program here, maybe a shell with job control: it counts for the children it made itself.
 		if (p->zombie || !p->parent || p->auto_reap)
 			continue;
@@ -268,7 +268,7 @@ struct process *process_next(pid_t from)
 {
 	struct process *p, *best = NULL;
 	spin_lock(&tasklist_lock);
-	list_for_each(p, &process_list, node)
+	list_for_each (p, &process_list, node)
 		if (p->pid >= from && (!best || p->pid < best->pid))
 			best = p;
 	if (best)
@@ -281,7 +281,7 @@ struct task *process_thread_next(struct process *p, pid_t from)
 {
 	struct task *t, *best = NULL;
 	spin_lock(&tasklist_lock);
-	list_for_each(t, &p->threads, thread_node)
+	list_for_each (t, &p->threads, thread_node)
 		if (t->tid >= from && (!best || t->tid < best->tid) && (!t->dead || t == p->leader))
 			best = t;
 	if (best)
@@ -392,7 +392,7 @@ void process_usage_get(struct process *p, struct process_usage *out)
 	out->voluntary = p->dead_voluntary;
 	out->involuntary = p->dead_involuntary;
 	out->max_rss_pages = p->max_rss_pages;
-	list_for_each(t, &p->threads, thread_node) {
+	list_for_each (t, &p->threads, thread_node) {
 		if (t->dead)
 			continue; // already among the dead ones
 		uint64_t user_ns, system_ns;

@@ -57,7 +57,8 @@ static void result(struct wait_request *w, const struct task *t, int status, int
 static void result_exit(struct wait_request *w, const struct task *t, int status)
 {
 	bool killed = status & 0x7f;
-	result(w, t, status, killed ? (status & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED, killed ? status & 0x7f : status >> 8 & 0xff);
+	result(w, t, status, killed ? (status & 0x80 ? CLD_DUMPED : CLD_KILLED) : CLD_EXITED,
+	       killed ? status & 0x7f : status >> 8 & 0xff);
 }
 
 // ---- children ----
@@ -167,7 +168,8 @@ static bool take_tracee(struct wait_request *w, struct task *t)
 	int code = t->ptrace_stop_code;
 	bool found = code && (t->jobctl & JOBCTL_TRACED);
 	if (found) {
-		result(w, t, code << 8 | 0x7f, (code & 0x7f) == SIGSTOP && !t->ptrace_siginfo ? CLD_STOPPED : CLD_TRAPPED, code);
+		result(w, t, code << 8 | 0x7f,
+		       (code & 0x7f) == SIGSTOP && !t->ptrace_siginfo ? CLD_STOPPED : CLD_TRAPPED, code);
 		if (!(w->options & WNOWAIT))
 			t->ptrace_stop_code = 0;
 	}
@@ -186,7 +188,7 @@ static int scan(struct wait_request *w)
 	struct task *t, *next_t;
 	int r = -ECHILD;
 	spin_lock(&tasklist_lock);
-	list_for_each_safe(p, next_p, &me->children, sibling) {
+	list_for_each_safe (p, next_p, &me->children, sibling) {
 		if (p->auto_reap || !matches(w, p, p->pid, p->leader->pid) || (!p->leader->tracer && !eligible(w, p)))
 			continue;
 		r = 0;
@@ -196,7 +198,7 @@ static int scan(struct wait_request *w)
 		if (!p->zombie && p->leader->tracer && p->leader->tracer != me && take_continued(w, p))
 			goto found;
 	}
-	list_for_each_safe(t, next_t, &me->tracees, tracee_node) {
+	list_for_each_safe (t, next_t, &me->tracees, tracee_node) {
 		if (!matches(w, t->process, t->tid, t->pid))
 			continue;
 		r = 0;
@@ -277,8 +279,7 @@ static int waitid_target(struct wait_request *w, int which, pid_t id)
 {
 	bool nonblock = false;
 	switch (which) {
-	case P_ALL:
-		return 0;
+	case P_ALL: return 0;
 	case P_PID:
 		w->which = WAIT_PID;
 		w->number = id;
@@ -334,7 +335,8 @@ long sys_waitid(int which, pid_t id, struct uptr info, int options, struct uptr 
 		return r;
 	struct waitid_info out = { 0 };
 	if (r > 0) {
-		out = (struct waitid_info){ w.info.si_signo, 0, w.info.si_code, 0, w.info.si_pid, w.info.si_uid, w.info.si_status };
+		out = (struct waitid_info){ w.info.si_signo, 0, w.info.si_code, 0, w.info.si_pid, w.info.si_uid,
+					    w.info.si_status };
 		if (put_usage(&w, usage))
 			return -EFAULT;
 	}

@@ -5,11 +5,11 @@
 #include "kernel/syscalls.h"
 #include "lib/fmt.h"
 
-#define ENTRY(name) (syscall_fn *)(uintptr_t)sys_##name
-#define SYSCALL_FULL(name)    ENTRY(name)
-#define SYSCALL_PARTIAL(name) ENTRY(name)
-#define SYSCALL_STUB(name)    ENTRY(name)
-#define SYSCALL_NONE(name)    NULL
+#define ENTRY(name)                                    (syscall_fn *)(uintptr_t)sys_##name
+#define SYSCALL_FULL(name)                             ENTRY(name)
+#define SYSCALL_PARTIAL(name)                          ENTRY(name)
+#define SYSCALL_STUB(name)                             ENTRY(name)
+#define SYSCALL_NONE(name)                             NULL
 #define SYSCALL(number, name, status, arguments, note) [number] = SYSCALL_##status(name),
 syscall_fn *const syscall_table[SYSCALLS_MAX] = {
 #include "syscalls.def"
@@ -47,8 +47,8 @@ void syscall_summary(void (*print)(const char *line))
 		uint64_t count = __atomic_load_n(&unimplemented[nr], __ATOMIC_RELAXED);
 		if (!count)
 			continue;
-		fmt_print(line, sizeof(line), "not implemented: system call %u (%s), called %lu times\n", nr, names[nr] ? names[nr] : "unknown",
-			  count);
+		fmt_print(line, sizeof(line), "not implemented: system call %u (%s), called %lu times\n", nr,
+			  names[nr] ? names[nr] : "unknown", count);
 		print(line);
 		any = true;
 	}

@@ -46,7 +46,8 @@ static void vdso_init(void)
 		panic("no memory for the vDSO");
 	vvar = page_address(add_page(0));
 	for (uint64_t at = 0; at < image_bytes; at += PAGE_SIZE)
-		memcpy(page_address(add_page(1 + at / PAGE_SIZE)), vdso_image + at, min(PAGE_SIZE, vdso_image_size - at));
+		memcpy(page_address(add_page(1 + at / PAGE_SIZE)), vdso_image + at,
+		       min(PAGE_SIZE, vdso_image_size - at));
 	vvar->tsc_usable = port_time_tsc(&vvar->tsc_base, &vvar->mult, &vvar->shift);
 	vvar->cpu_by_segment = 0;
 	publish(clock_realtime_offset_ns());
@@ -69,7 +70,8 @@ int vdso_map(struct mm *mm, uint64_t limit)
 		return 0;
 	long r = mm_map(mm, data, VVAR_PAGE_BYTES, common | VMA_READ, MAP_FIXED, NULL, object, 0, "[vvar]");
 	if (r >= 0)
-		r = mm_map(mm, text, image_bytes, common | VMA_READ | VMA_EXEC | VMA_MAY_EXEC, MAP_FIXED, NULL, object, 1, "[vdso]");
+		r = mm_map(mm, text, image_bytes, common | VMA_READ | VMA_EXEC | VMA_MAY_EXEC, MAP_FIXED, NULL, object,
+			   1, "[vdso]");
 	if (r < 0)
 		return (int)r;
 	mm->vdso = text;

@@ -8,7 +8,7 @@
 #include "vvar.h"
 
 #define NSEC_PER_SEC 1000000000u
-#define EXPORT __attribute__((visibility("default")))
+#define EXPORT       __attribute__((visibility("default")))
 
 extern const volatile struct vvar vvar_page __attribute__((visibility("hidden"))); // vdso.ld: the page before the text
 
@@ -50,17 +50,12 @@ EXPORT int __vdso_clock_gettime(int clock, struct __kernel_timespec *ts)
 	int known;
 	switch (clock) {
 	case CLOCK_REALTIME:
-	case CLOCK_REALTIME_COARSE:
-		known = read_clock(1, &ns);
-		break;
+	case CLOCK_REALTIME_COARSE: known = read_clock(1, &ns); break;
 	case CLOCK_MONOTONIC:
 	case CLOCK_MONOTONIC_RAW:
 	case CLOCK_MONOTONIC_COARSE:
-	case CLOCK_BOOTTIME:
-		known = read_clock(0, &ns);
-		break;
-	default:
-		known = 0;
+	case CLOCK_BOOTTIME: known = read_clock(0, &ns); break;
+	default: known = 0;
 	}
 	if (!known)
 		return (int)call2(__NR_clock_gettime, clock, (long)ts);
@@ -69,8 +64,12 @@ EXPORT int __vdso_clock_gettime(int clock, struct __kernel_timespec *ts)
 	return 0;
 }
 
-struct timeval_user { long seconds, microseconds; };
-struct timezone_user { int minutes_west, dst; };
+struct timeval_user {
+	long seconds, microseconds;
+};
+struct timezone_user {
+	int minutes_west, dst;
+};
 
 EXPORT int __vdso_gettimeofday(struct timeval_user *tv, struct timezone_user *tz)
 {
@@ -125,8 +124,11 @@ EXPORT long __vdso_getcpu(unsigned *cpu, unsigned *node, void *unused)
 	return 0;
 }
 
-int clock_gettime(int, struct __kernel_timespec *) __attribute__((weak, alias("__vdso_clock_gettime"), visibility("default")));
-int gettimeofday(struct timeval_user *, struct timezone_user *) __attribute__((weak, alias("__vdso_gettimeofday"), visibility("default")));
+int clock_gettime(int, struct __kernel_timespec *)
+	__attribute__((weak, alias("__vdso_clock_gettime"), visibility("default")));
+int gettimeofday(struct timeval_user *, struct timezone_user *)
+	__attribute__((weak, alias("__vdso_gettimeofday"), visibility("default")));
 long time(long *) __attribute__((weak, alias("__vdso_time"), visibility("default")));
-int clock_getres(int, struct __kernel_timespec *) __attribute__((weak, alias("__vdso_clock_getres"), visibility("default")));
+int clock_getres(int, struct __kernel_timespec *)
+	__attribute__((weak, alias("__vdso_clock_getres"), visibility("default")));
 long getcpu(unsigned *, unsigned *, void *) __attribute__((weak, alias("__vdso_getcpu"), visibility("default")));

@@ -72,11 +72,17 @@ long sys_fchownat(int dir, struct uptr path, uid_t uid, gid_t gid, int flags)
 	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
 	struct attr_change c = owner_change(uid, gid);
-	return change_path(dir, path, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &c);
+	return change_path(dir, path,
+			   (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+				   (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
+			   &c);
 }
 
 long sys_chown(struct uptr path, uid_t uid, gid_t gid) { return sys_fchownat(AT_FDCWD, path, uid, gid, 0); }
-long sys_lchown(struct uptr path, uid_t uid, gid_t gid) { return sys_fchownat(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW); }
+long sys_lchown(struct uptr path, uid_t uid, gid_t gid)
+{
+	return sys_fchownat(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
+}
 
 long sys_fchown(int fd, uid_t uid, gid_t gid)
 {
@@ -87,9 +93,9 @@ long sys_fchown(int fd, uid_t uid, gid_t gid)
 // ---- times ----
 
 struct times {
-	bool now;               // both, and writers may do it
+	bool now; // both, and writers may do it
 	int64_t seconds[2];
-	long nanoseconds[2];    // or UTIME_*
+	long nanoseconds[2]; // or UTIME_*
 };
 
 static int change_times(const struct path *p, const struct times *t)
@@ -141,7 +147,10 @@ static long times_at(int dir, struct uptr path, const struct times *t, int flags
 		return result;
 	}
 	struct path p;
-	int error = path_lookup_user(dir, path, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
+	int error = path_lookup_user(dir, path,
+				     (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+					     (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
+				     &p);
 	if (error)
 		return error;
 	error = change_times(&p, t);
@@ -170,7 +179,9 @@ long sys_futimesat(int dir, struct uptr path, struct uptr times)
 {
 	struct times t = { .now = uptr_is_null(times) };
 	if (!t.now) {
-		struct { int64_t sec, usec; } user[2];
+		struct {
+			int64_t sec, usec;
+		} user[2];
 		if (get_user(&user, times))
 			return -EFAULT;
 		for (int k = 0; k < 2; k++) {
@@ -253,7 +264,8 @@ long sys_ftruncate(int fd, loff_t size)
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	int error = !inode_is_reg(f->inode) || !(f->mode & FILE_WRITE) ? -EINVAL : set_size(f->inode, f->path.dentry, size, f);
+	int error = !inode_is_reg(f->inode) || !(f->mode & FILE_WRITE) ? -EINVAL
+								       : set_size(f->inode, f->path.dentry, size, f);
 	file_put(f);
 	return error;
 }

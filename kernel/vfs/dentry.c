@@ -30,7 +30,7 @@ uint64_t dentry_hash_key;
 
 static struct bucket buckets[BUCKETS];
 static struct slab_cache *dentry_cache;
-static struct list lru = LIST_INIT(lru); // oldest first
+static struct list lru = LIST_INIT(lru);                         // oldest first
 static uint64_t dentry_count, lru_count, lru_max = DENTRIES_MIN; // dentry_count: atomic; others: tree lock
 
 static void init(void)
@@ -81,7 +81,8 @@ struct dentry *dentry_find(struct dentry *parent, const char *name, size_t lengt
 		return NULL;
 	spin_lock(&b->lock);
 	for (d = b->first; d; d = d->hash_next) {
-		if (d->hash != hash || d->parent != parent || d->name_length != length || !name_equal(d->name, name, length))
+		if (d->hash != hash || d->parent != parent || d->name_length != length ||
+		    !name_equal(d->name, name, length))
 			continue;
 		dentry_get(d);
 		break;
@@ -172,7 +173,8 @@ struct dentry *dentry_create(struct dentry *parent, const char *name, size_t len
 	if (parent) {
 		dentry_get(parent);
 		d->super = parent->super;
-		d->ops = parent->flags & DENTRY_MADE_UP ? NULL : parent->super->dentry_ops; // nothing of the server's in there
+		d->ops = parent->flags & DENTRY_MADE_UP ? NULL
+							: parent->super->dentry_ops; // nothing of the server's in there
 	}
 	__atomic_fetch_add(&dentry_count, 1, __ATOMIC_RELAXED);
 	return d;
@@ -525,7 +527,7 @@ void dentry_stats_get(struct dentry_stats *out)
 				      .inodes = __atomic_load_n(&inode_count, __ATOMIC_RELAXED) };
 	struct dentry *d;
 	spin_lock(&dentry_tree_lock);
-	list_for_each(d, &lru, lru) {
+	list_for_each (d, &lru, lru) {
 		if (refcount_read(&d->refs) == 1)
 			out->unused++;
 		if (!d->inode)

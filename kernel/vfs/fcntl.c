@@ -20,8 +20,8 @@ int file_set_flags(struct file *f, unsigned flags)
 			return error;
 	}
 	uint32_t old = __atomic_load_n(&f->flags, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&f->flags, &old, (old & ~(uint32_t)SETTABLE) | (flags & SETTABLE), true, __ATOMIC_ACQ_REL,
-					    __ATOMIC_RELAXED))
+	while (!__atomic_compare_exchange_n(&f->flags, &old, (old & ~(uint32_t)SETTABLE) | (flags & SETTABLE), true,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		;
 	return 0;
 }
@@ -73,8 +73,7 @@ static long owner_command(struct file *f, unsigned command, uint64_t argument)
 	struct f_owner_ex owner;
 	int pid = (int)argument;
 	switch (command) {
-	case F_GETOWN:
-		return f->owner_type == F_OWNER_PGRP ? -f->owner_pid : f->owner_pid;
+	case F_GETOWN: return f->owner_type == F_OWNER_PGRP ? -f->owner_pid : f->owner_pid;
 	case F_SETOWN:
 		if (pid == INT32_MIN)
 			return -EINVAL;
@@ -86,8 +85,7 @@ static long owner_command(struct file *f, unsigned command, uint64_t argument)
 		if (get_user(&owner, (struct uptr){ argument }))
 			return -EFAULT;
 		return set_owner(f, owner.type, owner.pid);
-	case F_GETSIG:
-		return f->owner_signal;
+	case F_GETSIG: return f->owner_signal;
 	case F_SETSIG:
 		if (argument > SIGNALS_MAX)
 			return -EINVAL;
@@ -102,8 +100,7 @@ static long write_hint(struct file *f, unsigned command, struct uptr argument)
 	uint64_t hint = 0; // RWH_WRITE_LIFE_NOT_SET; setting is accepted as the hint it is
 	switch (command) {
 	case F_GET_RW_HINT:
-	case F_GET_FILE_RW_HINT:
-		return put_user(hint, argument);
+	case F_GET_FILE_RW_HINT: return put_user(hint, argument);
 	}
 	if (get_user(&hint, argument))
 		return -EFAULT;
@@ -113,37 +110,28 @@ static long write_hint(struct file *f, unsigned command, struct uptr argument)
 static long command_on_file(int fd, struct file *f, unsigned command, uint64_t argument)
 {
 	switch (command) {
-	case F_SETFL:
-		return file_set_flags(f, (unsigned)argument);
+	case F_SETFL: return file_set_flags(f, (unsigned)argument);
 	case F_GETLK:
 	case F_SETLK:
 	case F_SETLKW:
 	case F_OFD_GETLK:
 	case F_OFD_SETLK:
-	case F_OFD_SETLKW:
-		return fcntl_lock(fd, f, command, (struct uptr){ argument });
+	case F_OFD_SETLKW: return fcntl_lock(fd, f, command, (struct uptr){ argument });
 	case F_GETOWN:
 	case F_SETOWN:
 	case F_GETOWN_EX:
 	case F_SETOWN_EX:
 	case F_GETSIG:
-	case F_SETSIG:
-		return owner_command(f, command, argument);
-	case F_GETPIPE_SZ:
-		return file_is_pipe(f) ? pipe_get_size(f) : -EBADF;
-	case F_SETPIPE_SZ:
-		return file_is_pipe(f) ? pipe_set_size(f, argument) : -EBADF;
-	case F_ADD_SEALS:
-		return inode_is_tmpfs(f->inode) ? tmpfs_add_seals(f, (unsigned)argument) : -EINVAL;
-	case F_GET_SEALS:
-		return inode_is_tmpfs(f->inode) ? tmpfs_get_seals(f) : -EINVAL;
-	case F_GETLEASE:
-		return F_UNLCK;
+	case F_SETSIG: return owner_command(f, command, argument);
+	case F_GETPIPE_SZ: return file_is_pipe(f) ? pipe_get_size(f) : -EBADF;
+	case F_SETPIPE_SZ: return file_is_pipe(f) ? pipe_set_size(f, argument) : -EBADF;
+	case F_ADD_SEALS: return inode_is_tmpfs(f->inode) ? tmpfs_add_seals(f, (unsigned)argument) : -EINVAL;
+	case F_GET_SEALS: return inode_is_tmpfs(f->inode) ? tmpfs_get_seals(f) : -EINVAL;
+	case F_GETLEASE: return F_UNLCK;
 	case F_GET_RW_HINT:
 	case F_SET_RW_HINT:
 	case F_GET_FILE_RW_HINT:
-	case F_SET_FILE_RW_HINT:
-		return write_hint(f, command, (struct uptr){ argument });
+	case F_SET_FILE_RW_HINT: return write_hint(f, command, (struct uptr){ argument });
 	}
 	return -EINVAL;
 }
@@ -175,12 +163,9 @@ long sys_fcntl(int fd, unsigned command, uint64_t argument)
 		if (argument >= process_rlimit(current->process, RLIMIT_NOFILE))
 			return get_flags(fd) < 0 ? -EBADF : -EINVAL;
 		return fd_duplicate(fd, (int)argument, command == F_DUPFD_CLOEXEC);
-	case F_GETFD:
-		return get_cloexec(fd);
-	case F_SETFD:
-		return fd_set_cloexec(fd, argument & FD_CLOEXEC);
-	case F_GETFL:
-		return get_flags(fd);
+	case F_GETFD: return get_cloexec(fd);
+	case F_SETFD: return fd_set_cloexec(fd, argument & FD_CLOEXEC);
+	case F_GETFL: return get_flags(fd);
 	}
 	struct file *f = fd_get(fd);
 	if (!f)

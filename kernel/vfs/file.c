@@ -87,7 +87,8 @@ struct file *file_open_anonymous(struct dentry *d, const struct file_ops *ops, v
 	if (!f)
 		return err_ptr(-ENFILE);
 	unsigned access = flags & O_ACCMODE;
-	f->mode = (access != O_WRONLY ? FILE_READ : 0) | (access != O_RDONLY ? FILE_WRITE : 0) | (ops->stream ? FILE_STREAM : 0);
+	f->mode = (access != O_WRONLY ? FILE_READ : 0) | (access != O_RDONLY ? FILE_WRITE : 0) |
+		  (ops->stream ? FILE_STREAM : 0);
 	f->flags &= ~(uint32_t)(O_CLOEXEC | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC);
 	f->ops = ops;
 	f->private = private;
@@ -100,7 +101,8 @@ struct file *file_open_anonymous(struct dentry *d, const struct file_ops *ops, v
 
 struct file *file_create_anonymous(const char *name, const struct file_ops *ops, void *private, int flags, mode_t mode)
 {
-	struct inode *i = inode_create(anonymous_super, __atomic_fetch_add(&anonymous_super->next_ino, 1, __ATOMIC_RELAXED));
+	struct inode *i =
+		inode_create(anonymous_super, __atomic_fetch_add(&anonymous_super->next_ino, 1, __ATOMIC_RELAXED));
 	if (!i)
 		return err_ptr(-ENOMEM);
 	i->mode = mode;
@@ -186,8 +188,7 @@ loff_t generic_seek(struct file *f, loff_t offset, int whence)
 			return -ENXIO;
 		offset = size;
 		break;
-	default:
-		return -EINVAL;
+	default: return -EINVAL;
 	}
 	if (offset < 0 || (uint64_t)offset > f->inode->super->max_file_bytes)
 		return -EINVAL;

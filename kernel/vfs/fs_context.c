@@ -154,7 +154,10 @@ long sys_getcwd(struct uptr buffer, size_t size)
 			memcpy(s, unreachable, extra);
 		}
 		size_t length = is_err(s) ? 0 : strlen(s) + 1;
-		result = is_err(s) ? ptr_err(s) : length > size ? -ERANGE : copy_to_user(buffer, s, length) ? -EFAULT : (long)length;
+		result = is_err(s)                         ? ptr_err(s)
+			 : length > size                   ? -ERANGE
+			 : copy_to_user(buffer, s, length) ? -EFAULT
+							   : (long)length;
 	}
 	path_put(&root);
 	path_put(&cwd);

@@ -13,7 +13,7 @@
 #include "lib/hash.h"
 #include "lib/string.h"
 
-#define HASH_BUCKETS 1024u
+#define HASH_BUCKETS     1024u
 #define RELATIME_SECONDS (24 * 60 * 60)
 
 uint64_t inode_count;
@@ -26,7 +26,8 @@ KERNEL_INIT(1, init);
 struct timestamp timestamp_now(void)
 {
 	uint64_t now = (uint64_t)clock_realtime_ns();
-	return (struct timestamp){ .seconds = (int64_t)(now / NSEC_PER_SEC), .nanoseconds = (uint32_t)(now % NSEC_PER_SEC) };
+	return (struct timestamp){ .seconds = (int64_t)(now / NSEC_PER_SEC),
+				   .nanoseconds = (uint32_t)(now % NSEC_PER_SEC) };
 }
 
 static int timestamp_compare(const struct timestamp *a, const struct timestamp *b)
@@ -60,7 +61,10 @@ struct inode *inode_create(struct super *s, ino_t ino)
 	return i;
 }
 
-static struct list *hash_bucket(struct super *s, ino_t ino) { return &s->inode_hash[hash_u64(ino) % s->inode_hash_size]; }
+static struct list *hash_bucket(struct super *s, ino_t ino)
+{
+	return &s->inode_hash[hash_u64(ino) % s->inode_hash_size];
+}
 
 static int make_hash(struct super *s)
 {
@@ -83,7 +87,7 @@ static int make_hash(struct super *s)
 static struct inode *hash_find(struct super *s, ino_t ino) // hash lock
 {
 	struct inode *i;
-	list_for_each(i, hash_bucket(s, ino), hash_node)
+	list_for_each (i, hash_bucket(s, ino), hash_node)
 		if (i->ino == ino) {
 			inode_get(i);
 			return i;
@@ -173,7 +177,8 @@ void inode_put(struct inode *i)
 		int32_t seen = refcount_read(&i->refs);
 		// Not the last one, or nobody can find it: no table lock.
 		while (seen > 1)
-			if (__atomic_compare_exchange_n(&i->refs.count, &seen, seen - 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			if (__atomic_compare_exchange_n(&i->refs.count, &seen, seen - 1, true, __ATOMIC_ACQ_REL,
+							__ATOMIC_RELAXED))
 				return;
 	}
 	if (i->state & INODE_UNHASHED ? refcount_put(&i->refs) : hashed_put_last(i))
@@ -190,17 +195,13 @@ void inode_init_special(struct inode *i, mode_t mode, dev_t rdev)
 	i->mode = mode;
 	i->rdev = rdev;
 	switch (mode & S_IFMT) {
-	case S_IFCHR:
-		i->file_ops = &chrdev_open_ops;
-		break;
+	case S_IFCHR: i->file_ops = &chrdev_open_ops; break;
 	case S_IFIFO:
 		i->rdev = 0;
 		i->file_ops = &fifo_open_ops;
 		break;
 	case S_IFBLK:
-	case S_IFSOCK:
-		i->file_ops = &socket_name_ops;
-		break;
+	case S_IFSOCK: i->file_ops = &socket_name_ops; break;
 	}
 }
 
@@ -213,7 +214,8 @@ void inode_init_owner(struct inode *i, const struct inode *dir, mode_t mode)
 		i->gid = dir->gid;
 		if ((mode & S_IFMT) == S_IFDIR)
 			mode |= S_ISGID;
-		else if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !cred_in_group(c, i->gid) && !cred_capable(c, CAP_FSETID))
+		else if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !cred_in_group(c, i->gid) &&
+			 !cred_capable(c, CAP_FSETID))
 			mode &= ~S_ISGID;
 	}
 	i->mode = mode;
@@ -227,7 +229,8 @@ static int count_step(struct inode *i, int32_t step)
 	do {
 		if (step > 0 ? seen < 0 : seen > 0)
 			return -ETXTBSY;
-	} while (!__atomic_compare_exchange_n(&i->write_count, &seen, seen + step, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(&i->write_count, &seen, seen + step, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
 	return 0;
 }
 
@@ -259,7 +262,8 @@ int generic_permission(struct inode *i, unsigned mask)
 int inode_permission(struct inode *i, unsigned mask)
 {
 	mask &= MAY_READ | MAY_WRITE | MAY_EXEC;
-	if ((mask & MAY_WRITE) && (i->super->flags & SUPER_RDONLY) && (inode_is_reg(i) || inode_is_dir(i) || inode_is_link(i)))
+	if ((mask & MAY_WRITE) && (i->super->flags & SUPER_RDONLY) &&
+	    (inode_is_reg(i) || inode_is_dir(i) || inode_is_link(i)))
 		return -EROFS;
 	return i->ops->permission ? i->ops->permission(i, mask) : generic_permission(i, mask);
 }
@@ -350,7 +354,8 @@ static int check_change(struct inode *i, struct attr_change *c)
 		if ((c->mode & S_ISGID) && !cred_in_group(cred, gid) && !cred_capable(cred, CAP_FSETID))
 			c->mode &= ~S_ISGID;
 	}
-	bool chosen_times = (c->valid & ATTR_ATIME && !(c->valid & ATTR_ATIME_NOW)) || (c->valid & ATTR_MTIME && !(c->valid & ATTR_MTIME_NOW));
+	bool chosen_times = (c->valid & ATTR_ATIME && !(c->valid & ATTR_ATIME_NOW)) ||
+			    (c->valid & ATTR_MTIME && !(c->valid & ATTR_MTIME_NOW));
 	if (chosen_times && !inode_owner_or_capable(i))
 		return -EPERM;
 	return 0;

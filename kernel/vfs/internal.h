@@ -21,16 +21,16 @@ struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_
 // 1: still good. Asks the file system only when the entry's time is over.
 int dentry_revalidate(struct dentry *d);
 static inline bool dentry_needs_revalidate(const struct dentry *d) { return d->ops && d->ops->revalidate; }
-void dentry_kill_tree(struct dentry *root); // umount: drops every hashed dentry below
+void dentry_kill_tree(struct dentry *root);                      // umount: drops every hashed dentry below
 bool dentry_is_below(struct dentry *d, struct dentry *ancestor); // or the same
 
 // ---- inode.c ----
 extern uint64_t inode_count;
 bool inode_owner_or_capable(const struct inode *i);
 int inode_sticky_check(struct inode *dir, struct inode *victim);
-int inode_remove_privileges(struct inode *i); // write by an ordinary user: set-ID bits go; locked
-void inode_touch_access(struct file *f);      // atime after a read, relatime
-void inode_touch_modify(struct inode *i);     // mtime, ctime after a write; locked
+int inode_remove_privileges(struct inode *i);              // write by an ordinary user: set-ID bits go; locked
+void inode_touch_access(struct file *f);                   // atime after a read, relatime
+void inode_touch_modify(struct inode *i);                  // mtime, ctime after a write; locked
 int notify_change(struct inode *i, struct attr_change *c); // setattr with checks; locked
 
 // ---- super.c, mount.c ----
@@ -47,14 +47,14 @@ static inline void mount_get(struct mount *m) { refcount_get(&m->refs); }
 void mount_put(struct mount *m);
 int mount_want_write(const struct path *p); // 0 or -EROFS
 extern struct mount *root_mount;
-bool mount_is_on(struct dentry *d); // is it a mount point of any mount?
+bool mount_is_on(struct dentry *d);          // is it a mount point of any mount?
 unsigned mount_references(struct dentry *d); // of mounts, as root or mount point; mount_hash_lock held
 
 // ---- lookup.c ----
 #define LINKS_MAX 40
 enum last_type { LAST_NORMAL, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
 
-struct walk_link { // a symlink on the way
+struct walk_link {           // a symlink on the way
 	const char *rest;    // what follows it in the text it was found in; NULL: nothing, or resumed already
 	char *buffer;        // its text, ours
 	struct dentry *held; // or: keeps the inode that has the text
@@ -62,18 +62,18 @@ struct walk_link { // a symlink on the way
 
 // A walk in progress. Begin with walk_start(), end with walk_end() in every case.
 struct walk {
-	struct path path;      // where it is; referenced
-	struct path root;      // referenced when rooted
-	const char *name;      // what is left to walk
-	unsigned flags;        // LOOKUP_*
-	unsigned resolve;      // RESOLVE_*
+	struct path path; // where it is; referenced
+	struct path root; // referenced when rooted
+	const char *name; // what is left to walk
+	unsigned flags;   // LOOKUP_*
+	unsigned resolve; // RESOLVE_*
 	bool rooted;
-	bool trailing_slash;   // after the last component: it must be a directory
+	bool trailing_slash;      // after the last component: it must be a directory
 	enum last_type last_type; // LOOKUP_PARENT: the last component
 	const char *last;
 	uint32_t last_length, last_hash;
-	unsigned link_count;   // symlinks followed so far
-	unsigned pending;      // links with a rest
+	unsigned link_count;     // symlinks followed so far
+	unsigned pending;        // links with a rest
 	struct walk_link *links; // first, or an array of LINKS_MAX
 	struct walk_link first[2];
 };
@@ -90,7 +90,7 @@ struct path_name {
 	long length;
 	char buffer[232];
 };
-int path_name_get(struct path_name *n, struct uptr user); // 0 or -errno; ENOENT when empty
+int path_name_get(struct path_name *n, struct uptr user);       // 0 or -errno; ENOENT when empty
 int path_name_get_empty(struct path_name *n, struct uptr user); // may be ""
 static inline void path_name_put(struct path_name *n)
 {
@@ -120,8 +120,8 @@ int path_remove(int at, const char *name, bool is_dir);
 struct files {
 	struct refcount refs;
 	struct spinlock lock;
-	unsigned capacity;   // slots; lock to change; readers that do not share it need none
-	unsigned next_hint;  // no free descriptor below; lock
+	unsigned capacity;  // slots; lock to change; readers that do not share it need none
+	unsigned next_hint; // no free descriptor below; lock
 	struct file **slots;
 	uint64_t *open_bits, *cloexec_bits; // reserved ones are open with a NULL slot
 };

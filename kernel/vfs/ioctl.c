@@ -22,8 +22,7 @@ static long regular_file(struct file *f, unsigned command, struct uptr argument)
 		int left = (int)((loff_t)(f->object ? f->object->size_bytes : 0) - f->position);
 		return put_user(left, argument);
 	}
-	case FIGETBSZ:
-		return put_user((int)f->inode->super->block_size, argument);
+	case FIGETBSZ: return put_user((int)f->inode->super->block_size, argument);
 	}
 	return -ENOIOCTLCMD;
 }
@@ -32,14 +31,10 @@ static long dispatch(int fd, struct file *f, unsigned command, uint64_t argument
 {
 	struct uptr user = { argument };
 	switch (command) {
-	case FIOCLEX:
-		return fd_set_cloexec(fd, true);
-	case FIONCLEX:
-		return fd_set_cloexec(fd, false);
-	case FIONBIO:
-		return set_flag(f, O_NONBLOCK, user);
-	case FIOASYNC:
-		return f->ops->fasync ? set_flag(f, FASYNC, user) : -ENOTTY;
+	case FIOCLEX: return fd_set_cloexec(fd, true);
+	case FIONCLEX: return fd_set_cloexec(fd, false);
+	case FIONBIO: return set_flag(f, O_NONBLOCK, user);
+	case FIOASYNC: return f->ops->fasync ? set_flag(f, FASYNC, user) : -ENOTTY;
 	}
 	long result = f->ops->ioctl ? f->ops->ioctl(f, command, argument) : -ENOIOCTLCMD;
 	if (result == -ENOIOCTLCMD && inode_is_reg(f->inode))
@@ -62,7 +57,10 @@ long sys_name_to_handle_at(int dir, struct uptr path, struct uptr handle, struct
 	if (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
 	struct path p;
-	long result = path_lookup_user(dir, path, (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &p);
+	long result = path_lookup_user(dir, path,
+				       (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) |
+					       (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
+				       &p);
 	if (result)
 		return result;
 	path_put(&p);

@@ -47,9 +47,9 @@ static size_t move(struct iov_iter *i, char *data, size_t size, enum way way)
 		if (!part)
 			break;
 		uint64_t user = i->segments->address + i->segment_offset;
-		size_t missed = way == COPY_OUT ? port_copy_out(user, data + done, part) :
-				way == COPY_IN  ? port_copy_in(data + done, user, part) :
-						  port_clear_out(user, part);
+		size_t missed = way == COPY_OUT  ? port_copy_out(user, data + done, part)
+				: way == COPY_IN ? port_copy_in(data + done, user, part)
+						 : port_clear_out(user, part);
 		part -= missed;
 		i->segment_offset += part;
 		i->count -= part;

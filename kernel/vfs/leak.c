@@ -16,7 +16,7 @@ static int64_t explained(struct dentry *d, const struct super *s)
 	struct dentry *child;
 	int64_t count = mount_references(d) + (d == s->root ? 1 : 0);
 	count += (d->flags & DENTRY_HASHED ? 1 : 0) + (d->flags & DENTRY_PINNED && d != s->root ? 1 : 0);
-	list_for_each(child, &d->children, child_node)
+	list_for_each (child, &d->children, child_node)
 		count += child->flags & DENTRY_MADE_UP ? 2 : 1; // see make_up()
 	return count;
 }
@@ -80,7 +80,8 @@ static int64_t inodes_left(void)
 	return (int64_t)__atomic_load_n(&inode_count, __ATOMIC_RELAXED) - c.inodes;
 }
 
-static struct leak_counter file_leaks = { .name = "files", .left = files_left }, dentry_leaks = { .name = "dentries", .left = dentries_left },
+static struct leak_counter file_leaks = { .name = "files", .left = files_left },
+			   dentry_leaks = { .name = "dentries", .left = dentries_left },
 			   inode_leaks = { .name = "inodes", .left = inodes_left };
 
 static void init(void)

@@ -28,19 +28,25 @@ static struct list blocked_list = LIST_INIT(blocked_list);
 
 // ---- one inode's list ----
 
-static bool overlap(const struct file_lock *a, const struct file_lock *b) { return a->start <= b->end && b->start <= a->end; }
+static bool overlap(const struct file_lock *a, const struct file_lock *b)
+{
+	return a->start <= b->end && b->start <= a->end;
+}
 
 static bool adjacent(const struct file_lock *a, const struct file_lock *b)
 {
 	return (a->end != INT64_MAX && a->end + 1 == b->start) || (b->end != INT64_MAX && b->end + 1 == a->start);
 }
 
-static bool same_owner(const struct file_lock *a, const struct file_lock *b) { return a->kind == b->kind && a->owner == b->owner; }
+static bool same_owner(const struct file_lock *a, const struct file_lock *b)
+{
+	return a->kind == b->kind && a->owner == b->owner;
+}
 
 struct file_lock *lock_find_conflict(struct list *locks, const struct file_lock *request)
 {
 	struct file_lock *l;
-	list_for_each(l, locks, node) {
+	list_for_each (l, locks, node) {
 		if ((l->kind == LOCK_FLOCK) != (request->kind == LOCK_FLOCK) || same_owner(l, request))
 			continue;
 		if (overlap(l, request) && (l->type == F_WRLCK || request->type == F_WRLCK))
@@ -58,7 +64,7 @@ static void discard(struct file_lock *l, struct list *dead)
 // Cuts [request] out of `l`, which has the same owner and overlaps. *spare is used for the right part of a split.
 static void cut(struct file_lock *l, const struct file_lock *request, struct file_lock **spare, struct list *dead)
 {
-	bool left = l->start < request->start, right = l->end > request->end;
+	bool left = l->start<request->start, right = l->end> request->end;
 	if (left && right) {
 		struct file_lock *rest = *spare;
 		*spare = NULL;
@@ -79,7 +85,7 @@ void lock_apply(struct list *locks, struct file_lock *request, struct file_lock 
 {
 	struct file_lock *l, *next;
 	bool release = request->type == F_UNLCK;
-	list_for_each_safe(l, next, locks, node) {
+	list_for_each_safe (l, next, locks, node) {
 		if (!same_owner(l, request))
 			continue;
 		if (!release && l->type == request->type && (overlap(l, request) || adjacent(l, request))) {
@@ -114,7 +120,7 @@ static bool would_deadlock(const void *owner, const void *blocker) // blocked_lo
 			return true;
 		struct blocked *b;
 		const void *next = NULL;
-		list_for_each(b, &blocked_list, node)
+		list_for_each (b, &blocked_list, node)
 			if (b->owner == blocker) {
 				next = b->blocker;
 				break;
@@ -174,7 +180,8 @@ static void wake(struct inode *i)
 }
 
 // Tries once. 0: done, request consumed. -EAGAIN: *b says for whom to wait, if `wait`. -EDEADLK.
-static int try_lock(struct inode *i, struct file_lock *request, struct file_lock *spare, bool wait, struct blocked *b, struct list *dead)
+static int try_lock(struct inode *i, struct file_lock *request, struct file_lock *spare, bool wait, struct blocked *b,
+		    struct list *dead)
 {
 	int error = 0;
 	spin_lock(&i->locks_lock);
@@ -191,7 +198,8 @@ static int try_lock(struct inode *i, struct file_lock *request, struct file_lock
 }
 
 // One round of waiting: parks unless the lock can be had now. 0: got it. -EAGAIN: try again.
-static int wait_round(struct inode *i, struct waitq *q, struct file_lock *request, struct file_lock *spare, struct list *dead)
+static int wait_round(struct inode *i, struct waitq *q, struct file_lock *request, struct file_lock *spare,
+		      struct list *dead)
 {
 	struct blocked b;
 	list_init(&b.node);
@@ -238,7 +246,7 @@ static void remove_owned(struct inode *i, const void *owner, bool posix)
 	struct list dead = LIST_INIT(dead);
 	struct file_lock *l, *next;
 	spin_lock(&i->locks_lock);
-	list_for_each_safe(l, next, &i->locks, node)
+	list_for_each_safe (l, next, &i->locks, node)
 		if (l->owner == owner && (l->kind == LOCK_POSIX) == posix)
 			discard(l, &dead);
 	spin_unlock(&i->locks_lock);
@@ -262,14 +270,16 @@ long sys_flock(int fd, unsigned operation)
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	struct file_lock l = { .kind = LOCK_FLOCK, .type = types[what], .end = INT64_MAX, .owner = f, .pid = current->process->pid };
+	struct file_lock l = {
+		.kind = LOCK_FLOCK, .type = types[what], .end = INT64_MAX, .owner = f, .pid = current->process->pid
+	};
 	struct file_lock release = l;
 	release.type = F_UNLCK;
 	struct inode *i = f->inode;
 	int error = 0;
 	spin_lock(&i->locks_lock);
 	struct file_lock *mine = NULL, *k;
-	list_for_each(k, &i->locks, node)
+	list_for_each (k, &i->locks, node)
 		if (same_owner(k, &l))
 			mine = k;
 	bool same = mine && mine->type == l.type;
@@ -340,7 +350,8 @@ long fcntl_lock(int fd, struct file *f, unsigned command, struct uptr argument)
 		return -EFAULT;
 	if (ofd && user.l_pid)
 		return -EINVAL;
-	struct file_lock l = { .kind = ofd ? LOCK_OFD : LOCK_POSIX, .owner = ofd ? (void *)f : (void *)current->files,
+	struct file_lock l = { .kind = ofd ? LOCK_OFD : LOCK_POSIX,
+			       .owner = ofd ? (void *)f : (void *)current->files,
 			       .pid = current->process->pid };
 	long result = parse(f, &user, &l);
 	if (result)

@@ -8,7 +8,7 @@
 enum lock_kind { LOCK_POSIX, LOCK_OFD, LOCK_FLOCK };
 
 struct file_lock {
-	struct list node;   // inode.locks; inode.locks_lock
+	struct list node; // inode.locks; inode.locks_lock
 	enum lock_kind kind;
 	short type;         // F_RDLCK, F_WRLCK; as a request also F_UNLCK
 	int64_t start, end; // inclusive; INT64_MAX: to the end of whatever the file becomes

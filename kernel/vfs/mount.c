@@ -15,13 +15,13 @@
 #include "kernel/pseudofs.h"
 #include "lib/string.h"
 
-#define HASH_BUCKETS 64u
+#define HASH_BUCKETS    64u
 // umount2(2); <sys/mount.h> has these, no kernel header does.
 #define UMOUNT_FORCE    1
 #define UMOUNT_DETACH   2
 #define UMOUNT_EXPIRE   4
 #define UMOUNT_NOFOLLOW 8
-#define MOUNT_FLAGS (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
+#define MOUNT_FLAGS     (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
 
 struct rwsem mount_lock = RWSEM_INIT(mount_lock);
 struct mount *root_mount;
@@ -54,7 +54,7 @@ void mount_put(struct mount *m)
 static struct mount *find(const struct mount *parent, const struct dentry *d) // mount_hash_lock
 {
 	struct mount *m;
-	list_for_each(m, bucket(parent, d), hash_node)
+	list_for_each (m, bucket(parent, d), hash_node)
 		if (m->parent == parent && m->mountpoint == d)
 			return m;
 	return NULL;
@@ -103,7 +103,7 @@ bool mount_is_on(struct dentry *d)
 	struct mount *m;
 	spin_lock(&mount_hash_lock);
 	for (unsigned k = 0; k < HASH_BUCKETS && !found; k++)
-		list_for_each(m, &table[k], hash_node)
+		list_for_each (m, &table[k], hash_node)
 			found |= m->mountpoint == d;
 	spin_unlock(&mount_hash_lock);
 	return found;
@@ -114,7 +114,7 @@ unsigned mount_references(struct dentry *d)
 	unsigned count = root_mount && root_mount->root == d;
 	struct mount *m;
 	for (unsigned k = 0; k < HASH_BUCKETS; k++)
-		list_for_each(m, &table[k], hash_node)
+		list_for_each (m, &table[k], hash_node)
 			count += (m->mountpoint == d) + (m->root == d);
 	return count;
 }
@@ -137,7 +137,8 @@ static const struct file_ops made_up_file_ops = { .iterate = made_up_iterate };
 
 static struct inode *made_up_inode(struct super *seen_in)
 {
-	struct inode *i = inode_create(anonymous_super, __atomic_fetch_add(&anonymous_super->next_ino, 1, __ATOMIC_RELAXED));
+	struct inode *i =
+		inode_create(anonymous_super, __atomic_fetch_add(&anonymous_super->next_ino, 1, __ATOMIC_RELAXED));
 	if (!i)
 		return NULL;
 	i->mode = S_IFDIR | 0755;
@@ -462,7 +463,8 @@ static void show_one(struct seq *s, struct mount *m, const char *where, int kind
 		return;
 	}
 	if (kind == 1) {
-		seq_printf(s, "%d %d %u:%u ", m->id, m->parent ? m->parent->id : 0, DEV_MAJOR(m->super->dev), DEV_MINOR(m->super->dev));
+		seq_printf(s, "%d %d %u:%u ", m->id, m->parent ? m->parent->id : 0, DEV_MAJOR(m->super->dev),
+			   DEV_MINOR(m->super->dev));
 		char root[256];
 		struct path inside = { NULL, m->root };
 		char *text = path_print(&inside, root, sizeof(root));
@@ -528,6 +530,7 @@ int mount_statfs(const struct path *p, struct statfs64_kernel *out)
 	// ST_VALID and the mount's own flags, as statfs(2) reports them.
 	out->flags |= 0x20 | (mount_is_readonly(p->mount) ? 1 : 0);
 	if (p->mount)
-		out->flags |= (p->mount->flags & 0xe) | (p->mount->flags & MS_NOATIME ? 1024 : 0) | (p->mount->flags & MS_RELATIME ? 4096 : 0);
+		out->flags |= (p->mount->flags & 0xe) | (p->mount->flags & MS_NOATIME ? 1024 : 0) |
+			      (p->mount->flags & MS_RELATIME ? 4096 : 0);
 	return 0;
 }

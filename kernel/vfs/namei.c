@@ -114,16 +114,13 @@ static int check_node(mode_t mode, dev_t dev)
 	case 0:
 	case S_IFREG:
 	case S_IFIFO:
-	case S_IFSOCK:
-		return 0;
+	case S_IFSOCK: return 0;
 	case S_IFCHR:
 		if (dev == 0)
 			return 0; // a whiteout
 		return cred_capable(current->cred, CAP_MKNOD) ? 0 : -EPERM;
-	case S_IFBLK:
-		return cred_capable(current->cred, CAP_MKNOD) ? 0 : -EPERM;
-	case S_IFDIR:
-		return -EPERM;
+	case S_IFBLK: return cred_capable(current->cred, CAP_MKNOD) ? 0 : -EPERM;
+	case S_IFDIR: return -EPERM;
 	}
 	return -EINVAL;
 }
@@ -172,7 +169,8 @@ int inode_make_socket(const char *name, mode_t mode, struct path *out)
 	int error = make_begin(&w, AT_FDCWD, name, false, &d);
 	if (!error) {
 		struct inode *i = w.path.dentry->inode;
-		error = i->ops->mknod ? i->ops->mknod(i, d, S_IFSOCK | (mode & 07777 & ~current->fs->umask), 0) : -EPERM;
+		error = i->ops->mknod ? i->ops->mknod(i, d, S_IFSOCK | (mode & 07777 & ~current->fs->umask), 0)
+				      : -EPERM;
 		if (!error) {
 			*out = (struct path){ w.path.mount, d };
 			path_get(out);
@@ -286,7 +284,9 @@ static int remove_locked(struct walk *w, struct dentry *d, bool is_dir)
 static int remove_last(struct walk *w, bool is_dir)
 {
 	if (w->last_type != LAST_NORMAL) {
-		static const int rmdir_errors[] = { [LAST_DOT] = -EINVAL, [LAST_DOTDOT] = -ENOTEMPTY, [LAST_ROOT] = -EBUSY };
+		static const int rmdir_errors[] = {
+			[LAST_DOT] = -EINVAL, [LAST_DOTDOT] = -ENOTEMPTY, [LAST_ROOT] = -EBUSY
+		};
 		return is_dir ? rmdir_errors[w->last_type] : -EISDIR;
 	}
 	struct inode *dir = w->path.dentry->inode;

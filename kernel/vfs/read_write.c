@@ -12,12 +12,13 @@
 
 #include "lib/string.h"
 
-#define RW_MAX_BYTES   (INT32_MAX & PAGE_MASK) // as Linux: one call moves at most this
-#define COPY_CHUNK     (32u << 10)
+#define RW_MAX_BYTES (INT32_MAX & PAGE_MASK) // as Linux: one call moves at most this
+#define COPY_CHUNK   (32u << 10)
 
 // ---- one transfer ----
 
-static ssize_t at_position(struct file *f, struct iov_iter *i, ssize_t (*fn)(struct file *, struct iov_iter *, loff_t *))
+static ssize_t at_position(struct file *f, struct iov_iter *i,
+			   ssize_t (*fn)(struct file *, struct iov_iter *, loff_t *))
 {
 	if (f->mode & FILE_STREAM) {
 		loff_t none = 0;
@@ -127,9 +128,9 @@ long sys_pread64(int fd, struct uptr buffer, size_t size, loff_t offset)
 		return -EBADF;
 	struct iov_iter to;
 	iov_init_user(&to, buffer, min(size, RW_MAX_BYTES));
-	ssize_t result = b.file->mode & FILE_STREAM		 ? -ESPIPE :
-			 !user_range_ok(buffer.address, size) ? -EFAULT :
-								file_read(b.file, &to, &offset);
+	ssize_t result = b.file->mode & FILE_STREAM             ? -ESPIPE
+			 : !user_range_ok(buffer.address, size) ? -EFAULT
+								: file_read(b.file, &to, &offset);
 	fd_end(b);
 	return result;
 }
@@ -143,9 +144,9 @@ long sys_pwrite64(int fd, struct uptr data, size_t size, loff_t offset)
 		return -EBADF;
 	struct iov_iter from;
 	iov_init_user(&from, data, min(size, RW_MAX_BYTES));
-	ssize_t result = b.file->mode & FILE_STREAM	       ? -ESPIPE :
-			 !user_range_ok(data.address, size) ? -EFAULT :
-							      file_write(b.file, &from, &offset);
+	ssize_t result = b.file->mode & FILE_STREAM           ? -ESPIPE
+			 : !user_range_ok(data.address, size) ? -EFAULT
+							      : file_write(b.file, &from, &offset);
 	fd_end(b);
 	return result;
 }
@@ -224,7 +225,8 @@ static long transfer_vector(int fd, struct uptr vector, size_t count, loff_t off
 	if (!result && offset != -1 && (b.file->mode & FILE_STREAM))
 		result = -ESPIPE;
 	if (!result)
-		result = write ? file_write(b.file, &i, offset == -1 ? NULL : &pos) : file_read(b.file, &i, offset == -1 ? NULL : &pos);
+		result = write ? file_write(b.file, &i, offset == -1 ? NULL : &pos)
+			       : file_read(b.file, &i, offset == -1 ? NULL : &pos);
 	if (result > 0 && write) {
 		int error = sync_after(b.file, offset == -1 ? b.file->position : pos, result, flags);
 		if (error)
@@ -368,7 +370,8 @@ static int check_copy(struct file *in, struct file *out, loff_t in_pos, loff_t o
 		return -EINVAL;
 	if ((uint64_t)in_pos + size < size || (uint64_t)out_pos + size < size)
 		return -EOVERFLOW;
-	if (in->inode == out->inode && (uint64_t)in_pos < (uint64_t)out_pos + size && (uint64_t)out_pos < (uint64_t)in_pos + size)
+	if (in->inode == out->inode && (uint64_t)in_pos < (uint64_t)out_pos + size &&
+	    (uint64_t)out_pos < (uint64_t)in_pos + size)
 		return -EINVAL;
 	return 0;
 }
@@ -376,7 +379,8 @@ static int check_copy(struct file *in, struct file *out, loff_t in_pos, loff_t o
 static long copy_range(struct file *in, struct uptr in_offset, struct file *out, struct uptr out_offset, size_t size)
 {
 	loff_t in_pos = in->position, out_pos = out->position;
-	if ((!uptr_is_null(in_offset) && get_user(&in_pos, in_offset)) || (!uptr_is_null(out_offset) && get_user(&out_pos, out_offset)))
+	if ((!uptr_is_null(in_offset) && get_user(&in_pos, in_offset)) ||
+	    (!uptr_is_null(out_offset) && get_user(&out_pos, out_offset)))
 		return -EFAULT;
 	size = min(size, RW_MAX_BYTES);
 	int error = check_copy(in, out, in_pos, out_pos, size);
@@ -396,7 +400,8 @@ static long copy_range(struct file *in, struct uptr in_offset, struct file *out,
 	return result;
 }
 
-long sys_copy_file_range(int in_fd, struct uptr in_offset, int out_fd, struct uptr out_offset, size_t size, unsigned flags)
+long sys_copy_file_range(int in_fd, struct uptr in_offset, int out_fd, struct uptr out_offset, size_t size,
+			 unsigned flags)
 {
 	if (flags)
 		return -EINVAL;

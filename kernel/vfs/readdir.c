@@ -85,7 +85,7 @@ static struct dentry *made_up_child(struct dentry *dir, uint64_t n)
 {
 	struct dentry *d, *found = NULL;
 	spin_lock(&dentry_tree_lock);
-	list_for_each(d, &dir->children, child_node)
+	list_for_each (d, &dir->children, child_node)
 		if ((d->flags & DENTRY_MADE_UP) && !n--) {
 			dentry_get(d);
 			found = d;
@@ -125,7 +125,6 @@ static int fill(struct file *f, struct filler *filler)
 		emit_made_up(f, &filler->context);
 	return 0;
 }
-
 
 static long read_directory(struct file *f, struct filler *filler)
 {

@@ -102,7 +102,8 @@ static int check_rights(struct rename *r)
 	return error;
 }
 
-static void notify(struct rename *r, struct inode *moved, struct inode *victim, const char *old_name, const char *new_name)
+static void notify(struct rename *r, struct inode *moved, struct inode *victim, const char *old_name,
+		   const char *new_name)
 {
 	if (likely(!__atomic_load_n(&fsnotify_watches, __ATOMIC_RELAXED)))
 		return;
@@ -144,7 +145,10 @@ static int rename_locked(struct rename *r)
 	return 0;
 }
 
-static struct dentry *last_locked(struct walk *w) { return dentry_lookup_locked(w->path.dentry, w->last, w->last_length); }
+static struct dentry *last_locked(struct walk *w)
+{
+	return dentry_lookup_locked(w->path.dentry, w->last, w->last_length);
+}
 
 static int rename_walked(struct rename *r)
 {
@@ -215,5 +219,8 @@ long sys_renameat2(int dir, struct uptr path, int new_dir, struct uptr new_path,
 	return error;
 }
 
-long sys_renameat(int dir, struct uptr path, int new_dir, struct uptr new_path) { return sys_renameat2(dir, path, new_dir, new_path, 0); }
+long sys_renameat(int dir, struct uptr path, int new_dir, struct uptr new_path)
+{
+	return sys_renameat2(dir, path, new_dir, new_path, 0);
+}
 long sys_rename(struct uptr path, struct uptr new_path) { return sys_renameat2(AT_FDCWD, path, AT_FDCWD, new_path, 0); }

@@ -69,7 +69,10 @@ static int stat_path(int dir, struct uptr path, int flags, struct kstat *k)
 	if (!name.string[0] && (flags & AT_EMPTY_PATH) && dir >= 0)
 		error = stat_file(dir, k);
 	else
-		error = stat_name(dir, &name, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), k);
+		error = stat_name(dir, &name,
+				  (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+					  (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
+				  k);
 	path_name_put(&name);
 	return error;
 }
@@ -100,7 +103,8 @@ static struct statx_timestamp statx_time(const struct timestamp *t)
 
 long sys_statx(int dir, struct uptr path, int flags, unsigned mask, struct uptr buffer)
 {
-	if ((flags & ~(STAT_FLAGS | AT_STATX_SYNC_TYPE)) || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE || (mask & STATX__RESERVED))
+	if ((flags & ~(STAT_FLAGS | AT_STATX_SYNC_TYPE)) || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE ||
+	    (mask & STATX__RESERVED))
 		return -EINVAL;
 	struct kstat k;
 	int error = stat_path(dir, path, flags, &k);
@@ -292,4 +296,7 @@ long sys_readlinkat(int dir, struct uptr path, struct uptr buffer, int size)
 	return result;
 }
 
-long sys_readlink(struct uptr path, struct uptr buffer, int size) { return sys_readlinkat(AT_FDCWD, path, buffer, size); }
+long sys_readlink(struct uptr path, struct uptr buffer, int size)
+{
+	return sys_readlinkat(AT_FDCWD, path, buffer, size);
+}

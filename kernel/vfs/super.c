@@ -6,7 +6,6 @@
 
 #include <linux/magic.h>
 
-
 #include "kernel/init.h"
 #include "kernel/pseudofs.h"
 #include "lib/string.h"
@@ -46,7 +45,7 @@ static struct super *find_single(struct fs_type *t)
 {
 	struct super *s, *found = NULL;
 	spin_lock(&list_lock);
-	list_for_each(s, &supers, node)
+	list_for_each (s, &supers, node)
 		if (s->type == t && refcount_get_unless_zero(&s->refs)) {
 			found = s;
 			break;

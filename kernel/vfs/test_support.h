@@ -27,8 +27,8 @@ _Thread_local unsigned fake_cpu;
 
 static struct task fake_task;
 static struct process fake_process;
-static int fake_signal;            // the last one sent
-static int64_t fake_allocated;     // live kernel objects
+static int fake_signal;                     // the last one sent
+static int64_t fake_allocated;              // live kernel objects
 static uint64_t fake_fault_at = UINT64_MAX; // user address that faults
 
 // ---- port ----
@@ -103,10 +103,7 @@ void kfree(void *p)
 }
 void *slab_alloc(struct slab_cache *c) { return kalloc(c->size); }
 void slab_free(struct slab_cache *c, void *p) { kfree(p); }
-char *kstrdup(const char *s)
-{
-	return memcpy(kalloc(strlen(s) + 1), s, strlen(s) + 1);
-}
+char *kstrdup(const char *s) { return memcpy(kalloc(strlen(s) + 1), s, strlen(s) + 1); }
 void *radix_node_allocate(size_t size) { return calloc(1, size); }
 void radix_node_free(void *node, size_t size) { free(node); }
 void page_stats_get(struct page_stats *out) { *out = (struct page_stats){ .total_pages = 65536, .free_pages = 65536 }; }
@@ -159,7 +156,8 @@ ssize_t filemap_read(struct mobj *o, struct iov_iter *to, loff_t *pos)
 {
 	ssize_t done = 0;
 	while (to->count && (uint64_t)*pos < o->size_bytes) {
-		size_t offset = *pos & ~PAGE_MASK, n = min(min(to->count, PAGE_SIZE - offset), o->size_bytes - (uint64_t)*pos);
+		size_t offset = *pos & ~PAGE_MASK,
+		       n = min(min(to->count, PAGE_SIZE - offset), o->size_bytes - (uint64_t)*pos);
 		struct page *p = radix_lookup(&o->pages, (uint64_t)*pos >> PAGE_SHIFT);
 		size_t got = p ? iov_copy_to(to, (char *)page_address(p) + offset, n) : iov_zero(to, n);
 		*pos += (loff_t)got;
@@ -191,17 +189,53 @@ ssize_t filemap_write(struct mobj *o, struct iov_iter *from, loff_t *pos)
 
 // ---- locks and sleeping: one task ----
 
-void spin_lock(struct spinlock *l) { assert_int_equal(l->word, 0); l->word = 1; }
-void spin_unlock(struct spinlock *l) { assert_int_equal(l->word, 1); l->word = 0; }
+void spin_lock(struct spinlock *l)
+{
+	assert_int_equal(l->word, 0);
+	l->word = 1;
+}
+void spin_unlock(struct spinlock *l)
+{
+	assert_int_equal(l->word, 1);
+	l->word = 0;
+}
 bool spin_try_lock(struct spinlock *l) { return l->word ? false : (l->word = 1, true); }
 void mutex_init(struct mutex *m) { *m = (struct mutex){ 0 }; }
-void mutex_lock(struct mutex *m) { assert_int_equal(m->word, 0); m->word = 1; }
-int mutex_lock_killable(struct mutex *m) { mutex_lock(m); return 0; }
-void mutex_unlock(struct mutex *m) { assert_int_equal(m->word, 1); m->word = 0; }
-void rwsem_read_lock(struct rwsem *s) { assert_int_equal(s->word, 0); s->word = 1; }
-void rwsem_read_unlock(struct rwsem *s) { assert_int_equal(s->word, 1); s->word = 0; }
-void rwsem_write_lock(struct rwsem *s) { assert_int_equal(s->word, 0); s->word = -1; }
-void rwsem_write_unlock(struct rwsem *s) { assert_int_equal(s->word, -1); s->word = 0; }
+void mutex_lock(struct mutex *m)
+{
+	assert_int_equal(m->word, 0);
+	m->word = 1;
+}
+int mutex_lock_killable(struct mutex *m)
+{
+	mutex_lock(m);
+	return 0;
+}
+void mutex_unlock(struct mutex *m)
+{
+	assert_int_equal(m->word, 1);
+	m->word = 0;
+}
+void rwsem_read_lock(struct rwsem *s)
+{
+	assert_int_equal(s->word, 0);
+	s->word = 1;
+}
+void rwsem_read_unlock(struct rwsem *s)
+{
+	assert_int_equal(s->word, 1);
+	s->word = 0;
+}
+void rwsem_write_lock(struct rwsem *s)
+{
+	assert_int_equal(s->word, 0);
+	s->word = -1;
+}
+void rwsem_write_unlock(struct rwsem *s)
+{
+	assert_int_equal(s->word, -1);
+	s->word = 0;
+}
 void waiter_init(struct waiter *w) { list_init(&w->node); }
 void waitq_add(struct waitq *q, struct waiter *w) {}
 void waitq_remove(struct waitq *q, struct waiter *w) {}
@@ -257,7 +291,8 @@ void kernel_assert_failed(const char *expression, const char *file, int line)
 	abort();
 }
 
-extern const struct init_entry __start_init_table_1[], __stop_init_table_1[], __start_init_table_2[], __stop_init_table_2[];
+extern const struct init_entry __start_init_table_1[], __stop_init_table_1[], __start_init_table_2[],
+	__stop_init_table_2[];
 
 // A system with an empty tmpfs at /, a task of root's at its root, and an empty descriptor table.
 static void fake_kernel_create(void)

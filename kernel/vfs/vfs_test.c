@@ -234,7 +234,8 @@ static void random_names_agree_with_a_model(void **state)
 			}
 			break;
 		case 4: {
-			assert_int_equal(sys_renameat2(AT_FDCWD, U(a), AT_FDCWD, U(b), RENAME_EXCHANGE), *from && *to ? 0 : -ENOENT);
+			assert_int_equal(sys_renameat2(AT_FDCWD, U(a), AT_FDCWD, U(b), RENAME_EXCHANGE),
+					 *from && *to ? 0 : -ENOENT);
 			if (*from && *to) {
 				int swap = *from;
 				*from = *to;
@@ -359,7 +360,9 @@ static void unused_names_are_reclaimed(void **state)
 static void vectors_and_faults(void **state)
 {
 	int fd = (int)sys_open(U("/vec"), O_CREAT | O_RDWR, 0600);
-	struct { uint64_t base, size; } v[3] = { { (uint64_t) "abc", 3 }, { 1, 0 }, { (uint64_t) "defgh", 5 } };
+	struct {
+		uint64_t base, size;
+	} v[3] = { { (uint64_t) "abc", 3 }, { 1, 0 }, { (uint64_t) "defgh", 5 } };
 	assert_int_equal(sys_writev(fd, U(v), 3), 8);
 	char text[16] = "";
 	assert_int_equal(sys_pread64(fd, U(text), 16, 2), 6);
@@ -391,7 +394,10 @@ static void vectors_and_faults(void **state)
 static void iterators_revert(void **state)
 {
 	char data[64], out[64];
-	struct iov_segment s[4] = { { (uint64_t)data, 10 }, { (uint64_t)data + 10, 0 }, { (uint64_t)data + 10, 20 }, { (uint64_t)data + 30, 34 } };
+	struct iov_segment s[4] = { { (uint64_t)data, 10 },
+				    { (uint64_t)data + 10, 0 },
+				    { (uint64_t)data + 10, 20 },
+				    { (uint64_t)data + 30, 34 } };
 	for (int k = 0; k < 64; k++)
 		data[k] = (char)k;
 	srand(3);
@@ -537,7 +543,7 @@ static void packets_and_fifos(void **state)
 
 // ---- record locks against a byte-by-byte model ----
 
-#define BYTES 25 // the last one stands for everything beyond
+#define BYTES  25 // the last one stands for everything beyond
 #define OWNERS 3
 
 static void check_lock_list(struct list *locks, short model[OWNERS][BYTES])
@@ -545,13 +551,13 @@ static void check_lock_list(struct list *locks, short model[OWNERS][BYTES])
 	short seen[OWNERS][BYTES];
 	struct file_lock *l, *k;
 	memset(seen, 0, sizeof(seen));
-	list_for_each(l, locks, node) {
+	list_for_each (l, locks, node) {
 		assert_true(l->start <= l->end);
 		for (int64_t b = l->start; b <= l->end && b < BYTES; b++) {
 			assert_int_equal(seen[(uintptr_t)l->owner][b], 0); // no overlap
 			seen[(uintptr_t)l->owner][b] = (short)(l->type + 1);
 		}
-		list_for_each(k, locks, node) // and neighbours of one type are one lock
+		list_for_each (k, locks, node) // and neighbours of one type are one lock
 			if (k != l && k->owner == l->owner && k->type == l->type)
 				assert_true(k->start - 1 > l->end || l->start - 1 > k->end);
 	}
@@ -568,14 +574,20 @@ static void record_locks_agree_with_a_model(void **state)
 		struct file_lock *request = kalloc(sizeof(*request)), *spare = kalloc(sizeof(*spare));
 		static const short types[] = { F_RDLCK, F_WRLCK, F_UNLCK };
 		uintptr_t owner = (uintptr_t)rand() % OWNERS;
-		int64_t start = rand() % (BYTES - 1), end = rand() % 5 ? start + rand() % (BYTES - 1 - (int)start) : INT64_MAX;
-		*request = (struct file_lock){ .kind = LOCK_POSIX, .type = types[rand() % 3], .start = start, .end = end, .owner = (void *)owner };
+		int64_t start = rand() % (BYTES - 1),
+			end = rand() % 5 ? start + rand() % (BYTES - 1 - (int)start) : INT64_MAX;
+		*request = (struct file_lock){ .kind = LOCK_POSIX,
+					       .type = types[rand() % 3],
+					       .start = start,
+					       .end = end,
+					       .owner = (void *)owner };
 		list_init(&request->node);
 		list_init(&spare->node);
 		bool conflict = false;
 		for (uintptr_t o = 0; o < OWNERS && request->type != F_UNLCK; o++)
 			for (int64_t b = start; b < BYTES && b <= end; b++)
-				conflict |= o != owner && model[o][b] && (model[o][b] == F_WRLCK + 1 || request->type == F_WRLCK);
+				conflict |= o != owner && model[o][b] &&
+					    (model[o][b] == F_WRLCK + 1 || request->type == F_WRLCK);
 		if (request->type != F_UNLCK)
 			assert_int_equal(lock_find_conflict(&locks, request) != NULL, conflict);
 		if (conflict) {

@@ -18,7 +18,8 @@ static int check_name(struct inode *i, const char *name, unsigned mask)
 	if (has_prefix(name, XATTR_SECURITY_PREFIX)) {
 		if (mask == MAY_READ)
 			return 0;
-		return admin || (!strcmp(name, XATTR_NAME_CAPS) && cred_capable(current->cred, CAP_SETFCAP)) ? 0 : -EPERM;
+		return admin || (!strcmp(name, XATTR_NAME_CAPS) && cred_capable(current->cred, CAP_SETFCAP)) ? 0
+													     : -EPERM;
 	}
 	if (has_prefix(name, XATTR_SYSTEM_PREFIX))
 		return inode_is_link(i) ? -EOPNOTSUPP : mask == MAY_WRITE && !inode_owner_or_capable(i) ? -EPERM : 0;
@@ -141,7 +142,8 @@ static long remove(const struct path *p, const struct request *r)
 	return error;
 }
 
-static long on_path(struct uptr path, bool follow, long (*fn)(const struct path *, const struct request *), const struct request *r)
+static long on_path(struct uptr path, bool follow, long (*fn)(const struct path *, const struct request *),
+		    const struct request *r)
 {
 	struct path p;
 	long result = path_lookup_user(AT_FDCWD, path, follow ? LOOKUP_FOLLOW : 0, &p);
@@ -164,7 +166,8 @@ static long on_file(int fd, long (*fn)(const struct path *, const struct request
 
 // ---- system calls ----
 
-#define REQUEST(...) &(struct request){ __VA_ARGS__ }
+#define REQUEST(...) \
+	&(struct request) { __VA_ARGS__ }
 
 long sys_setxattr(struct uptr path, struct uptr name, struct uptr value, size_t size, int flags)
 {
@@ -186,7 +189,10 @@ long sys_lgetxattr(struct uptr path, struct uptr name, struct uptr value, size_t
 {
 	return on_path(path, false, get, REQUEST(name, value, size));
 }
-long sys_fgetxattr(int fd, struct uptr name, struct uptr value, size_t size) { return on_file(fd, get, REQUEST(name, value, size)); }
+long sys_fgetxattr(int fd, struct uptr name, struct uptr value, size_t size)
+{
+	return on_file(fd, get, REQUEST(name, value, size));
+}
 long sys_listxattr(struct uptr path, struct uptr names, size_t size)
 {
 	return on_path(path, true, list, REQUEST(.buffer = names, .size = size));
@@ -195,7 +201,10 @@ long sys_llistxattr(struct uptr path, struct uptr names, size_t size)
 {
 	return on_path(path, false, list, REQUEST(.buffer = names, .size = size));
 }
-long sys_flistxattr(int fd, struct uptr names, size_t size) { return on_file(fd, list, REQUEST(.buffer = names, .size = size)); }
+long sys_flistxattr(int fd, struct uptr names, size_t size)
+{
+	return on_file(fd, list, REQUEST(.buffer = names, .size = size));
+}
 long sys_removexattr(struct uptr path, struct uptr name) { return on_path(path, true, remove, REQUEST(name)); }
 long sys_lremovexattr(struct uptr path, struct uptr name) { return on_path(path, false, remove, REQUEST(name)); }
 long sys_fremovexattr(int fd, struct uptr name) { return on_file(fd, remove, REQUEST(name)); }

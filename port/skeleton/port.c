@@ -9,10 +9,7 @@
 
 struct task *skeleton_current;
 
-_Noreturn static void missing(void)
-{
-	port_exit(0);
-}
+_Noreturn static void missing(void) { port_exit(0); }
 
 // ---- CPUs ----
 
@@ -120,7 +117,10 @@ size_t port_copy_in(void *to, uint64_t user_from, size_t size) { return (void)to
 size_t port_copy_out(uint64_t user_to, const void *from, size_t size) { return (void)user_to, (void)from, size; }
 bool port_stable_code(void) { return false; }
 size_t port_clear_out(uint64_t user_to, size_t size) { return (void)user_to, size; }
-long port_string_in(char *to, uint64_t user_from, size_t size) { return (void)to, (void)user_from, (void)size, -EFAULT; }
+long port_string_in(char *to, uint64_t user_from, size_t size)
+{
+	return (void)to, (void)user_from, (void)size, -EFAULT;
+}
 int port_user_load32(uint64_t user, uint32_t *seen) { return (void)user, (void)seen, -EFAULT; }
 int port_user_cmpxchg32(uint64_t user, uint32_t old, uint32_t new, uint32_t *seen)
 {

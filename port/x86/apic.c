@@ -4,38 +4,38 @@
 
 #include "io.h"
 
-#define MSR_APIC_BASE 0x1bu
+#define MSR_APIC_BASE    0x1bu
 #define APIC_BASE_ENABLE (UINT64_C(1) << 11)
 #define APIC_BASE_X2     (UINT64_C(1) << 10)
-#define MSR_X2APIC 0x800u
+#define MSR_X2APIC       0x800u
 
 // registers, as memory offsets; the x2APIC MSR is 0x800 + offset / 16
-#define REG_ID 0x20u
-#define REG_TPR 0x80u
-#define REG_EOI 0xb0u
-#define REG_SPURIOUS 0xf0u
-#define REG_ICR 0x300u
-#define REG_ICR_HIGH 0x310u
-#define REG_LVT_TIMER 0x320u
-#define REG_LVT_LINT0 0x350u
-#define REG_LVT_LINT1 0x360u
+#define REG_ID            0x20u
+#define REG_TPR           0x80u
+#define REG_EOI           0xb0u
+#define REG_SPURIOUS      0xf0u
+#define REG_ICR           0x300u
+#define REG_ICR_HIGH      0x310u
+#define REG_LVT_TIMER     0x320u
+#define REG_LVT_LINT0     0x350u
+#define REG_LVT_LINT1     0x360u
 #define REG_TIMER_INITIAL 0x380u
 #define REG_TIMER_CURRENT 0x390u
-#define REG_TIMER_DIVIDE 0x3e0u
+#define REG_TIMER_DIVIDE  0x3e0u
 
-#define LVT_MASKED (1u << 16)
+#define LVT_MASKED       (1u << 16)
 #define LVT_TSC_DEADLINE (2u << 17)
-#define ICR_NMI (4u << 8)
-#define ICR_INIT (5u << 8)
-#define ICR_STARTUP (6u << 8)
-#define ICR_ASSERT (1u << 14)
-#define ICR_PENDING (1u << 12)
+#define ICR_NMI          (4u << 8)
+#define ICR_INIT         (5u << 8)
+#define ICR_STARTUP      (6u << 8)
+#define ICR_ASSERT       (1u << 14)
+#define ICR_PENDING      (1u << 12)
 #define ICR_ALL_BUT_SELF (3u << 18)
 
 #define PIT_CHANNEL0 0x40u
-#define PIT_COMMAND 0x43u
-#define PIC1_DATA 0x21u
-#define PIC2_DATA 0xa1u
+#define PIT_COMMAND  0x43u
+#define PIC1_DATA    0x21u
+#define PIC2_DATA    0xa1u
 
 static volatile uint8_t *registers; // NULL: x2APIC
 
@@ -97,25 +97,16 @@ void x86_apic_init_cpu(struct cpu *cpu)
 	apic_write(REG_LVT_LINT1, LVT_MASKED);
 	apic_write(REG_TPR, 0);
 	apic_write(REG_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
-	apic_write(REG_TIMER_DIVIDE, 0xb); // by 1
+	apic_write(REG_TIMER_DIVIDE, 0xb);                            // by 1
 	x86_apic_timer_mode(cpu->index && x86_features.tsc_deadline); // the boot CPU counts first, to compare clocks
 	cpu->apic_id = x86_apic_id();
 }
 
-void x86_apic_eoi(void)
-{
-	apic_write(REG_EOI, 0);
-}
+void x86_apic_eoi(void) { apic_write(REG_EOI, 0); }
 
-void x86_apic_send(uint32_t apic_id, unsigned vector)
-{
-	send(apic_id, vector | ICR_ASSERT);
-}
+void x86_apic_send(uint32_t apic_id, unsigned vector) { send(apic_id, vector | ICR_ASSERT); }
 
-void x86_apic_send_nmi_others(void)
-{
-	send(0, ICR_NMI | ICR_ASSERT | ICR_ALL_BUT_SELF);
-}
+void x86_apic_send_nmi_others(void) { send(0, ICR_NMI | ICR_ASSERT | ICR_ALL_BUT_SELF); }
 
 void x86_apic_start_others(unsigned page)
 {
@@ -133,12 +124,6 @@ void x86_apic_timer_mode(bool tsc_deadline)
 	__asm__ volatile("mfence" : : : "memory");
 }
 
-void x86_apic_timer_start(uint32_t count)
-{
-	apic_write(REG_TIMER_INITIAL, count);
-}
+void x86_apic_timer_start(uint32_t count) { apic_write(REG_TIMER_INITIAL, count); }
 
-uint32_t x86_apic_timer_left(void)
-{
-	return apic_read(REG_TIMER_CURRENT);
-}
+uint32_t x86_apic_timer_left(void) { return apic_read(REG_TIMER_CURRENT); }

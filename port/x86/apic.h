@@ -4,7 +4,7 @@
 
 #include "cpu.h"
 
-void x86_apic_init_boot(void);          // once: finds it, masks the legacy controllers
+void x86_apic_init_boot(void);           // once: finds it, masks the legacy controllers
 void x86_apic_init_cpu(struct cpu *cpu); // on each CPU
 void x86_apic_eoi(void);
 void x86_apic_send(uint32_t apic_id, unsigned vector);

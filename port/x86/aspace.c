@@ -19,10 +19,7 @@
 
 #define TABLE_FLAGS (PTE_P | PTE_W | PTE_U | PTE_A)
 
-uint64_t port_user_end(void)
-{
-	return USER_END;
-}
+uint64_t port_user_end(void) { return USER_END; }
 
 // ---- walking ----
 
@@ -140,10 +137,7 @@ static void destroy_now(struct port_aspace *as)
 	kernel_upcall_free(as);
 }
 
-static bool put(struct port_aspace *as)
-{
-	return __atomic_sub_fetch(&as->refs, 1, __ATOMIC_ACQ_REL) == 0;
-}
+static bool put(struct port_aspace *as) { return __atomic_sub_fetch(&as->refs, 1, __ATOMIC_ACQ_REL) == 0; }
 
 void port_aspace_destroy(struct port_aspace *as)
 {
@@ -164,10 +158,7 @@ void x86_aspace_reap(struct cpu *cpu)
 	}
 }
 
-size_t port_aspace_table_bytes(struct port_aspace *as)
-{
-	return as->table_pages * PAGE_BYTES;
-}
+size_t port_aspace_table_bytes(struct port_aspace *as) { return as->table_pages * PAGE_BYTES; }
 
 // ---- loading ----
 

@@ -11,8 +11,8 @@
 struct port_aspace {
 	uint64_t *pml4;
 	paddr_t pml4_frame;
-	uint32_t refs; // atomic: its owner, and each CPU that has it loaded
-	uint32_t table_pages; // atomic
+	uint32_t refs;              // atomic: its owner, and each CPU that has it loaded
+	uint32_t table_pages;       // atomic
 	struct x86_lock table_lock; // guards the installation of tables
 	struct port_aspace *next_dead;
 	// Region number and frame of its lowest-level table, packed; see aspace.c. Entries are single words, valid for ever

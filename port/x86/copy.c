@@ -53,10 +53,7 @@ static inline uint8_t *user_byte_faulting(uint64_t va, bool write)
 	return p;
 }
 
-static inline bool range_ok(uint64_t va, size_t size)
-{
-	return size <= USER_END && va <= USER_END - size;
-}
+static inline bool range_ok(uint64_t va, size_t size) { return size <= USER_END && va <= USER_END - size; }
 
 static inline size_t to_page_end(uint64_t va, size_t size)
 {
@@ -205,20 +202,14 @@ static int exchange_word(uint64_t user, uint32_t old, uint32_t new, uint32_t *se
 	return 0;
 }
 
-int port_user_load32(uint64_t user, uint32_t *seen)
-{
-	return load_word(user, seen, true);
-}
+int port_user_load32(uint64_t user, uint32_t *seen) { return load_word(user, seen, true); }
 
 int port_user_cmpxchg32(uint64_t user, uint32_t old, uint32_t new, uint32_t *seen)
 {
 	return exchange_word(user, old, new, seen, true);
 }
 
-int port_user_load32_atomic(uint64_t user, uint32_t *seen)
-{
-	return load_word(user, seen, false);
-}
+int port_user_load32_atomic(uint64_t user, uint32_t *seen) { return load_word(user, seen, false); }
 
 int port_user_cmpxchg32_atomic(uint64_t user, uint32_t old, uint32_t new, uint32_t *seen)
 {
@@ -227,15 +218,9 @@ int port_user_cmpxchg32_atomic(uint64_t user, uint32_t old, uint32_t new, uint32
 
 // ---- frames ----
 
-void *port_frame_address(paddr_t frame)
-{
-	return phys_to_virt(frame);
-}
+void *port_frame_address(paddr_t frame) { return phys_to_virt(frame); }
 
-paddr_t port_frame_of(const void *kernel_address)
-{
-	return virt_to_phys(kernel_address);
-}
+paddr_t port_frame_of(const void *kernel_address) { return virt_to_phys(kernel_address); }
 
 void port_zero_page(void *page)
 {
@@ -250,7 +235,4 @@ void port_zero_page(void *page)
 	}
 }
 
-void port_copy_page(void *to, const void *from)
-{
-	move(to, from, PAGE_BYTES);
-}
+void port_copy_page(void *to, const void *from) { move(to, from, PAGE_BYTES); }

@@ -31,15 +31,9 @@ struct cpu_features x86_features;
 #define CR4_SMEP       (1u << 20)
 #define CR4_SMAP       (1u << 21)
 
-unsigned port_cpu_count(void)
-{
-	return x86_cpu_count;
-}
+unsigned port_cpu_count(void) { return x86_cpu_count; }
 
-bool port_stable_code(void)
-{
-	return x86_features.tcg;
-}
+bool port_stable_code(void) { return x86_features.tcg; }
 
 static void detect_hypervisor(struct cpu_features *f)
 {
@@ -87,8 +81,8 @@ static void fill_descriptors(struct cpu *cpu)
 	cpu->gdt[SELECTOR_USER_DATA / 8] = UINT64_C(0x00cff3000000ffff);
 	cpu->gdt[SELECTOR_USER_CODE / 8] = UINT64_C(0x00affb000000ffff);
 	cpu->gdt[4] = 0;
-	cpu->gdt[SELECTOR_TSS / 8] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | UINT64_C(0x89) << 40 |
-				     (tss >> 24 & 0xff) << 56;
+	cpu->gdt[SELECTOR_TSS / 8] =
+		(sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | UINT64_C(0x89) << 40 | (tss >> 24 & 0xff) << 56;
 	cpu->gdt[SELECTOR_TSS / 8 + 1] = tss >> 32;
 	cpu->tss.io_map_base = sizeof(struct tss);
 	cpu->tss.ist[IST_NMI - 1] = (uint64_t)cpu->nmi_stack + sizeof(cpu->nmi_stack);
@@ -115,9 +109,12 @@ static void load_segments(struct cpu *cpu)
 	} __attribute__((packed)) pointer = { sizeof(cpu->gdt) - 1, (uint64_t)cpu->gdt };
 	__asm__ volatile("lgdt %0" : : "m"(pointer));
 	__asm__ volatile("pushq %0; leaq 1f(%%rip), %%rax; pushq %%rax; lretq; 1:"
-			 : : "i"((uint64_t)SELECTOR_KERNEL_CODE) : "rax", "memory");
+			 :
+			 : "i"((uint64_t)SELECTOR_KERNEL_CODE)
+			 : "rax", "memory");
 	__asm__ volatile("movl %0, %%ss; movl %1, %%ds; movl %1, %%es; movl %1, %%fs; movl %1, %%gs"
-			 : : "r"(SELECTOR_KERNEL_DATA), "r"(0));
+			 :
+			 : "r"(SELECTOR_KERNEL_DATA), "r"(0));
 	__asm__ volatile("ltr %w0" : : "r"(SELECTOR_TSS));
 	wrmsr(MSR_GS_BASE, (uint64_t)cpu);
 	wrmsr(MSR_KERNEL_GS_BASE, 0);

@@ -16,7 +16,7 @@
 #define SYSRET_BASE          0x23u
 
 #define CPU_BOOT_STACK_BYTES 16384u
-#define CPU_CACHE_LINE 64
+#define CPU_CACHE_LINE       64
 
 #define MSR_EFER           0xc0000080u
 #define MSR_STAR           0xc0000081u
@@ -30,13 +30,13 @@
 #define EFER_SCE 0x001u
 #define EFER_NXE 0x800u
 
-#define FLAG_TF   0x00000100u
-#define FLAG_IF   0x00000200u
-#define FLAG_DF   0x00000400u
-#define FLAG_IOPL 0x00003000u
-#define FLAG_NT   0x00004000u
-#define FLAG_RF   0x00010000u
-#define FLAG_AC   0x00040000u
+#define FLAG_TF    0x00000100u
+#define FLAG_IF    0x00000200u
+#define FLAG_DF    0x00000400u
+#define FLAG_IOPL  0x00003000u
+#define FLAG_NT    0x00004000u
+#define FLAG_RF    0x00010000u
+#define FLAG_AC    0x00040000u
 #define FLAGS_USER 0x00250dd5u // what a program may choose: ID AC RF OF DF TF SF ZF AF PF CF
 
 struct tss {
@@ -56,9 +56,9 @@ enum cpu_ist { IST_NONE, IST_NMI, IST_DOUBLE_FAULT, IST_MACHINE_CHECK };
 #define REQUEST_FLUSH 2u // TLB shootdown, see tlb.c; served in spin loops too
 
 // cpu->tlb_state, atomic: whether the loaded address space is in use.
-#define TLB_ACTIVE      0u
-#define TLB_LAZY        1u // a kernel task runs on it: flushes may wait
-#define TLB_LAZY_STALE  2u // lazy, and a flush was skipped
+#define TLB_ACTIVE     0u
+#define TLB_LAZY       1u // a kernel task runs on it: flushes may wait
+#define TLB_LAZY_STALE 2u // lazy, and a flush was skipped
 
 #define CPUS_MAX 256u
 
@@ -81,19 +81,19 @@ struct irq_slot {
 #define VECTOR_SPURIOUS     0xffu
 
 struct cpu {
-	struct task *current;     // offsets of the first six are known to assembly
+	struct task *current; // offsets of the first six are known to assembly
 	uint32_t index;
-	uint32_t request;         // atomic
-	uint64_t kernel_stack_top; // of the current task
-	uint64_t user_sp;         // scratch of the system-call entry
-	struct port_aspace *aspace; // loaded; NULL: the kernel's own tables
+	uint32_t request;               // atomic
+	uint64_t kernel_stack_top;      // of the current task
+	uint64_t user_sp;               // scratch of the system-call entry
+	struct port_aspace *aspace;     // loaded; NULL: the kernel's own tables
 	struct port_task *xstate_owner; // whose vector state is in the registers
 	uint64_t boot_stack_top;
 	struct cpu *self;
 
-	uint32_t tlb_state;       // atomic
+	uint32_t tlb_state; // atomic
 	uint32_t apic_id;
-	bool online;              // atomic; APIC identifier is known
+	bool online;                      // atomic; APIC identifier is known
 	struct port_aspace *dead_aspaces; // to be freed outside of the scheduler
 
 	// time.c
@@ -101,7 +101,8 @@ struct cpu {
 
 	// tlb.c
 	struct shootdown shootdown;
-	uint64_t flush_from[CPUS_MAX / 64] __attribute__((aligned(CPU_CACHE_LINE))); // atomic: CPUs whose shootdown waits for us
+	uint64_t flush_from[CPUS_MAX / 64]
+		__attribute__((aligned(CPU_CACHE_LINE))); // atomic: CPUs whose shootdown waits for us
 
 	uint64_t gdt[9] __attribute__((aligned(64)));
 	struct tss tss;
@@ -130,7 +131,7 @@ static inline struct cpu *this_cpu(void)
 
 // What the boot CPU found; the others are assumed equal.
 struct cpu_features {
-	bool tcg;            // QEMU's software emulation
+	bool tcg; // QEMU's software emulation
 	bool hypervisor, x2apic, tsc_deadline, xsaveopt, fsgsbase, smep, smap, umip, pge, rdrand, erms, invariant_tsc,
 		rdtscp;
 	uint32_t hypervisor_leaf; // highest 0x400000xx leaf, 0 = none

@@ -5,7 +5,10 @@
 #include <stdint.h>
 
 static inline void out8(uint16_t port, uint8_t v) { __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port) : "memory"); }
-static inline void out32(uint16_t port, uint32_t v) { __asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port) : "memory"); }
+static inline void out32(uint16_t port, uint32_t v)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port) : "memory");
+}
 
 static inline uint8_t in8(uint16_t port)
 {
@@ -51,13 +54,13 @@ static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t sub)
 	return r;
 }
 
-#define DEFINE_CONTROL_REGISTER(name)                                                                  \
-	static inline uint64_t read_##name(void)                                                       \
-	{                                                                                              \
-		uint64_t v;                                                                            \
-		__asm__ volatile("mov %%" #name ", %0" : "=r"(v) : : "memory");                        \
-		return v;                                                                              \
-	}                                                                                              \
+#define DEFINE_CONTROL_REGISTER(name)                                           \
+	static inline uint64_t read_##name(void)                                \
+	{                                                                       \
+		uint64_t v;                                                     \
+		__asm__ volatile("mov %%" #name ", %0" : "=r"(v) : : "memory"); \
+		return v;                                                       \
+	}                                                                       \
 	static inline void write_##name(uint64_t v) { __asm__ volatile("mov %0, %%" #name : : "r"(v) : "memory"); }
 DEFINE_CONTROL_REGISTER(cr0)
 DEFINE_CONTROL_REGISTER(cr3)
@@ -73,8 +76,8 @@ static inline uint64_t read_cr2(void)
 static inline void invlpg(uint64_t va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
 
 // Ports of the machine the launcher builds (QEMU q35).
-#define PORT_DEBUGCON    0xe9u // isa-debugcon; reads back 0xe9 when present
-#define PORT_DEBUG_EXIT  0xf4u // isa-debug-exit
+#define PORT_DEBUGCON        0xe9u // isa-debugcon; reads back 0xe9 when present
+#define PORT_DEBUG_EXIT      0xf4u // isa-debug-exit
 #define PORT_FW_CFG_SELECTOR 0x510u
-#define PORT_FW_CFG_DATA 0x511u
-#define PORT_FW_CFG_DMA  0x514u
+#define PORT_FW_CFG_DATA     0x511u
+#define PORT_FW_CFG_DMA      0x514u

@@ -85,7 +85,4 @@ bool x86_stack_guard_contains(uint64_t address)
 	return offset < STACKS_BYTES && offset % STACK_SLOT_BYTES < STACK_GUARD_BYTES;
 }
 
-size_t port_held_pages(void)
-{
-	return slots_used * (STACK_SLOT_BYTES - STACK_GUARD_BYTES) / PAGE_BYTES + table_pages;
-}
+size_t port_held_pages(void) { return slots_used * (STACK_SLOT_BYTES - STACK_GUARD_BYTES) / PAGE_BYTES + table_pages; }

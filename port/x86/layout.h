@@ -19,7 +19,7 @@
 #define DIRECT_BASE      UINT64_C(0xffff800000000000)
 #define DIRECT_SLOTS_GIB 32768u // the direct map begins at one of these GiB
 #define STACKS_BASE      UINT64_C(0xffffc00000000000)
-#define STACKS_SLOTS     32u    // top-level entries to choose from
+#define STACKS_SLOTS     32u // top-level entries to choose from
 #define STACKS_BYTES     (UINT64_C(1) << 39)
 #define IMAGE_SLIDE_STEP UINT64_C(0x10000)
 #define IMAGE_SLIDE_MAX  UINT64_C(0x7f000000)
@@ -48,7 +48,7 @@
 #define PTE_FRAME UINT64_C(0x000ffffffffff000)
 
 extern uint64_t x86_direct_base, x86_stacks_base;
-extern uint64_t x86_image_slide; // run address - link address
+extern uint64_t x86_image_slide;  // run address - link address
 extern uint64_t *x86_kernel_pml4; // direct-mapped
 
 static inline void *phys_to_virt(paddr_t p) { return (void *)(x86_direct_base + p); }

@@ -15,7 +15,4 @@ static inline void x86_lock(struct x86_lock *l)
 			port_cpu_relax();
 }
 
-static inline void x86_unlock(struct x86_lock *l)
-{
-	__atomic_store_n(&l->word, 0, __ATOMIC_RELEASE);
-}
+static inline void x86_unlock(struct x86_lock *l) { __atomic_store_n(&l->word, 0, __ATOMIC_RELEASE); }

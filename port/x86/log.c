@@ -11,10 +11,7 @@
 
 static bool console_present;
 
-void x86_log_early_init(void)
-{
-	console_present = in8(PORT_DEBUGCON) == PORT_DEBUGCON;
-}
+void x86_log_early_init(void) { console_present = in8(PORT_DEBUGCON) == PORT_DEBUGCON; }
 
 void port_log_write(const char *text, size_t size)
 {

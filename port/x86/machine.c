@@ -5,7 +5,7 @@
 #include "abi/boot.h"
 #include "fwcfg.h"
 
-#define GIB (UINT64_C(1) << 30)
+#define GIB      (UINT64_C(1) << 30)
 #define E820_RAM 1u
 
 struct e820_entry {

@@ -38,15 +38,9 @@ unsigned port_memory_ranges(struct port_memory_range *out, unsigned max)
 	return memmap_ranges(b->next_free, b->handoff.low_ram_end, b->handoff.high_ram_end, out, max);
 }
 
-void port_dma_window(paddr_t *start, paddr_t *end)
-{
-	memmap_window(x86_boot_facts.handoff.low_ram_end, start, end);
-}
+void port_dma_window(paddr_t *start, paddr_t *end) { memmap_window(x86_boot_facts.handoff.low_ram_end, start, end); }
 
-uintptr_t port_image_slide(void)
-{
-	return x86_image_slide;
-}
+uintptr_t port_image_slide(void) { return x86_image_slide; }
 
 bool port_random64(uint64_t *out)
 {

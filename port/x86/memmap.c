@@ -2,8 +2,8 @@
 // See memmap.h.
 #include "memmap.h"
 
-#define PAGE UINT64_C(4096)
-#define ALIGN_2M (UINT64_C(2) << 20)
+#define PAGE       UINT64_C(4096)
+#define ALIGN_2M   (UINT64_C(2) << 20)
 #define HIGH_START (UINT64_C(4) << 30)
 
 void memmap_window(uint64_t low_end, uint64_t *start, uint64_t *end)

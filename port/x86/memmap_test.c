@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#define MIB (UINT64_C(1) << 20)
-#define GIB (UINT64_C(1) << 30)
+#define MIB        (UINT64_C(1) << 20)
+#define GIB        (UINT64_C(1) << 30)
 #define FIRST_FREE (6 * MIB)
 
 struct machine {

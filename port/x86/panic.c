@@ -70,9 +70,10 @@ void port_panic_registers(void)
 {
 	x86_log("CR0 %016llx CR2 %016llx CR3 %016llx CR4 %016llx\n", (unsigned long long)read_cr0(),
 		(unsigned long long)read_cr2(), (unsigned long long)read_cr3(), (unsigned long long)read_cr4());
-	x86_log("EFER %llx GS %016llx user GS %016llx FS %016llx CPU %u slide %llx\n", (unsigned long long)rdmsr(MSR_EFER),
-		(unsigned long long)rdmsr(MSR_GS_BASE), (unsigned long long)rdmsr(MSR_KERNEL_GS_BASE),
-		(unsigned long long)rdmsr(MSR_FS_BASE), port_cpu_index(), (unsigned long long)x86_image_slide);
+	x86_log("EFER %llx GS %016llx user GS %016llx FS %016llx CPU %u slide %llx\n",
+		(unsigned long long)rdmsr(MSR_EFER), (unsigned long long)rdmsr(MSR_GS_BASE),
+		(unsigned long long)rdmsr(MSR_KERNEL_GS_BASE), (unsigned long long)rdmsr(MSR_FS_BASE), port_cpu_index(),
+		(unsigned long long)x86_image_slide);
 	if (x86_stack_guard_contains(read_cr2()))
 		x86_log("CR2 lies in the guard of a kernel stack: it overflowed\n");
 }

@@ -22,12 +22,12 @@
 #define CONFIG_DATA    0xcfcu
 #define Q35_PCIEXBAR   0x60u
 
-#define DEVICES_MAX 64u
-#define BARS 6u
-#define BUSES_MAX 32u
+#define DEVICES_MAX       64u
+#define BARS              6u
+#define BUSES_MAX         32u
 #define CLASS_HOST_BRIDGE 0x0600u
 #define CLASS_ISA_BRIDGE  0x0601u
-#define WINDOW_ALIGN UINT64_C(0x100000) // bridge windows have 1 MiB grain
+#define WINDOW_ALIGN      UINT64_C(0x100000) // bridge windows have 1 MiB grain
 
 struct bar {
 	uint64_t address, size;
@@ -36,7 +36,7 @@ struct bar {
 struct port_pci_device {
 	volatile uint8_t *config; // 4 KiB
 	uint8_t bus, slot, function;
-	uint16_t msix;            // capability, 0 = none
+	uint16_t msix; // capability, 0 = none
 	struct bar bars[BARS];
 	volatile uint32_t *msix_table;
 };
@@ -60,10 +60,7 @@ static uint32_t read32(volatile uint8_t *c, unsigned o) { return mmio_read32(c +
 static void write16(volatile uint8_t *c, unsigned o, uint16_t v) { mmio_write16(c + o, v); }
 static void write32(volatile uint8_t *c, unsigned o, uint32_t v) { mmio_write32(c + o, v); }
 
-struct port_pci_device *port_pci_get(unsigned index)
-{
-	return index < device_count ? &devices[index] : NULL;
-}
+struct port_pci_device *port_pci_get(unsigned index) { return index < device_count ? &devices[index] : NULL; }
 
 uint32_t port_pci_read(struct port_pci_device *d, unsigned offset, unsigned size)
 {
@@ -165,7 +162,9 @@ static void add_function(volatile uint8_t *c, unsigned bus, unsigned slot, unsig
 	if (type != PCI_HEADER_TYPE_NORMAL || device_count == DEVICES_MAX)
 		return;
 	struct port_pci_device *d = &devices[device_count++];
-	*d = (struct port_pci_device){ .config = c, .bus = (uint8_t)bus, .slot = (uint8_t)slot, .function = (uint8_t)function };
+	*d = (struct port_pci_device){
+		.config = c, .bus = (uint8_t)bus, .slot = (uint8_t)slot, .function = (uint8_t)function
+	};
 	uint16_t class = read16(c, PCI_CLASS_DEVICE);
 	if (class == CLASS_HOST_BRIDGE || class == CLASS_ISA_BRIDGE)
 		return; // their registers are not BARs of ours

@@ -13,11 +13,11 @@
 #define PTE_SOFT_PRESENT (UINT64_C(1) << 9)
 #define PTE_LOCK         (UINT64_C(1) << 10)
 #define PTE_OCCUPIED     (UINT64_C(1) << 11)
-#define PTE_GOING        (UINT64_C(1) << 58) // taken out by unmap, not yet handed to gone(): see range.c
+#define PTE_GOING        (UINT64_C(1) << 58)       // taken out by unmap, not yet handed to gone(): see range.c
 #define PTE_META         (PTE_LOCK | PTE_OCCUPIED) // belongs to the table, not to the page
 
 // A page that unmap has taken out but not yet handed to gone(): not present for the CPU, not installed for the kernel.
-#define PTE_GOING        (UINT64_C(1) << 58)
+#define PTE_GOING (UINT64_C(1) << 58)
 
 #define GROUP_ENTRIES 64u
 
@@ -38,10 +38,7 @@ static inline uint64_t pte_encode(paddr_t frame, unsigned prot)
 	return pte;
 }
 
-static inline bool pte_installed(uint64_t pte)
-{
-	return pte & PTE_SOFT_PRESENT;
-}
+static inline bool pte_installed(uint64_t pte) { return pte & PTE_SOFT_PRESENT; }
 
 static inline void pte_decode(uint64_t pte, struct port_pte *out)
 {
@@ -61,9 +58,9 @@ static inline bool pte_needs_flush(uint64_t old, uint64_t new)
 {
 	if (!(old & PTE_P))
 		return false;
-	if (!(new & PTE_P) || ((old ^ new) & PTE_FRAME))
+	if (!(new &PTE_P) || ((old ^ new) & PTE_FRAME))
 		return true;
-	return (old & PTE_W & ~new) || (new & PTE_NX & ~old);
+	return (old & PTE_W & ~new) || (new &PTE_NX & ~old);
 }
 
 // First address after `va` that a table of `level` (one entry of level + 1) does not cover; `end` if that is less.

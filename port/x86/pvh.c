@@ -9,7 +9,7 @@
 #include "machine.h"
 
 #define START_INFO_MAGIC 0x336ec578u
-#define MEMORY_RAM 1u
+#define MEMORY_RAM       1u
 
 struct start_info {
 	uint32_t magic, version, flags, module_count;

@@ -64,19 +64,15 @@ static void lock_table(uint64_t *table)
 			port_cpu_relax();
 }
 
-static void unlock_table(uint64_t *table)
-{
-	__atomic_fetch_and(table, ~PTE_LOCK, __ATOMIC_RELEASE);
-}
+static void unlock_table(uint64_t *table) { __atomic_fetch_and(table, ~PTE_LOCK, __ATOMIC_RELEASE); }
 
 // Calls for every entry of the region that may be in use: the skeleton of all that follows.
-#define FOR_EACH_ENTRY(r, va, pte)                                                                      \
+#define FOR_EACH_ENTRY(r, va, pte)                                                                       \
 	for (uint64_t va = (r)->start, group_end; va < (r)->end; va = group_end)                         \
-		if ((group_end = (va & ~(GROUP_ENTRIES * PAGE_BYTES - 1)) + GROUP_ENTRIES * PAGE_BYTES),  \
-		    group_end = group_end < (r)->end ? group_end : (r)->end,                              \
-		    entry_occupied((r)->table, pte_index(va, 0)))                                         \
-			for (uint64_t *pte = &(r)->table[pte_index(va, 0)]; va < group_end;                 \
-			     va += PAGE_BYTES, pte++)
+		if ((group_end = (va & ~(GROUP_ENTRIES * PAGE_BYTES - 1)) + GROUP_ENTRIES * PAGE_BYTES), \
+		    group_end = group_end < (r)->end ? group_end : (r)->end,                             \
+		    entry_occupied((r)->table, pte_index(va, 0)))                                        \
+			for (uint64_t *pte = &(r)->table[pte_index(va, 0)]; va < group_end; va += PAGE_BYTES, pte++)
 
 // What is to be flushed, grown page by page.
 struct flush_range {
@@ -102,7 +98,8 @@ static bool take_out(struct region *r, struct flush_range *flush)
 {
 	bool any = false;
 	lock_table(r->table);
-	FOR_EACH_ENTRY(r, va, pte) {
+	FOR_EACH_ENTRY(r, va, pte)
+	{
 		uint64_t old = __atomic_load_n(pte, __ATOMIC_RELAXED);
 		if (!pte_installed(old))
 			continue;
@@ -121,7 +118,8 @@ static bool take_out(struct region *r, struct flush_range *flush)
 static void hand_over(struct region *r, void (*gone)(void *, uint64_t, const struct port_pte *), void *context)
 {
 	lock_table(r->table);
-	FOR_EACH_ENTRY(r, va, pte) {
+	FOR_EACH_ENTRY(r, va, pte)
+	{
 		uint64_t old = __atomic_load_n(pte, __ATOMIC_RELAXED);
 		if (!(old & PTE_GOING))
 			continue;
@@ -159,7 +157,7 @@ void port_aspace_unmap(struct port_aspace *as, uint64_t start, uint64_t end,
 static uint64_t with_prot(uint64_t old, unsigned prot, bool clean)
 {
 	uint64_t new = pte_encode(old & PTE_FRAME, prot);
-	new |= old & (PTE_A | PTE_D | PTE_META);
+	new |= old &(PTE_A | PTE_D | PTE_META);
 	return clean ? new & ~PTE_D : new;
 }
 
@@ -172,15 +170,17 @@ void port_aspace_protect(struct port_aspace *as, uint64_t start, uint64_t end, u
 		prot &= ~PORT_PROT_WRITE;
 	for (uint64_t at = start; next_region(as, &at, end, &r);) {
 		lock_table(r.table);
-		FOR_EACH_ENTRY(&r, va, pte) {
+		FOR_EACH_ENTRY(&r, va, pte)
+		{
 			uint64_t old = __atomic_load_n(pte, __ATOMIC_RELAXED);
 			if (!pte_installed(old))
 				continue;
 			uint64_t new;
 			do {
 				new = with_prot(old, prot, dirty != NULL);
-			} while (!__atomic_compare_exchange_n(pte, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-			if (pte_needs_flush(old, new) || ((old & PTE_P) && (old & ~new & PTE_D)))
+			} while (!__atomic_compare_exchange_n(pte, &old, new, false, __ATOMIC_ACQ_REL,
+							      __ATOMIC_RELAXED));
+			if (pte_needs_flush(old, new) || ((old & PTE_P) && (old & ~new &PTE_D)))
 				flush_add(&flush, va);
 			if (dirty && (old & PTE_D))
 				dirty(context, va, old & PTE_FRAME);
@@ -222,7 +222,8 @@ static void copy_entry(struct copy *c, uint64_t va, uint64_t *from, uint64_t *to
 
 static bool region_empty(const struct region *r)
 {
-	FOR_EACH_ENTRY(r, va, pte) {
+	FOR_EACH_ENTRY(r, va, pte)
+	{
 		if (pte_installed(__atomic_load_n(pte, __ATOMIC_RELAXED)))
 			return false;
 	}
@@ -242,7 +243,7 @@ static int copy_region(struct copy *c, struct region *r)
 	lock_table(r->table);
 	lock_table(to_table);
 	FOR_EACH_ENTRY(r, va, pte)
-		copy_entry(c, va, pte, to_table);
+	copy_entry(c, va, pte, to_table);
 	unlock_table(to_table);
 	unlock_table(r->table);
 	return 0;

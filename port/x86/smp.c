@@ -16,7 +16,7 @@
 #include "log.h"
 
 bool x86_smp_started;
-uint32_t x86_next_cpu = 1;     // trampoline.S: next index when identifiers are not contiguous
+uint32_t x86_next_cpu = 1; // trampoline.S: next index when identifiers are not contiguous
 uint32_t x86_apic_ids_contiguous;
 
 extern char x86_trampoline_start[], x86_trampoline_end[];
@@ -86,10 +86,7 @@ void port_cpu_idle(void)
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
-void port_preempt_point(void)
-{
-	__asm__ volatile("sti; nop; cli" : : : "memory");
-}
+void port_preempt_point(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 
 void port_lock_wait(uint32_t *word, uint32_t seen)
 {
@@ -98,7 +95,4 @@ void port_lock_wait(uint32_t *word, uint32_t seen)
 	port_cpu_relax();
 }
 
-void port_lock_wake(uint32_t *word)
-{
-	(void)word;
-}
+void port_lock_wake(uint32_t *word) { (void)word; }

@@ -12,7 +12,8 @@
 
 #include <asm/errno.h>
 
-static_assert(offsetof(struct task_head, work) == 0 && offsetof(struct task_head, port) == 8, "known to entry.S, task.h");
+static_assert(offsetof(struct task_head, work) == 0 && offsetof(struct task_head, port) == 8,
+	      "known to entry.S, task.h");
 
 void x86_task_first(void);
 struct task *x86_stack_switch(uint64_t *save, uint64_t load, struct task *prev);
@@ -22,10 +23,7 @@ struct switch_frame {
 	uint64_t r15, r14, r13, r12, bx, bp, ip;
 };
 
-static inline struct port_task *port_of(struct task *t)
-{
-	return ((struct task_head *)t)->port;
-}
+static inline struct port_task *port_of(struct task *t) { return ((struct task_head *)t)->port; }
 
 static struct port_task idle_tasks[CPUS_MAX]; // of the adopted boot contexts; no vector state
 
@@ -115,15 +113,9 @@ static inline void write_gs_base(uint64_t v)
 		wrmsr(MSR_KERNEL_GS_BASE, v);
 }
 
-uint64_t port_task_fs_base(struct port_task *p)
-{
-	return p == current_port() ? read_fs_base() : p->fs_base;
-}
+uint64_t port_task_fs_base(struct port_task *p) { return p == current_port() ? read_fs_base() : p->fs_base; }
 
-uint64_t port_task_gs_base(struct port_task *p)
-{
-	return p == current_port() ? read_gs_base() : p->gs_base;
-}
+uint64_t port_task_gs_base(struct port_task *p) { return p == current_port() ? read_gs_base() : p->gs_base; }
 
 // A non-canonical base would fault in ring 0 when it is loaded; the kernel has checked the range (arch_prctl: EPERM).
 void port_task_set_fs_base(struct port_task *p, uint64_t base)
@@ -146,10 +138,7 @@ void port_task_set_gs_base(struct port_task *p, uint64_t base)
 
 // ---- fork, and the way to user mode ----
 
-struct user_regs *port_task_regs(struct port_task *p)
-{
-	return task_frame(p);
-}
+struct user_regs *port_task_regs(struct port_task *p) { return task_frame(p); }
 
 void port_task_fork(struct port_task *child, uint64_t sp)
 {

@@ -14,11 +14,11 @@
 #define STACK_GUARD_BYTES UINT64_C(12288)
 
 struct port_task {
-	uint64_t sp;        // saved stack pointer while switched out
+	uint64_t sp; // saved stack pointer while switched out
 	uint64_t stack_top;
-	bool user;          // has user registers beyond the frame: vector state and bases are saved and loaded
-	bool adopted;       // a CPU's idle task on its boot stack: not freed
-	uint32_t xstate_cpu; // CPU whose registers hold the vector state as saved last, or CPUS_MAX
+	bool user;                 // has user registers beyond the frame: vector state and bases are saved and loaded
+	bool adopted;              // a CPU's idle task on its boot stack: not freed
+	uint32_t xstate_cpu;       // CPU whose registers hold the vector state as saved last, or CPUS_MAX
 	uint64_t fs_base, gs_base; // while switched out
 	struct task *task;
 	struct port_task *next_free;

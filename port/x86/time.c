@@ -14,9 +14,9 @@
 #include "tscscale.h"
 
 #define MSR_TSC_DEADLINE 0x6e0u
-#define APIC_HZ_VIRTUAL NS_PER_SECOND
-#define COMPARE_NS   200000u
-#define CALIBRATE_NS 5000000u
+#define APIC_HZ_VIRTUAL  NS_PER_SECOND
+#define COMPARE_NS       200000u
+#define CALIBRATE_NS     5000000u
 
 static uint64_t tsc_base, tsc_hz;
 static struct tsc_scale tsc_to_ns, ns_to_tsc, ns_to_apic;
@@ -112,10 +112,7 @@ void x86_time_init_finish(void)
 	ns_to_apic = tsc_scale_make(NS_PER_SECOND, APIC_HZ_VIRTUAL);
 }
 
-uint64_t port_time_ns(void)
-{
-	return tsc_scale(&tsc_to_ns, rdtsc() - tsc_base);
-}
+uint64_t port_time_ns(void) { return tsc_scale(&tsc_to_ns, rdtsc() - tsc_base); }
 
 bool port_time_tsc(uint64_t *base, uint32_t *mult, uint32_t *shift)
 {
@@ -125,10 +122,7 @@ bool port_time_tsc(uint64_t *base, uint32_t *mult, uint32_t *shift)
 	return true;
 }
 
-uint64_t port_tsc_hz(void)
-{
-	return tsc_hz;
-}
+uint64_t port_tsc_hz(void) { return tsc_hz; }
 
 // ---- deadlines ----
 // Reprogramming the timer is slow in a virtual machine, and most deadlines are moved away or cancelled before they come: a

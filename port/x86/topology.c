@@ -74,9 +74,14 @@ static unsigned old_caches(struct port_cpu_cache *out, unsigned max)
 		if (!found[i].size_bytes || !found[i].ways || !found[i].line_bytes)
 			continue;
 		out[count++] = (struct port_cpu_cache){
-			.level = found[i].level, .line_bytes = found[i].line_bytes, .ways = found[i].ways, .partitions = 1,
+			.level = found[i].level,
+			.line_bytes = found[i].line_bytes,
+			.ways = found[i].ways,
+			.partitions = 1,
 			.sets = found[i].size_bytes / (found[i].ways * found[i].line_bytes),
-			.size_bytes = found[i].size_bytes, .shared_cpus = 1, .type = found[i].type,
+			.size_bytes = found[i].size_bytes,
+			.shared_cpus = 1,
+			.type = found[i].type,
 		};
 	}
 	return count;
@@ -102,7 +107,9 @@ unsigned port_cpu_caches(struct port_cpu_cache *out, unsigned max)
 			.ways = (r.b >> 22) + 1,
 			.sets = r.c + 1,
 			.shared_cpus = (r.a >> 14 & 0xfff) + 1,
-			.type = type == 1 ? 'D' : type == 2 ? 'I' : 'U',
+			.type = type == 1   ? 'D'
+				: type == 2 ? 'I'
+					    : 'U',
 		};
 		c->size_bytes = c->line_bytes * c->partitions * c->ways * c->sets;
 		if (c->shared_cpus > x86_cpu_count)
@@ -121,19 +128,25 @@ struct feature_word {
 
 // Linux's names, in its order.
 static const struct feature_word feature_words[] = {
-	{ 1, 0, 'd', "fpu vme de pse tsc msr pae mce cx8 apic . sep mtrr pge mca cmov pat pse36 pn clflush . dts acpi mmx fxsr "
-		     "sse sse2 ss ht tm ia64 pbe" },
-	{ 0x80000001, 0, 'd', ". . . . . . . . . . . syscall . . . . . . . mp nx . mmxext . . fxsr_opt pdpe1gb rdtscp . lm "
-			      "3dnowext 3dnow" },
-	{ 1, 0, 'c', "pni pclmulqdq dtes64 monitor ds_cpl vmx smx est tm2 ssse3 cid sdbg fma cx16 xtpr pdcm . pcid dca sse4_1 "
-		     "sse4_2 x2apic movbe popcnt tsc_deadline_timer aes xsave . avx f16c rdrand hypervisor" },
-	{ 0x80000001, 0, 'c', "lahf_lm cmp_legacy svm extapic cr8_legacy abm sse4a misalignsse 3dnowprefetch osvw ibs xop skinit "
-			      "wdt . lwp fma4 tce . nodeid_msr . tbm topoext perfctr_core perfctr_nb . bpext ptsc "
-			      "perfctr_llc mwaitx . ." },
-	{ 7, 0, 'b', "fsgsbase tsc_adjust sgx bmi1 hle avx2 . smep bmi2 erms invpcid rtm cqm . . rdt_a avx512f avx512dq rdseed "
-		     "adx smap avx512ifma . clflushopt clwb intel_pt avx512pf avx512er avx512cd sha_ni avx512bw avx512vl" },
-	{ 7, 0, 'c', ". avx512vbmi umip . . waitpkg avx512_vbmi2 . gfni vaes vpclmulqdq avx512_vnni avx512_bitalg tme "
-		     "avx512_vpopcntdq . . . . . . . rdpid . . cldemote . movdiri movdir64b enqcmd . ." },
+	{ 1, 0, 'd',
+	  "fpu vme de pse tsc msr pae mce cx8 apic . sep mtrr pge mca cmov pat pse36 pn clflush . dts acpi mmx fxsr "
+	  "sse sse2 ss ht tm ia64 pbe" },
+	{ 0x80000001, 0, 'd',
+	  ". . . . . . . . . . . syscall . . . . . . . mp nx . mmxext . . fxsr_opt pdpe1gb rdtscp . lm "
+	  "3dnowext 3dnow" },
+	{ 1, 0, 'c',
+	  "pni pclmulqdq dtes64 monitor ds_cpl vmx smx est tm2 ssse3 cid sdbg fma cx16 xtpr pdcm . pcid dca sse4_1 "
+	  "sse4_2 x2apic movbe popcnt tsc_deadline_timer aes xsave . avx f16c rdrand hypervisor" },
+	{ 0x80000001, 0, 'c',
+	  "lahf_lm cmp_legacy svm extapic cr8_legacy abm sse4a misalignsse 3dnowprefetch osvw ibs xop skinit "
+	  "wdt . lwp fma4 tce . nodeid_msr . tbm topoext perfctr_core perfctr_nb . bpext ptsc "
+	  "perfctr_llc mwaitx . ." },
+	{ 7, 0, 'b',
+	  "fsgsbase tsc_adjust sgx bmi1 hle avx2 . smep bmi2 erms invpcid rtm cqm . . rdt_a avx512f avx512dq rdseed "
+	  "adx smap avx512ifma . clflushopt clwb intel_pt avx512pf avx512er avx512cd sha_ni avx512bw avx512vl" },
+	{ 7, 0, 'c',
+	  ". avx512vbmi umip . . waitpkg avx512_vbmi2 . gfni vaes vpclmulqdq avx512_vnni avx512_bitalg tme "
+	  "avx512_vpopcntdq . . . . . . . rdpid . . cldemote . movdiri movdir64b enqcmd . ." },
 	{ 0xd, 1, 'a', "xsaveopt xsavec xgetbv1 xsaves" },
 };
 
@@ -232,20 +245,14 @@ int port_cpuinfo(unsigned index, char *buffer, size_t size)
 	add(&t, "\nbugs\t\t:\nbogomips\t: %llu.%02llu\nclflush size\t: %u\n", (unsigned long long)bogomips / 100,
 	    (unsigned long long)bogomips % 100, (f.b >> 8 & 0xff) * 8);
 	struct cpuid_regs a = x86_features.max_extended_leaf >= 0x80000008 ? cpuid(0x80000008, 0)
-									    : (struct cpuid_regs){ .a = 48u << 8 | 36 };
+									   : (struct cpuid_regs){ .a = 48u << 8 | 36 };
 	add(&t, "cache_alignment\t: %u\naddress sizes\t: %u bits physical, %u bits virtual\npower management:\n\n",
 	    (f.b >> 8 & 0xff) * 8, a.a & 0xff, a.a >> 8 & 0xff);
 	return t.length;
 }
 
-uint64_t port_hwcap(void)
-{
-	return cpuid(1, 0).d;
-}
+uint64_t port_hwcap(void) { return cpuid(1, 0).d; }
 
 #define HWCAP2_FSGSBASE 2u
 
-uint64_t port_hwcap2(void)
-{
-	return x86_features.fsgsbase ? HWCAP2_FSGSBASE : 0;
-}
+uint64_t port_hwcap2(void) { return x86_features.fsgsbase ? HWCAP2_FSGSBASE : 0; }

@@ -13,7 +13,7 @@
 #include "tlb.h"
 
 #define VECTOR_GENERAL_PROTECTION 13u
-#define VECTOR_PAGE_FAULT 14u
+#define VECTOR_PAGE_FAULT         14u
 
 struct idt_gate {
 	uint16_t offset_low, selector;
@@ -43,7 +43,8 @@ static void set_gate(unsigned vector, const char *entry, unsigned ist, unsigned 
 void x86_idt_init(void)
 {
 	for (unsigned v = 0; v < 256; v++)
-		set_gate(v, x86_trap_stubs + 16 * v, IST_NONE, v == 3 || v == 4 ? 3 : 0); // INT3 and INTO are the program's
+		set_gate(v, x86_trap_stubs + 16 * v, IST_NONE,
+			 v == 3 || v == 4 ? 3 : 0); // INT3 and INTO are the program's
 	set_gate(2, x86_nmi_entry, IST_NMI, 0);
 	set_gate(8, x86_double_fault_entry, IST_DOUBLE_FAULT, 0);
 	set_gate(18, x86_machine_check_entry, IST_MACHINE_CHECK, 0);

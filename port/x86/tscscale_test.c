@@ -9,7 +9,8 @@
 #include <cmocka.h>
 
 static const uint64_t frequencies[] = {
-	1000000, 24000000, 999999999, 1000000000, 1000000001, 2100000000, 2499998000, 3999999999, 4300000000, 6000000000,
+	1000000,    24000000,   999999999,  1000000000, 1000000001,
+	2100000000, 2499998000, 3999999999, 4300000000, 6000000000,
 };
 #define COUNT (sizeof(frequencies) / sizeof(frequencies[0]))
 
@@ -82,12 +83,9 @@ static void clocks_are_compared_with_tolerance(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_second_is_a_second),
-		cmocka_unit_test(a_year_is_a_year_within_a_millisecond_a_day),
-		cmocka_unit_test(time_never_goes_back),
-		cmocka_unit_test(the_inverse_agrees),
-		cmocka_unit_test(far_deadlines_saturate),
-		cmocka_unit_test(clocks_are_compared_with_tolerance),
+		cmocka_unit_test(a_second_is_a_second),   cmocka_unit_test(a_year_is_a_year_within_a_millisecond_a_day),
+		cmocka_unit_test(time_never_goes_back),   cmocka_unit_test(the_inverse_agrees),
+		cmocka_unit_test(far_deadlines_saturate), cmocka_unit_test(clocks_are_compared_with_tolerance),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,21 +13,21 @@
 // permission request Linux programs make by arch_prctl).
 #define XCR0_SUPPORTED UINT64_C(0xe7)
 #define XCR0_AVX512    UINT64_C(0xe0)
-#define XCR0_X87 UINT64_C(1)
-#define XCR0_SSE UINT64_C(2)
-#define XCR0_AVX UINT64_C(4)
-#define LEGACY_BYTES 512u
-#define HEADER_BYTES 64u
+#define XCR0_X87       UINT64_C(1)
+#define XCR0_SSE       UINT64_C(2)
+#define XCR0_AVX       UINT64_C(4)
+#define LEGACY_BYTES   512u
+#define HEADER_BYTES   64u
 
-#define OFFSET_FCW 0u
-#define OFFSET_FSW 2u
-#define OFFSET_FTW 4u
-#define OFFSET_MXCSR 24u
-#define OFFSET_MXCSR_MASK 28u
-#define OFFSET_ST 32u
-#define OFFSET_XMM 160u
+#define OFFSET_FCW         0u
+#define OFFSET_FSW         2u
+#define OFFSET_FTW         4u
+#define OFFSET_MXCSR       24u
+#define OFFSET_MXCSR_MASK  28u
+#define OFFSET_ST          32u
+#define OFFSET_XMM         160u
 #define OFFSET_LEGACY_REST 416u
-#define OFFSET_HEADER 512u
+#define OFFSET_HEADER      512u
 
 static uint32_t mxcsr_mask = 0xffbf;
 static uint8_t initial[4096] __attribute__((aligned(64))); // the state after execve
@@ -36,9 +36,15 @@ static inline void xsave_all(void *area)
 {
 	uint64_t mask = x86_features.xcr0;
 	if (x86_features.xsaveopt)
-		__asm__ volatile("xsaveopt64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+		__asm__ volatile("xsaveopt64 (%0)"
+				 :
+				 : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+				 : "memory");
 	else
-		__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+		__asm__ volatile("xsave64 (%0)"
+				 :
+				 : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+				 : "memory");
 }
 
 static inline void xrstor_all(const void *area)
@@ -91,7 +97,9 @@ static void load_x87_empty(const uint8_t *area, uint64_t present)
 		return;
 	}
 	struct x87_environment e = {
-		.control = *(const uint16_t *)(area + OFFSET_FCW), .status = *(const uint16_t *)(area + OFFSET_FSW), .tag = 0xffff,
+		.control = *(const uint16_t *)(area + OFFSET_FCW),
+		.status = *(const uint16_t *)(area + OFFSET_FSW),
+		.tag = 0xffff,
 	};
 	__asm__ volatile("fldenv %0" : : "m"(e));
 }
@@ -171,15 +179,9 @@ void x86_xstate_restore(struct port_task *p)
 	p->xstate_cpu = cpu->index;
 }
 
-size_t port_xstate_size_bytes(void)
-{
-	return x86_features.xstate_size_bytes;
-}
+size_t port_xstate_size_bytes(void) { return x86_features.xstate_size_bytes; }
 
-uint64_t port_xstate_features(void)
-{
-	return x86_features.xcr0;
-}
+uint64_t port_xstate_features(void) { return x86_features.xcr0; }
 
 // XSAVEOPT does not write components in their initial state: what stands there is some former task's. The program must
 // not see it.

@@ -20,9 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t *headers = malloc(phdr_bytes ? phdr_bytes : 1);
 	memcpy(headers, data + image.phdr_offset, phdr_bytes);
 	if (elf_parse_segments(headers, phdr_bytes, &image) == 0) {
-		if (image.segment_count == 0 || image.segment_count > ELF_SEGMENTS_MAX || image.load_start > image.load_end ||
-		    image.load_start % 4096 || image.load_end % 4096 || image.alignment < 4096 ||
-		    (image.alignment & (image.alignment - 1)))
+		if (image.segment_count == 0 || image.segment_count > ELF_SEGMENTS_MAX ||
+		    image.load_start > image.load_end || image.load_start % 4096 || image.load_end % 4096 ||
+		    image.alignment < 4096 || (image.alignment & (image.alignment - 1)))
 			abort();
 		uint64_t last = 0;
 		for (unsigned i = 0; i < image.segment_count; i++) {

@@ -26,7 +26,8 @@ static void decode_directory(const uint8_t *payload, size_t size, bool plus)
 			abort();
 		if (result == 1) {
 			if (at <= before || e.name_length == 0 || e.name_length > FUSE_NAME_BYTES_MAX ||
-			    e.name[e.name_length] != 0 || memchr(e.name, '/', e.name_length) || memchr(e.name, 0, e.name_length))
+			    e.name[e.name_length] != 0 || memchr(e.name, '/', e.name_length) ||
+			    memchr(e.name, 0, e.name_length))
 				abort();
 			if (e.has_entry && e.entry.nodeid)
 				check_attributes(&e.entry.attr);

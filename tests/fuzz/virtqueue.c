@@ -70,8 +70,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 8)
 		return 0;
 	bool packed = data[0] & 1, indirect = data[0] & 4;
-	struct virtqueue_config c = { .size = SIZE, .packed = packed, .event_index = data[0] & 2, .indirect = indirect,
-				      .ring = ring, .ring_address = 0x10000000, .notify = notify, .callback = callback };
+	struct virtqueue_config c = { .size = SIZE,
+				      .packed = packed,
+				      .event_index = data[0] & 2,
+				      .indirect = indirect,
+				      .ring = ring,
+				      .ring_address = 0x10000000,
+				      .notify = notify,
+				      .callback = callback };
 	size_t bytes = virtqueue_ring_bytes(packed, SIZE);
 	memset(ring, 0, sizeof(ring));
 	memset(tokens, 0, sizeof(tokens));

@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK_PAGE 4096ul
+#define CHECK_PAGE   4096ul
 #define CHECK_UNUSED __attribute__((unused))
 
 static atomic_int check_failed;
@@ -39,7 +39,7 @@ static char check_dir[64];
 static pid_t check_dir_owner;
 
 __attribute__((format(printf, 3, 4))) CHECK_UNUSED static void check_fail(const char *file, int line,
-									   const char *format, ...)
+									  const char *format, ...)
 {
 	char text[600];
 	int used = snprintf(text, sizeof(text), "%s:%d: ", file, line);
@@ -58,84 +58,78 @@ __attribute__((format(printf, 3, 4))) CHECK_UNUSED static void check_fail(const 
 }
 
 // The condition holds.
-#define CHECK(condition)                                                                       \
-	({                                                                                      \
-		bool check_held = (condition);                                                  \
-		if (!check_held)                                                                \
-			check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno);     \
-		check_held;                                                                     \
+#define CHECK(condition)                                                                    \
+	({                                                                                  \
+		bool check_held = (condition);                                              \
+		if (!check_held)                                                            \
+			check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno); \
+		check_held;                                                                 \
 	})
 
 // Both integers are equal; prints what they were.
-#define CHECK_EQ(actual, expected)                                                             \
-	({                                                                                      \
-		long long check_a = (long long)(actual), check_b = (long long)(expected);       \
-		if (check_a != check_b)                                                         \
+#define CHECK_EQ(actual, expected)                                                                               \
+	({                                                                                                       \
+		long long check_a = (long long)(actual), check_b = (long long)(expected);                        \
+		if (check_a != check_b)                                                                          \
 			check_fail(__FILE__, __LINE__, "%s is %lld, expected %s = %lld (errno %d: %s)", #actual, \
-				   check_a, #expected, check_b, errno, strerror(errno));        \
-		check_a == check_b;                                                             \
+				   check_a, #expected, check_b, errno, strerror(errno));                         \
+		check_a == check_b;                                                                              \
 	})
 
 // The call did not return -1; its value is the macro's value.
-#define CHECK_OK(call)                                                                         \
-	({                                                                                      \
-		long check_r = (long)(call);                                                    \
-		if (check_r == -1)                                                              \
+#define CHECK_OK(call)                                                                           \
+	({                                                                                       \
+		long check_r = (long)(call);                                                     \
+		if (check_r == -1)                                                               \
 			check_fail(__FILE__, __LINE__, "%s failed: %s", #call, strerror(errno)); \
-		check_r;                                                                        \
+		check_r;                                                                         \
 	})
 
 // The call returned -1 with this errno.
-#define CHECK_ERR(call, expected)                                                              \
-	({                                                                                      \
-		errno = 0;                                                                      \
-		long check_r = (long)(call);                                                    \
-		int check_e = errno;                                                            \
-		if (check_r != -1)                                                              \
+#define CHECK_ERR(call, expected)                                                                                  \
+	({                                                                                                         \
+		errno = 0;                                                                                         \
+		long check_r = (long)(call);                                                                       \
+		int check_e = errno;                                                                               \
+		if (check_r != -1)                                                                                 \
 			check_fail(__FILE__, __LINE__, "%s returned %ld, expected %s", #call, check_r, #expected); \
-		else if (check_e != (expected))                                                 \
-			check_fail(__FILE__, __LINE__, "%s: errno %d (%s), expected %s", #call, check_e, \
-				   strerror(check_e), #expected);                               \
-		check_r == -1 && check_e == (expected);                                         \
+		else if (check_e != (expected))                                                                    \
+			check_fail(__FILE__, __LINE__, "%s: errno %d (%s), expected %s", #call, check_e,           \
+				   strerror(check_e), #expected);                                                  \
+		check_r == -1 && check_e == (expected);                                                            \
 	})
 
-#define CHECK_STR(actual, expected)                                                            \
-	({                                                                                      \
-		const char *check_a = (actual), *check_b = (expected);                          \
-		bool check_same = check_a && strcmp(check_a, check_b) == 0;                     \
-		if (!check_same)                                                                \
+#define CHECK_STR(actual, expected)                                                                      \
+	({                                                                                               \
+		const char *check_a = (actual), *check_b = (expected);                                   \
+		bool check_same = check_a && strcmp(check_a, check_b) == 0;                              \
+		if (!check_same)                                                                         \
 			check_fail(__FILE__, __LINE__, "%s is \"%.200s\", expected \"%.200s\"", #actual, \
-				   check_a ? check_a : "(null)", check_b);                      \
-		check_same;                                                                     \
+				   check_a ? check_a : "(null)", check_b);                               \
+		check_same;                                                                              \
 	})
 
 // Waits (up to 20 s) until the condition holds.
-#define WAIT_UNTIL(condition)                                                                  \
-	({                                                                                      \
-		int check_tries = 0;                                                            \
-		while (!(condition) && check_tries++ < 4000)                                    \
-			usleep(5000);                                                           \
-		CHECK(condition);                                                               \
+#define WAIT_UNTIL(condition)                                \
+	({                                                   \
+		int check_tries = 0;                         \
+		while (!(condition) && check_tries++ < 4000) \
+			usleep(5000);                        \
+		CHECK(condition);                            \
 	})
 
-#define CHECK_SKIP(why)                         \
-	do {                                     \
-		printf("SKIP: %s\n", why);      \
-		exit(77);                        \
+#define CHECK_SKIP(why)                    \
+	do {                               \
+		printf("SKIP: %s\n", why); \
+		exit(77);                  \
 	} while (0)
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-CHECK_UNUSED static int check_done(void)
-{
-	return atomic_load(&check_failed) ? 1 : 0;
-}
+CHECK_UNUSED static int check_done(void) { return atomic_load(&check_failed) ? 1 : 0; }
 
 // Ends a child of a test: 0 when its checks held.
-CHECK_UNUSED __attribute__((noreturn)) static void check_child_exit(void)
-{
-	_exit(check_done());
-}
+CHECK_UNUSED __attribute__((noreturn)) static void check_child_exit(void) { _exit(check_done()); }
 
 // Runs the function in a child process and returns the child's wait status.
 CHECK_UNUSED static int check_in_child(void (*function)(void))

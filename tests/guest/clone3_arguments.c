@@ -4,10 +4,7 @@
 #include <linux/sched.h>
 #include <poll.h>
 
-static long clone3(struct clone_args *args, size_t size)
-{
-	return syscall(SYS_clone3, args, size);
-}
+static long clone3(struct clone_args *args, size_t size) { return syscall(SYS_clone3, args, size); }
 
 static void plain_fork(void)
 {
@@ -26,7 +23,10 @@ static void plain_fork(void)
 
 static void sizes_are_checked(void)
 {
-	struct { struct clone_args args; uint64_t more[4]; } big = { .args.exit_signal = SIGCHLD };
+	struct {
+		struct clone_args args;
+		uint64_t more[4];
+	} big = { .args.exit_signal = SIGCHLD };
 
 	CHECK_ERR(clone3(&big.args, 8), EINVAL);
 	CHECK_ERR(clone3(&big.args, CLONE_ARGS_SIZE_VER0 - 1), EINVAL);
@@ -58,15 +58,13 @@ static void values_are_checked(void)
 	CHECK_ERR(clone3(&args, sizeof(args)), EINVAL);
 }
 
-static void handler(int signal)
-{
-	(void)signal;
-}
+static void handler(int signal) { (void)signal; }
 
 static void pidfd_and_cleared_handlers(void)
 {
 	int pidfd = -1;
-	struct clone_args args = { .exit_signal = SIGCHLD, .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+	struct clone_args args = { .exit_signal = SIGCHLD,
+				   .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
 				   .pidfd = (uintptr_t)&pidfd };
 	signal(SIGUSR1, handler);
 	signal(SIGUSR2, SIG_IGN);

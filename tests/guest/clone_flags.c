@@ -60,10 +60,7 @@ static void fs_is_shared(void)
 	CHECK_OK(chdir("/"));
 }
 
-static void handler(int signal)
-{
-	(void)signal;
-}
+static void handler(int signal) { (void)signal; }
 
 static int set_handler(void *argument)
 {
@@ -108,10 +105,7 @@ static void tids_are_written(void)
 
 static volatile int got_signal;
 
-static void count_signal(int signal)
-{
-	got_signal = signal;
-}
+static void count_signal(int signal) { got_signal = signal; }
 
 static void exit_signal_is_delivered(void)
 {
@@ -127,10 +121,7 @@ static void exit_signal_is_delivered(void)
 	signal(SIGUSR1, SIG_DFL);
 }
 
-static int parent_is(void *argument)
-{
-	return getppid() == (pid_t)(long)argument ? 0 : 1;
-}
+static int parent_is(void *argument) { return getppid() == (pid_t)(long)argument ? 0 : 1; }
 
 static void clone_parent_makes_a_sibling(void)
 {

@@ -13,10 +13,7 @@ static int control(int epoll, int operation, int fd, uint32_t events, uint64_t d
 	return epoll_ctl(epoll, operation, fd, &event);
 }
 
-static int collect(int epoll, struct epoll_event *events, int ms)
-{
-	return epoll_wait(epoll, events, 8, ms);
-}
+static int collect(int epoll, struct epoll_event *events, int ms) { return epoll_wait(epoll, events, 8, ms); }
 
 static void level(void)
 {
@@ -64,7 +61,7 @@ static void edge(void)
 	CHECK_EQ(write(fds[1], "c", 1), 1);
 	CHECK_EQ(collect(epoll, events, 0), 1);
 	CHECK_EQ(read(fds[0], buffer, 1), 1);
-	CHECK_EQ(collect(epoll, events, 0), 0); // still data, still no news
+	CHECK_EQ(collect(epoll, events, 0), 0);                                // still data, still no news
 	CHECK_OK(control(epoll, EPOLL_CTL_MOD, fds[0], EPOLLIN | EPOLLET, 2)); // a change looks again
 	CHECK_EQ(collect(epoll, events, 0), 1);
 	CHECK_EQ(events[0].data.u64, 2);

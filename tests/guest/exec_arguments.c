@@ -110,7 +110,8 @@ static void errors(void)
 	check_write_file("empty", "");
 	chmod("empty", 0755);
 	CHECK_ERR(execve("empty", argv, envp), ENOEXEC);
-	check_write_file("short", "\x7f" "ELF\x02\x01\x01");
+	check_write_file("short", "\x7f"
+				  "ELF\x02\x01\x01");
 	chmod("short", 0755);
 	CHECK_ERR(execve("short", argv, envp), ENOEXEC);
 	CHECK_ERR(execve("plain/x", argv, envp), ENOTDIR);

@@ -6,10 +6,7 @@
 
 static char self[PATH_MAX];
 
-static void handler(int signal)
-{
-	(void)signal;
-}
+static void handler(int signal) { (void)signal; }
 
 // The name of a task is at first its program's file name.
 static const char *program_name(void)

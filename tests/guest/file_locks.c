@@ -18,7 +18,7 @@ static void flocks(void)
 	CHECK_ERR(flock(b, LOCK_EX | LOCK_NB), EWOULDBLOCK);
 	CHECK_ERR(flock(b, LOCK_SH | LOCK_NB), EWOULDBLOCK);
 	CHECK_OK(flock(copy, LOCK_EX | LOCK_NB)); // the same open file
-	CHECK_OK(flock(a, LOCK_SH)); // downgraded
+	CHECK_OK(flock(a, LOCK_SH));              // downgraded
 	CHECK_OK(flock(b, LOCK_SH | LOCK_NB));
 	CHECK_ERR(flock(a, LOCK_EX | LOCK_NB), EWOULDBLOCK);
 	CHECK_OK(flock(b, LOCK_UN));

@@ -4,7 +4,7 @@
 
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
-#define RENAME_EXCHANGE 2
+#define RENAME_EXCHANGE  2
 #endif
 
 static int rename2(const char *from, const char *to, unsigned flags)

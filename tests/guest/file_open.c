@@ -42,7 +42,7 @@ static void truncation_and_append(void)
 	CHECK_EQ(write(a, "cc", 2), 2);
 	CHECK_EQ(lseek(a, 0, SEEK_CUR), 6);
 	CHECK_EQ(lseek(a, 0, SEEK_SET), 0);
-	CHECK_EQ(write(a, "dd", 2), 2); // the end, wherever the offset was
+	CHECK_EQ(write(a, "dd", 2), 2);     // the end, wherever the offset was
 	CHECK_EQ(pwrite(a, "ee", 2, 0), 2); // on Linux even pwrite appends
 	fd = open("file", O_RDONLY);
 	CHECK_EQ(read(fd, text, 32), 10);

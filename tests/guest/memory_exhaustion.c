@@ -19,7 +19,8 @@ int main(void)
 		CHECK_SKIP("needs a cell with less than 600 MiB");
 	pid_t innocent = fork();
 	if (innocent == 0) {
-		volatile char *mine = mmap(NULL, 50 * CHECK_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		volatile char *mine =
+			mmap(NULL, 50 * CHECK_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		for (int i = 0; i < 50; i++)
 			mine[i * CHECK_PAGE] = 3;
 		for (;;)
@@ -29,7 +30,8 @@ int main(void)
 		pid_t greedy = fork();
 		if (greedy == 0) {
 			for (;;) {
-				volatile char *m = mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+				volatile char *m =
+					mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 				if (m == MAP_FAILED)
 					_exit(errno == ENOMEM ? 12 : 13);
 				for (size_t i = 0; i < 8 << 20; i += CHECK_PAGE)

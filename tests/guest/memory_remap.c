@@ -61,7 +61,8 @@ static void fixed(void)
 	CHECK_EQ(to[5 * CHECK_PAGE + 9], 95);
 	unsigned char present;
 	CHECK_ERR(mincore(from, CHECK_PAGE, &present), ENOMEM);
-	CHECK_ERR(mremap(to, 4 * CHECK_PAGE, 4 * CHECK_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to + 2 * CHECK_PAGE), EINVAL);
+	CHECK_ERR(mremap(to, 4 * CHECK_PAGE, 4 * CHECK_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to + 2 * CHECK_PAGE),
+		  EINVAL);
 	CHECK_ERR(mremap(to, CHECK_PAGE, CHECK_PAGE, MREMAP_FIXED, from), EINVAL);
 	munmap(to, 8 * CHECK_PAGE);
 }

@@ -15,14 +15,14 @@ static long bad_addresses[6];
 static int file, fds[2], pair[2], epoll;
 
 // Every pointer argument in turn is bad; the call must say EFAULT (and not anything else).
-#define BAD(...)                                                                                                \
-	for (size_t i = 0; i < ARRAY_SIZE(bad_addresses); i++) {                                                \
-		long bad = bad_addresses[i];                                                                    \
-		errno = 0;                                                                                      \
-		long result = syscall(__VA_ARGS__);                                                             \
-		if (result != -1 || errno != EFAULT)                                                            \
+#define BAD(...)                                                                                                      \
+	for (size_t i = 0; i < ARRAY_SIZE(bad_addresses); i++) {                                                      \
+		long bad = bad_addresses[i];                                                                          \
+		errno = 0;                                                                                            \
+		long result = syscall(__VA_ARGS__);                                                                   \
+		if (result != -1 || errno != EFAULT)                                                                  \
 			check_fail(__FILE__, __LINE__, "syscall(%s) with %#lx gave %ld, errno %d", #__VA_ARGS__, bad, \
-				   result, errno);                                                              \
+				   result, errno);                                                                    \
 	}
 
 int main(void)

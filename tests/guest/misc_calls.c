@@ -29,8 +29,9 @@ static void registers_survive(void)
 
 	asm volatile("mov %[r8], %%r8\n mov %[r9], %%r9\n mov %[r10], %%r10\n mov %[r12], %%r12\n syscall\n"
 		     "mov %%r8, %[r8]\n mov %%r9, %[r9]\n mov %%r10, %[r10]\n mov %%r12, %[r12]\n"
-		     : "+a"(rax), "+b"(rbx), "+d"(rdx), "+D"(rdi), "+S"(rsi), [r8] "+m"(r8), [r9] "+m"(r9),
-		       [r10] "+m"(r10), [r12] "+m"(r12)::"rcx", "r11", "r8", "r9", "r10", "r12", "memory");
+		     : "+a"(rax), "+b"(rbx), "+d"(rdx), "+D"(rdi),
+		       "+S"(rsi), [r8] "+m"(r8), [r9] "+m"(r9), [r10] "+m"(r10), [r12] "+m"(r12)::"rcx", "r11", "r8",
+		       "r9", "r10", "r12", "memory");
 	CHECK_EQ(rax, getpid());
 	CHECK(rbx == 1 && rdx == 2 && r8 == 3 && r9 == 4 && r10 == 5 && r12 == 6 && rdi == 7 && rsi == 8);
 }
@@ -86,7 +87,9 @@ static void barriers(void)
 // The C library has registered; a second registration is refused, or there is none at all.
 static void restartable_sequences(void)
 {
-	static struct { uint32_t words[8]; } area __attribute__((aligned(32)));
+	static struct {
+		uint32_t words[8];
+	} area __attribute__((aligned(32)));
 	long result = syscall(SYS_rseq, &area, 32, 0, 0x12345678);
 
 	if (result == 0)

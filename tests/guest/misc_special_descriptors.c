@@ -132,7 +132,9 @@ static void notifications(void)
 	check_write_file("a", "x");
 	CHECK_OK(rename("a", "b"));
 	CHECK_OK(unlink("b"));
-	static const uint32_t expected[] = { IN_CREATE, IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE };
+	static const uint32_t expected[] = {
+		IN_CREATE, IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE
+	};
 	static const char *const names[] = { "a", "a", "a", "a", "b", "b" };
 	uint32_t cookie = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {

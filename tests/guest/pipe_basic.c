@@ -38,10 +38,7 @@ static void ends(void)
 
 static volatile int broken;
 
-static void on_pipe(int signal)
-{
-	broken = signal;
-}
+static void on_pipe(int signal) { broken = signal; }
 
 static void breaks(void)
 {

@@ -75,8 +75,8 @@ static void processors(void)
 
 static void caches_and_nodes(void)
 {
-	static const char *const cache[] = { "coherency_line_size", "level", "number_of_sets", "shared_cpu_map", "size",
-					     "type" };
+	static const char *const cache[] = { "coherency_line_size", "level", "number_of_sets",
+					     "shared_cpu_map",      "size",  "type" };
 	char path[128];
 
 	// Not every virtual machine shows caches or nodes; what is shown must be whole.

@@ -60,10 +60,7 @@ static void open_files(void)
 
 static volatile int xfsz;
 
-static void on_xfsz(int signal)
-{
-	xfsz = signal;
-}
+static void on_xfsz(int signal) { xfsz = signal; }
 
 static void file_size(void)
 {

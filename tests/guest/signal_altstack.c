@@ -22,10 +22,7 @@ static void look(int signal)
 	change_errno = sigaltstack(&other, NULL) < 0 ? errno : 0;
 }
 
-static bool on_area(void)
-{
-	return where >= (uintptr_t)area && where < (uintptr_t)area + sizeof(area);
-}
+static bool on_area(void) { return where >= (uintptr_t)area && where < (uintptr_t)area + sizeof(area); }
 
 static void overflowed(int signal, siginfo_t *info, void *context)
 {

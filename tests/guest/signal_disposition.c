@@ -79,9 +79,9 @@ static void refused(void)
 
 static void default_actions(void)
 {
-	static const int deadly[] = { SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGKILL,
-		SIGUSR1, SIGSEGV, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU, SIGXFSZ, SIGVTALRM,
-		SIGPROF, SIGIO, SIGPWR, SIGSYS };
+	static const int deadly[] = { SIGHUP,  SIGINT,  SIGQUIT,   SIGILL,  SIGTRAP, SIGABRT, SIGBUS,  SIGFPE,
+				      SIGKILL, SIGUSR1, SIGSEGV,   SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGSTKFLT,
+				      SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGSYS };
 	static const int harmless[] = { SIGCHLD, SIGURG, SIGWINCH, SIGCONT };
 	static const int stopping[] = { SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
 	int status;

@@ -24,13 +24,13 @@ static void caught(int signal, siginfo_t *info, void *context)
 }
 
 #define FAULT(...)                               \
-	do {                                      \
-		signo = code = 0;                 \
-		address = NULL;                   \
-		if (sigsetjmp(escape, 1) == 0) {  \
-			__VA_ARGS__;              \
-			CHECK(!"no fault");       \
-		}                                 \
+	do {                                     \
+		signo = code = 0;                \
+		address = NULL;                  \
+		if (sigsetjmp(escape, 1) == 0) { \
+			__VA_ARGS__;             \
+			CHECK(!"no fault");      \
+		}                                \
 	} while (0)
 
 static void memory_faults(void)

@@ -26,7 +26,8 @@ static void destroy(int signal, siginfo_t *info, void *context)
 	if (magic1 == 0x46505853 && extended_size >= 512 + 64 && extended_size < 65536)
 		memcpy((void *)&magic2, state + extended_size - 4, 4);
 	asm volatile("ldmxcsr %0" ::"m"(other));
-	asm volatile("fninit; fldpi; fldpi; fldpi" ::: "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
+	asm volatile("fninit; fldpi; fldpi; fldpi" ::
+			     : "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
 	asm volatile("pxor %%xmm0,%%xmm0; pxor %%xmm7,%%xmm7; pxor %%xmm15,%%xmm15" ::: "xmm0", "xmm7", "xmm15");
 	if (__builtin_cpu_supports("avx"))
 		asm volatile("vzeroall" ::: "xmm0", "xmm1", "xmm2", "xmm15");
@@ -134,10 +135,11 @@ static void x87(void)
 	long double a = 1.25L, b = -3.5L, out_a = 0, out_b = 0;
 	long result, pid = getpid();
 
-	asm volatile("fldt %[a]\n fldt %[b]\n mov $62,%%eax\n mov $10,%%esi\n syscall\n fstpt %[out_b]\n fstpt %[out_a]\n"
-		     : "=&a"(result), [out_a] "=m"(out_a), [out_b] "=m"(out_b)
-		     : [a] "m"(a), [b] "m"(b), "D"(pid)
-		     : "rsi", "rcx", "r11", "memory", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
+	asm volatile(
+		"fldt %[a]\n fldt %[b]\n mov $62,%%eax\n mov $10,%%esi\n syscall\n fstpt %[out_b]\n fstpt %[out_a]\n"
+		: "=&a"(result), [out_a] "=m"(out_a), [out_b] "=m"(out_b)
+		: [a] "m"(a), [b] "m"(b), "D"(pid)
+		: "rsi", "rcx", "r11", "memory", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
 	CHECK(out_a == a && out_b == b);
 }
 
@@ -237,10 +239,7 @@ static void alignment(int signal, siginfo_t *info, void *context)
 	CHECK_EQ((uintptr_t)((ucontext_t *)context)->uc_mcontext.fpregs % 64, 0);
 }
 
-static void bad_frame_kills(void)
-{
-	asm volatile("mov $0x1000, %%rsp\n mov $15, %%eax\n syscall" ::: "memory");
-}
+static void bad_frame_kills(void) { asm volatile("mov $0x1000, %%rsp\n mov $15, %%eax\n syscall" ::: "memory"); }
 
 int main(void)
 {

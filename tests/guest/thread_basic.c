@@ -188,10 +188,7 @@ static void cancellation(void)
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void count_once(void)
-{
-	atomic_fetch_add(&cleaned, 100);
-}
+static void count_once(void) { atomic_fetch_add(&cleaned, 100); }
 
 static void *uses_key(void *argument)
 {
@@ -213,10 +210,7 @@ static void keys(void)
 	CHECK_EQ(atomic_load(&cleaned), 103);
 }
 
-static void *nothing(void *argument)
-{
-	return argument;
-}
+static void *nothing(void *argument) { return argument; }
 
 static void comings_and_goings(void)
 {

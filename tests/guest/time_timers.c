@@ -15,7 +15,7 @@ static void on_signal(int signal, siginfo_t *info, void *context)
 	last_overrun = info->si_overrun;
 }
 
-static void catch(int signal)
+static void catch (int signal)
 {
 	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
 
@@ -27,7 +27,7 @@ static void real(void)
 {
 	struct itimerval timer = { { 0, 10000 }, { 0, 10000 } }, old;
 
-	catch(SIGALRM);
+	catch (SIGALRM);
 	CHECK_OK(setitimer(ITIMER_REAL, &timer, NULL));
 	WAIT_UNTIL(hits >= 3);
 	CHECK_OK(getitimer(ITIMER_REAL, &old));
@@ -50,7 +50,7 @@ static void real(void)
 
 static void alarms(void)
 {
-	catch(SIGALRM);
+	catch (SIGALRM);
 	CHECK_EQ(alarm(100), 0);
 	unsigned left = alarm(1);
 	CHECK(left == 100 || left == 99);
@@ -62,7 +62,7 @@ static void processor_time(int which, int signal)
 {
 	struct itimerval timer = { { 0, 20000 }, { 0, 20000 } };
 
-	catch(signal);
+	catch (signal);
 	CHECK_OK(setitimer(which, &timer, NULL));
 	int64_t end = check_now_ns() + 20000000000;
 	while (hits < 2 && check_now_ns() < end)
@@ -75,11 +75,13 @@ static void processor_time(int which, int signal)
 
 static void posix(clockid_t clock)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN, .sigev_value.sival_int = 4242 };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL,
+				  .sigev_signo = SIGRTMIN,
+				  .sigev_value.sival_int = 4242 };
 	struct itimerspec set = { { 0, 10000000 }, { 0, 10000000 } }, got;
 	timer_t timer;
 
-	catch(SIGRTMIN);
+	catch (SIGRTMIN);
 	if (!CHECK_EQ(timer_create(clock, &event, &timer), 0))
 		return;
 	CHECK_OK(timer_settime(timer, 0, &set, NULL));
@@ -154,14 +156,12 @@ static void no_notification_and_errors(void)
 
 static atomic_int thread_calls;
 
-static void in_a_thread(union sigval value)
-{
-	atomic_fetch_add(&thread_calls, value.sival_int);
-}
+static void in_a_thread(union sigval value) { atomic_fetch_add(&thread_calls, value.sival_int); }
 
 static void thread_notification(void)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD, .sigev_notify_function = in_a_thread,
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD,
+				  .sigev_notify_function = in_a_thread,
 				  .sigev_value.sival_int = 1 };
 	struct itimerspec set = { { 0, 10000000 }, { 0, 10000000 } };
 	timer_t timer;

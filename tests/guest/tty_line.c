@@ -16,10 +16,7 @@ static void make(void)
 	fcntl(master, F_SETFD, FD_CLOEXEC);
 }
 
-static void type(const char *text)
-{
-	CHECK_EQ(write(master, text, strlen(text)), (ssize_t)strlen(text));
-}
+static void type(const char *text) { CHECK_EQ(write(master, text, strlen(text)), (ssize_t)strlen(text)); }
 
 // What the terminal shows, within a short while.
 static const char *shown(void)

@@ -8,7 +8,9 @@ static ssize_t send_fds(int socket, const int *fds, int count, const char *text)
 {
 	struct iovec iov = { (char *)text, strlen(text) };
 	char control[CMSG_SPACE(sizeof(int) * 300)] = "";
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
 				  .msg_controllen = CMSG_SPACE(sizeof(int) * count) };
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
@@ -24,7 +26,9 @@ static int receive_fds(int socket, int *fds, int room, char *text, size_t size, 
 {
 	struct iovec iov = { text, size };
 	char control[CMSG_SPACE(sizeof(int) * 300)] = "";
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
 				  .msg_controllen = room ? CMSG_SPACE(sizeof(int) * room) : 0 };
 	ssize_t got = recvmsg(socket, &message, *flags);
 
@@ -166,8 +170,9 @@ static void credentials(void)
 	int pair[2], on = 1;
 	char byte, control[CMSG_SPACE(sizeof(struct ucred))];
 	struct iovec iov = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof(control) };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
 
 	CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
 	CHECK_OK(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));

@@ -162,7 +162,7 @@ static void errors(void)
 	CHECK_ERR(bind(fd, (struct sockaddr *)&b, sizeof(b)), EINVAL);
 	CHECK_ERR(bind(other, (struct sockaddr *)&a, size), EADDRINUSE);
 	CHECK_ERR(client("taken", false, 0), ECONNREFUSED); // not listening
-	CHECK_ERR(listen(other, 1), EINVAL); // not bound
+	CHECK_ERR(listen(other, 1), EINVAL);                // not bound
 	CHECK_ERR(accept(other, NULL, NULL), EINVAL);
 	char byte;
 	CHECK_ERR(recv(other, &byte, 1, 0), EINVAL);

@@ -177,7 +177,8 @@ static void usage_is_reported(void)
 	memset(&usage, 0xff, sizeof(usage));
 	CHECK_EQ(wait4(pid, NULL, 0, &usage), pid);
 	CHECK(usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_sec * 1000000 +
-		      usage.ru_stime.tv_usec > 10000);
+		      usage.ru_stime.tv_usec >
+	      10000);
 	CHECK(usage.ru_minflt >= 0);
 }
 

@@ -10,8 +10,8 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define BOOT_MAGIC   UINT64_C(0x31524f4f42534c43) // "CLSBOOR1"
-#define BOOT_VERSION 1u
+#define BOOT_MAGIC            UINT64_C(0x31524f4f42534c43) // "CLSBOOR1"
+#define BOOT_VERSION          1u
 #define BOOT_RECORD_MAX_BYTES (4u << 20)
 
 struct boot_header {
@@ -33,9 +33,10 @@ static_assert(sizeof(struct boot_item) == 8, "boot item layout");
 #define BOOT_ITEM_OPTIONAL UINT32_C(0x80000000)
 
 enum boot_item_type {
-	BOOT_ITEM_ARGV = 1,     // NUL-terminated strings, back to back; argv[0] first
-	BOOT_ITEM_ENVP = 2,     // NUL-terminated strings, back to back
-	BOOT_ITEM_PROGRAM = 3,  // NUL-terminated path of the program (searched in PATH by the launcher or kernel if no '/')
+	BOOT_ITEM_ARGV = 1, // NUL-terminated strings, back to back; argv[0] first
+	BOOT_ITEM_ENVP = 2, // NUL-terminated strings, back to back
+	BOOT_ITEM_PROGRAM =
+		3, // NUL-terminated path of the program (searched in PATH by the launcher or kernel if no '/')
 	BOOT_ITEM_WORKDIR = 4,  // NUL-terminated absolute path
 	BOOT_ITEM_MOUNT = 5,    // struct boot_mount; one item a mount, in mount order; the first is "/"
 	BOOT_ITEM_TIME = 6,     // struct boot_time
@@ -49,12 +50,12 @@ enum boot_item_type {
 #define BOOT_MOUNT_READ_ONLY UINT32_C(1)
 
 struct boot_mount {
-	uint32_t flags;         // BOOT_MOUNT_*
-	uint32_t mode;          // mode of a tmpfs root, 0 = 0755
-	uint64_t limit_bytes;   // tmpfs size limit, 0 = half the cell's memory
-	char type[16];          // "virtiofs", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "broker"; NUL-terminated
-	char source[40];        // virtio-fs tag or broker grant name; NUL-terminated
-	char target[];          // NUL-terminated absolute path; fills the payload
+	uint32_t flags;       // BOOT_MOUNT_*
+	uint32_t mode;        // mode of a tmpfs root, 0 = 0755
+	uint64_t limit_bytes; // tmpfs size limit, 0 = half the cell's memory
+	char type[16];        // "virtiofs", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "broker"; NUL-terminated
+	char source[40];      // virtio-fs tag or broker grant name; NUL-terminated
+	char target[];        // NUL-terminated absolute path; fills the payload
 };
 static_assert(sizeof(struct boot_mount) == 72, "boot mount layout");
 
@@ -72,11 +73,11 @@ struct boot_identity {
 	uint32_t groups[];
 };
 
-#define BOOT_OPTION_TRACE   UINT32_C(1) // print the program's system calls on the control channel
-#define BOOT_OPTION_VERBOSE UINT32_C(2) // end-of-run summary on the control channel
-#define BOOT_OPTION_TTY     UINT32_C(4) // standard streams are the console terminal, not three pipes
-#define BOOT_OPTION_NO_ASLR UINT32_C(8) // for debugging
-#define BOOT_OPTION_LEAK_CHECK UINT32_C(16) // after the last process: drop caches, report what is left
+#define BOOT_OPTION_TRACE         UINT32_C(1)  // print the program's system calls on the control channel
+#define BOOT_OPTION_VERBOSE       UINT32_C(2)  // end-of-run summary on the control channel
+#define BOOT_OPTION_TTY           UINT32_C(4)  // standard streams are the console terminal, not three pipes
+#define BOOT_OPTION_NO_ASLR       UINT32_C(8)  // for debugging
+#define BOOT_OPTION_LEAK_CHECK    UINT32_C(16) // after the last process: drop caches, report what is left
 #define BOOT_OPTION_MERGED_STDERR UINT32_C(32) // standard error is standard output's stream (2>&1): one order of writes
 
 #define BOOT_UMASK_SET UINT32_C(01000)

@@ -27,19 +27,19 @@ static_assert(sizeof(struct control_header) == 8, "control header layout");
 
 enum control_type {
 	// launcher -> kernel
-	CONTROL_SIGNAL = 1,      // int32_t signal for the first process (its group, with a terminal)
-	CONTROL_WINSIZE = 2,     // uint16_t rows, columns
-	CONTROL_TIME_REPLY = 3,  // struct control_time
-	CONTROL_STDIN_EOF = 4,   // reserved: end of input is the port's close
+	CONTROL_SIGNAL = 1,     // int32_t signal for the first process (its group, with a terminal)
+	CONTROL_WINSIZE = 2,    // uint16_t rows, columns
+	CONTROL_TIME_REPLY = 3, // struct control_time
+	CONTROL_STDIN_EOF = 4,  // reserved: end of input is the port's close
 	// kernel -> launcher
-	CONTROL_HELLO = 64,      // uint32_t BOOT_VERSION: the kernel runs
+	CONTROL_HELLO = 64,        // uint32_t BOOT_VERSION: the kernel runs
 	CONTROL_TIME_REQUEST = 65, // uint64_t cookie
-	CONTROL_EXIT = 66,       // int32_t wait status of the first process, as wait(2) encodes it
-	CONTROL_LOG = 67,        // text, one or more whole lines: kernel log
-	CONTROL_TRACE = 68,      // text: system-call trace
-	CONTROL_SUMMARY = 69,    // text: the end-of-run summary
+	CONTROL_EXIT = 66,         // int32_t wait status of the first process, as wait(2) encodes it
+	CONTROL_LOG = 67,          // text, one or more whole lines: kernel log
+	CONTROL_TRACE = 68,        // text: system-call trace
+	CONTROL_SUMMARY = 69,      // text: the end-of-run summary
 	CONTROL_START_FAILED = 70, // int32_t errno, then text naming the program and why it could not start
-	CONTROL_LEAK = 71,       // text: what leaked, with BOOT_OPTION_LEAK_CHECK; empty text = nothing
+	CONTROL_LEAK = 71,         // text: what leaked, with BOOT_OPTION_LEAK_CHECK; empty text = nothing
 	// uint32_t bytes: somebody in the cell reads (or polls) standard input and nothing is there; the launcher may read
 	// and pass on that many bytes more (UINT32_MAX: no limit from now on). Until the first of these it reads nothing, so
 	// that a program that never reads leaves the host's standard input to whoever reads it next.
@@ -55,7 +55,7 @@ struct control_time {
 };
 
 struct control_stream_closed {
-	uint32_t stream;      // 1: standard output, 2: standard error
+	uint32_t stream; // 1: standard output, 2: standard error
 	uint32_t reserved;
 	uint64_t total_bytes; // written to the port since boot; the launcher closes its side after that many
 };

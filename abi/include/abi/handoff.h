@@ -33,9 +33,9 @@ struct handoff {
 	uint32_t version;
 	uint32_t size_bytes;
 	uint64_t record_start, record_size_bytes; // physical; size 0: no boot record
-	uint64_t low_ram_end;   // RAM [1 MiB, low_ram_end) below 4 GiB
-	uint64_t high_ram_end;  // RAM [4 GiB, high_ram_end), or 0
-	uint32_t cpu_count;     // present at start
-	uint32_t apic_id_limit; // local APIC identifiers are below this
+	uint64_t low_ram_end;                     // RAM [1 MiB, low_ram_end) below 4 GiB
+	uint64_t high_ram_end;                    // RAM [4 GiB, high_ram_end), or 0
+	uint32_t cpu_count;                       // present at start
+	uint32_t apic_id_limit;                   // local APIC identifiers are below this
 };
 static_assert(sizeof(struct handoff) == 56, "handoff layout");

@@ -11,9 +11,15 @@ static ssize_t link_text(struct pseudo *n, char *buffer, size_t size)
 	return (ssize_t)string_copy(buffer, n->entry->data, size);
 }
 
-#define DEVICE(text, permissions, major, minor) \
-	{ .name = text, .mode = S_IFCHR | (permissions), .file_ops = &chrdev_open_ops, .rdev = DEV_MAKE(major, minor) }
-#define LINK(text, target) { .name = text, .mode = S_IFLNK | 0777, .readlink = link_text, .data = target }
+#define DEVICE(text, permissions, major, minor)                                              \
+	{                                                                                    \
+		.name = text, .mode = S_IFCHR | (permissions), .file_ops = &chrdev_open_ops, \
+		.rdev = DEV_MAKE(major, minor)                                               \
+	}
+#define LINK(text, target)                                                                  \
+	{                                                                                   \
+		.name = text, .mode = S_IFLNK | 0777, .readlink = link_text, .data = target \
+	}
 
 static const struct pseudo_entry none[] = { { NULL } };
 
@@ -47,8 +53,5 @@ static int devtmpfs_mount(struct super *s, const char *source, const char *optio
 
 static struct fs_type devtmpfs_type = { .name = "devtmpfs", .flags = FS_NODEV | FS_SINGLE, .mount = devtmpfs_mount };
 
-static void devtmpfs_init(void)
-{
-	fs_type_register(&devtmpfs_type);
-}
+static void devtmpfs_init(void) { fs_type_register(&devtmpfs_type); }
 KERNEL_INIT(2, devtmpfs_init);

@@ -97,14 +97,12 @@ static long ioctl_random(struct file *f, unsigned command, uint64_t argument)
 {
 	(void)f;
 	switch (command) {
-	case RNDGETENTCNT:
-		return put_user((int)256, (struct uptr){ argument });
+	case RNDGETENTCNT: return put_user((int)256, (struct uptr){ argument });
 	case RNDADDTOENTCNT:
 	case RNDADDENTROPY:
 	case RNDZAPENTCNT:
 	case RNDCLEARPOOL:
-	case RNDRESEEDCRNG:
-		return cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */) ? 0 : -EPERM;
+	case RNDRESEEDCRNG: return cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */) ? 0 : -EPERM;
 	}
 	return -ENOIOCTLCMD;
 }
@@ -170,9 +168,13 @@ static int mmap_zero(struct file *f, uint64_t page, uint64_t size, unsigned *vma
 }
 
 static const struct file_ops null_ops = { .read = read_nothing, .write = write_swallow, .seek = seek_nowhere };
-static const struct file_ops zero_ops = { .read = read_zeros, .write = write_swallow, .seek = seek_nowhere, .mmap = mmap_zero };
+static const struct file_ops zero_ops = {
+	.read = read_zeros, .write = write_swallow, .seek = seek_nowhere, .mmap = mmap_zero
+};
 static const struct file_ops full_ops = { .read = read_zeros, .write = write_full, .seek = seek_nowhere };
-static const struct file_ops random_ops = { .read = read_random, .write = write_random, .ioctl = ioctl_random, .seek = seek_nowhere };
+static const struct file_ops random_ops = {
+	.read = read_random, .write = write_random, .ioctl = ioctl_random, .seek = seek_nowhere
+};
 static const struct file_ops kmsg_ops = { .read = kmsg_read, .write = kmsg_write };
 
 static void mem_init(void)

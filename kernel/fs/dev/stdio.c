@@ -131,8 +131,9 @@ static unsigned stream_poll(struct file *f, struct poll_table *table)
 	return events;
 }
 
-static const struct file_ops stream_ops = { .read = stream_read, .write = stream_write, .poll = stream_poll, .release = stream_release,
-					    .stream = true };
+static const struct file_ops stream_ops = {
+	.read = stream_read, .write = stream_write, .poll = stream_poll, .release = stream_release, .stream = true
+};
 
 static void stream_attach(struct file *f, struct channel *c)
 {

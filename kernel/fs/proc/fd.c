@@ -61,8 +61,8 @@ static int fdinfo_show(struct seq *s, struct pseudo *n)
 
 	if (f) {
 		unsigned flags = f->flags | (files && files_is_cloexec(files, fd_of(n)) ? O_CLOEXEC : 0);
-		seq_printf(s, "pos:\t%ld\nflags:\t0%o\nmnt_id:\t%d\nino:\t%lu\n", f->position, flags, f->path.mount ? f->path.mount->id : 0,
-			   f->inode ? f->inode->ino : 0);
+		seq_printf(s, "pos:\t%ld\nflags:\t0%o\nmnt_id:\t%d\nino:\t%lu\n", f->position, flags,
+			   f->path.mount ? f->path.mount->id : 0, f->inode ? f->inode->ino : 0);
 		if (f->ops->show_fdinfo) {
 			f->ops->show_fdinfo(f, extra, sizeof(extra));
 			seq_puts(s, extra);
@@ -101,7 +101,9 @@ static void fd_refresh(struct pseudo *n)
 	file_put(f);
 }
 
-static const struct pseudo_object_ops fd_ops = { .get = fd_get_task, .put = fd_put_task, .alive = fd_alive, .refresh = fd_refresh };
+static const struct pseudo_object_ops fd_ops = {
+	.get = fd_get_task, .put = fd_put_task, .alive = fd_alive, .refresh = fd_refresh
+};
 static const struct pseudo_entry fd_entry = { .mode = S_IFLNK | 0700, .readlink = fd_readlink, .follow = fd_follow };
 static const struct pseudo_entry fdinfo_entry = { .mode = S_IFREG | 0400, .show = fdinfo_show };
 
@@ -120,11 +122,16 @@ static int lookup(struct pseudo *dir, const char *name, struct pseudo_child *out
 		return -ENOENT;
 	file_put(f);
 	task_get(t);
-	*out = (struct pseudo_child){ .entry = entry, .object = t, .object_ops = &fd_ops, .key = number << 32 | (dir->key & 1) };
+	*out = (struct pseudo_child){
+		.entry = entry, .object = t, .object_ops = &fd_ops, .key = number << 32 | (dir->key & 1)
+	};
 	return 0;
 }
 
-int proc_fd_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out) { return lookup(dir, name, out, &fd_entry); }
+int proc_fd_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out)
+{
+	return lookup(dir, name, out, &fd_entry);
+}
 int proc_fdinfo_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out)
 {
 	return lookup(dir, name, out, &fdinfo_entry);

@@ -18,9 +18,9 @@ static void show_line(struct seq *s, const struct vma_info *v, char *path_buffer
 	struct inode *inode = v->file ? v->file->inode : NULL;
 	dev_t dev = inode ? inode->super->dev : 0;
 
-	seq_printf(s, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu", v->start, v->end, v->flags & VMA_READ ? 'r' : '-', v->flags & VMA_WRITE ? 'w' : '-',
-		   v->flags & VMA_EXEC ? 'x' : '-', v->flags & VMA_SHARED ? 's' : 'p', v->offset_bytes, DEV_MAJOR(dev), DEV_MINOR(dev),
-		   inode ? inode->ino : 0);
+	seq_printf(s, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu", v->start, v->end, v->flags & VMA_READ ? 'r' : '-',
+		   v->flags & VMA_WRITE ? 'w' : '-', v->flags & VMA_EXEC ? 'x' : '-', v->flags & VMA_SHARED ? 's' : 'p',
+		   v->offset_bytes, DEV_MAJOR(dev), DEV_MINOR(dev), inode ? inode->ino : 0);
 	const char *name = v->name;
 	if (!name && v->file && v->file->path.dentry) {
 		name = path_print(&v->file->path, path_buffer, PATH_MAX_BYTES);
@@ -52,18 +52,26 @@ static void show_usage(struct seq *s, struct mm *mm, uint64_t start, uint64_t en
 		total->pss_bytes += u.pss_bytes;
 		return;
 	}
-	seq_printf(s, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n", (end - start) / 1024);
+	seq_printf(s, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n",
+		   (end - start) / 1024);
 }
 
 static void print_usage(struct seq *s, const struct vma_usage *u)
 {
-	seq_printf(s, "Rss:            %8lu kB\nPss:            %8lu kB\nPss_Dirty:      %8lu kB\nShared_Clean:   %8lu kB\nShared_Dirty:   %8lu kB\n", u->resident * 4,
-		   u->pss_bytes / 1024, (u->private_dirty + u->shared_dirty) * 4, u->shared_clean * 4, u->shared_dirty * 4);
-	seq_printf(s, "Private_Clean:  %8lu kB\nPrivate_Dirty:  %8lu kB\nReferenced:     %8lu kB\nAnonymous:      %8lu kB\n", u->private_clean * 4,
-		   u->private_dirty * 4, u->referenced * 4, u->anonymous * 4);
-	seq_puts(s, "LazyFree:              0 kB\nAnonHugePages:         0 kB\nShmemPmdMapped:        0 kB\nFilePmdMapped:         0 kB\n"
-		    "Shared_Hugetlb:        0 kB\nPrivate_Hugetlb:       0 kB\nSwap:                  0 kB\nSwapPss:               0 kB\n"
-		    "Locked:                0 kB\n");
+	seq_printf(
+		s,
+		"Rss:            %8lu kB\nPss:            %8lu kB\nPss_Dirty:      %8lu kB\nShared_Clean:   %8lu kB\nShared_Dirty:   %8lu kB\n",
+		u->resident * 4, u->pss_bytes / 1024, (u->private_dirty + u->shared_dirty) * 4, u->shared_clean * 4,
+		u->shared_dirty * 4);
+	seq_printf(
+		s,
+		"Private_Clean:  %8lu kB\nPrivate_Dirty:  %8lu kB\nReferenced:     %8lu kB\nAnonymous:      %8lu kB\n",
+		u->private_clean * 4, u->private_dirty * 4, u->referenced * 4, u->anonymous * 4);
+	seq_puts(
+		s,
+		"LazyFree:              0 kB\nAnonHugePages:         0 kB\nShmemPmdMapped:        0 kB\nFilePmdMapped:         0 kB\n"
+		"Shared_Hugetlb:        0 kB\nPrivate_Hugetlb:       0 kB\nSwap:                  0 kB\nSwapPss:               0 kB\n"
+		"Locked:                0 kB\n");
 }
 
 static int show_all(struct seq *s, struct pseudo *n, bool usage)
@@ -82,8 +90,10 @@ static int show_all(struct seq *s, struct pseudo *n, bool usage)
 			show_usage(s, mm, v.start, v.end, NULL);
 			show_usage(s, mm, v.start, v.end, &u);
 			print_usage(s, &u);
-			seq_printf(s, "THPeligible:    0\nVmFlags: %s%s%s%smr mw me %s\n", v.flags & VMA_READ ? "rd " : "", v.flags & VMA_WRITE ? "wr " : "",
-				   v.flags & VMA_EXEC ? "ex " : "", v.flags & VMA_SHARED ? "sh " : "", v.flags & VMA_GROWSDOWN ? "gd " : "");
+			seq_printf(s, "THPeligible:    0\nVmFlags: %s%s%s%smr mw me %s\n",
+				   v.flags & VMA_READ ? "rd " : "", v.flags & VMA_WRITE ? "wr " : "",
+				   v.flags & VMA_EXEC ? "ex " : "", v.flags & VMA_SHARED ? "sh " : "",
+				   v.flags & VMA_GROWSDOWN ? "gd " : "");
 		}
 		if (v.file)
 			file_put(v.file);

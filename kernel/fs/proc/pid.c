@@ -32,7 +32,10 @@ static void task_refresh(struct pseudo *n)
 }
 
 const struct pseudo_object_ops proc_task_ops = {
-	.get = task_object_get, .put = task_object_put, .alive = task_alive, .refresh = task_refresh,
+	.get = task_object_get,
+	.put = task_object_put,
+	.alive = task_alive,
+	.refresh = task_refresh,
 };
 
 // ---- memory between two addresses of the process as content: cmdline, environ, auxv ----
@@ -180,8 +183,13 @@ static ssize_t namespace_readlink(struct pseudo *n, char *buffer, size_t size)
 	const char *name = n->entry->name;
 
 	// One namespace of each kind: the numbers Linux gives its initial ones.
-	unsigned number = strcmp(name, "uts") == 0 ? 0xEFFFFFFEu : strcmp(name, "ipc") == 0 ? 0xEFFFFFFFu : strcmp(name, "user") == 0 ? 0xEFFFFFFDu
-		: strncmp(name, "pid", 3) == 0 ? 0xEFFFFFFCu : strcmp(name, "cgroup") == 0 ? 0xEFFFFFFBu : strncmp(name, "time", 4) == 0 ? 0xEFFFFFFAu : 0xF0000000u;
+	unsigned number = strcmp(name, "uts") == 0        ? 0xEFFFFFFEu
+			  : strcmp(name, "ipc") == 0      ? 0xEFFFFFFFu
+			  : strcmp(name, "user") == 0     ? 0xEFFFFFFDu
+			  : strncmp(name, "pid", 3) == 0  ? 0xEFFFFFFCu
+			  : strcmp(name, "cgroup") == 0   ? 0xEFFFFFFBu
+			  : strncmp(name, "time", 4) == 0 ? 0xEFFFFFFAu
+							  : 0xF0000000u;
 	return fmt_print(buffer, size, "%.4s:[%u]", name, number);
 }
 
@@ -200,9 +208,24 @@ static int text_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
-static int mounts_show_0(struct seq *s, struct pseudo *n) { (void)n; mounts_show(s, 0); return 0; }
-static int mounts_show_1(struct seq *s, struct pseudo *n) { (void)n; mounts_show(s, 1); return 0; }
-static int mounts_show_2(struct seq *s, struct pseudo *n) { (void)n; mounts_show(s, 2); return 0; }
+static int mounts_show_0(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	mounts_show(s, 0);
+	return 0;
+}
+static int mounts_show_1(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	mounts_show(s, 1);
+	return 0;
+}
+static int mounts_show_2(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	mounts_show(s, 2);
+	return 0;
+}
 
 static int personality_show(struct seq *s, struct pseudo *n)
 {
@@ -289,55 +312,69 @@ static int syscall_show(struct seq *s, struct pseudo *n)
 static int task_dir_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);
 static int task_dir_iterate(struct pseudo *dir, struct dir_context *c);
 
-#define TEXT(text, function) { .name = text, .mode = S_IFREG | 0444, .show = function }
-#define SECRET(text, function) { .name = text, .mode = S_IFREG | 0400, .show = function }
-#define CONSTANT(text, content) { .name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content }
-#define NAMESPACE(text) { .name = text, .mode = S_IFLNK | 0777, .readlink = namespace_readlink }
+#define TEXT(text, function)                                           \
+	{                                                              \
+		.name = text, .mode = S_IFREG | 0444, .show = function \
+	}
+#define SECRET(text, function)                                         \
+	{                                                              \
+		.name = text, .mode = S_IFREG | 0400, .show = function \
+	}
+#define CONSTANT(text, content)                                                          \
+	{                                                                                \
+		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
+	}
+#define NAMESPACE(text)                                                              \
+	{                                                                            \
+		.name = text, .mode = S_IFLNK | 0777, .readlink = namespace_readlink \
+	}
 
 static const struct pseudo_entry namespaces[] = {
-	NAMESPACE("cgroup"), NAMESPACE("ipc"), NAMESPACE("mnt"), NAMESPACE("net"), NAMESPACE("pid"), NAMESPACE("pid_for_children"),
-	NAMESPACE("time"), NAMESPACE("time_for_children"), NAMESPACE("user"), NAMESPACE("uts"), { NULL },
+	NAMESPACE("cgroup"),
+	NAMESPACE("ipc"),
+	NAMESPACE("mnt"),
+	NAMESPACE("net"),
+	NAMESPACE("pid"),
+	NAMESPACE("pid_for_children"),
+	NAMESPACE("time"),
+	NAMESPACE("time_for_children"),
+	NAMESPACE("user"),
+	NAMESPACE("uts"),
+	{ NULL },
 };
 
-#define COMMON_ENTRIES \
-	TEXT("cmdline", cmdline_show), \
-	{ .name = "comm", .mode = S_IFREG | 0644, .show = comm_show, .write = comm_write }, \
-	{ .name = "cwd", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = cwd_follow }, \
-	{ .name = "root", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = root_follow }, \
-	{ .name = "exe", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = exe_follow }, \
-	{ .name = "fd", .mode = S_IFDIR | 0500, .lookup = proc_fd_lookup, .iterate = proc_fd_iterate }, \
-	{ .name = "fdinfo", .mode = S_IFDIR | 0500, .lookup = proc_fdinfo_lookup, .iterate = proc_fd_iterate }, \
-	{ .name = "ns", .mode = S_IFDIR | 0511, .children = namespaces }, \
-	SECRET("environ", environ_show), \
-	SECRET("auxv", auxv_show), \
-	TEXT("maps", proc_maps_show), \
-	TEXT("smaps", proc_smaps_show), \
-	TEXT("smaps_rollup", proc_smaps_rollup_show), \
-	{ .name = "mem", .mode = S_IFREG | 0600, .file_ops = &proc_mem_ops }, \
-	{ .name = "pagemap", .mode = S_IFREG | 0400, .file_ops = &proc_pagemap_ops }, \
-	TEXT("stat", proc_stat_show), \
-	TEXT("statm", proc_statm_show), \
-	TEXT("status", proc_status_show), \
-	SECRET("io", proc_io_show), \
-	TEXT("limits", proc_limits_show), \
-	TEXT("schedstat", proc_schedstat_show), \
-	TEXT("mounts", mounts_show_0), \
-	TEXT("mountinfo", mounts_show_1), \
-	SECRET("mountstats", mounts_show_2), \
-	SECRET("personality", personality_show), \
-	SECRET("syscall", syscall_show), \
-	TEXT("wchan", wchan_show), \
-	TEXT("oom_score", oom_score_show), \
-	{ .name = "oom_score_adj", .mode = S_IFREG | 0644, .show = oom_adjust_show, .write = oom_adjust_write }, \
-	CONSTANT("cgroup", "0::/\n"), \
-	CONSTANT("cpuset", "/\n"), \
-	CONSTANT("loginuid", "4294967295"), \
-	CONSTANT("sessionid", "4294967295"), \
-	CONSTANT("uid_map", "         0          0 4294967295\n"), \
-	CONSTANT("gid_map", "         0          0 4294967295\n"), \
-	CONSTANT("projid_map", "         0          0 4294967295\n"), \
-	CONSTANT("setgroups", "allow\n"), \
-	{ .name = "net", .mode = S_IFDIR | 0555, .children = proc_net_entries }
+#define COMMON_ENTRIES                                                                                                \
+	TEXT("cmdline", cmdline_show),                                                                                \
+		{ .name = "comm", .mode = S_IFREG | 0644, .show = comm_show, .write = comm_write },                   \
+		{ .name = "cwd", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = cwd_follow },           \
+		{ .name = "root", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = root_follow },         \
+		{ .name = "exe", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = exe_follow },           \
+		{ .name = "fd", .mode = S_IFDIR | 0500, .lookup = proc_fd_lookup, .iterate = proc_fd_iterate },       \
+		{ .name = "fdinfo",                                                                                   \
+		  .mode = S_IFDIR | 0500,                                                                             \
+		  .lookup = proc_fdinfo_lookup,                                                                       \
+		  .iterate = proc_fd_iterate },                                                                       \
+		{ .name = "ns", .mode = S_IFDIR | 0511, .children = namespaces }, SECRET("environ", environ_show),    \
+		SECRET("auxv", auxv_show), TEXT("maps", proc_maps_show), TEXT("smaps", proc_smaps_show),              \
+		TEXT("smaps_rollup", proc_smaps_rollup_show),                                                         \
+		{ .name = "mem", .mode = S_IFREG | 0600, .file_ops = &proc_mem_ops },                                 \
+		{ .name = "pagemap", .mode = S_IFREG | 0400, .file_ops = &proc_pagemap_ops },                         \
+		TEXT("stat", proc_stat_show), TEXT("statm", proc_statm_show), TEXT("status", proc_status_show),       \
+		SECRET("io", proc_io_show), TEXT("limits", proc_limits_show), TEXT("schedstat", proc_schedstat_show), \
+		TEXT("mounts", mounts_show_0), TEXT("mountinfo", mounts_show_1), SECRET("mountstats", mounts_show_2), \
+		SECRET("personality", personality_show), SECRET("syscall", syscall_show), TEXT("wchan", wchan_show),  \
+		TEXT("oom_score", oom_score_show),                                                                    \
+		{ .name = "oom_score_adj",                                                                            \
+		  .mode = S_IFREG | 0644,                                                                             \
+		  .show = oom_adjust_show,                                                                            \
+		  .write = oom_adjust_write },                                                                        \
+		CONSTANT("cgroup", "0::/\n"), CONSTANT("cpuset", "/\n"), CONSTANT("loginuid", "4294967295"),          \
+		CONSTANT("sessionid", "4294967295"), CONSTANT("uid_map", "         0          0 4294967295\n"),       \
+		CONSTANT("gid_map", "         0          0 4294967295\n"),                                            \
+		CONSTANT("projid_map", "         0          0 4294967295\n"), CONSTANT("setgroups", "allow\n"),       \
+	{                                                                                                             \
+		.name = "net", .mode = S_IFDIR | 0555, .children = proc_net_entries                                   \
+	}
 
 const struct pseudo_entry proc_thread_entries[] = {
 	COMMON_ENTRIES,
@@ -348,7 +385,11 @@ const struct pseudo_entry proc_thread_entries[] = {
 const struct pseudo_entry proc_process_entries[] = {
 	COMMON_ENTRIES,
 	{ .name = "task", .mode = S_IFDIR | 0555, .lookup = task_dir_lookup, .iterate = task_dir_iterate },
-	{ .name = "coredump_filter", .mode = S_IFREG | 0644, .show = text_show, .write = ignore_write, .data = "00000033\n" },
+	{ .name = "coredump_filter",
+	  .mode = S_IFREG | 0644,
+	  .show = text_show,
+	  .write = ignore_write,
+	  .data = "00000033\n" },
 	{ .name = "clear_refs", .mode = S_IFREG | 0200, .write = ignore_write },
 	{ .name = "oom_adj", .mode = S_IFREG | 0444, .show = zero_show },
 	{ .name = "timerslack_ns", .mode = S_IFREG | 0444, .show = text_show, .data = "50000\n" },
@@ -419,7 +460,9 @@ static int task_dir_lookup(struct pseudo *dir, const char *name, struct pseudo_c
 		return -ENOENT;
 	struct task *t = task_find(tid);
 	if (t && t->process == proc_task(dir)->process) {
-		*out = (struct pseudo_child){ .entry = &thread_entry, .object = t, .object_ops = &proc_task_ops, .key = 1 };
+		*out = (struct pseudo_child){
+			.entry = &thread_entry, .object = t, .object_ops = &proc_task_ops, .key = 1
+		};
 		return 0;
 	}
 	if (t)

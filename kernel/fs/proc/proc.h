@@ -6,12 +6,12 @@
 #include "kernel/pseudofs.h"
 #include "kernel/task.h"
 
-extern const struct pseudo_entry proc_process_entries[]; // below /proc/PID
-extern const struct pseudo_entry proc_thread_entries[];  // below /proc/PID/task/TID
-extern const struct pseudo_entry proc_sys_entries[];     // below /proc/sys
-extern const struct pseudo_entry proc_net_entries[];     // below /proc/net
+extern const struct pseudo_entry proc_process_entries[];  // below /proc/PID
+extern const struct pseudo_entry proc_thread_entries[];   // below /proc/PID/task/TID
+extern const struct pseudo_entry proc_sys_entries[];      // below /proc/sys
+extern const struct pseudo_entry proc_net_entries[];      // below /proc/net
 extern const struct pseudo_entry proc_cloister_entries[]; // below /proc/cloister
-extern const struct pseudo_object_ops proc_task_ops;     // object: struct task, referenced
+extern const struct pseudo_object_ops proc_task_ops;      // object: struct task, referenced
 
 // A node below /proc/PID stands for a task: the leader, or the thread below task/TID.
 static inline struct task *proc_task(struct pseudo *n) { return n->object; }

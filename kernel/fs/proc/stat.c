@@ -89,14 +89,18 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		rss = mm_resident_pages(mm);
 		mm_release_user(mm);
 	}
-	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, task_state_char(t), ids.parent, ids.group, ids.session,
-		   dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul, usage.maj_faults, 0ul);
-	seq_printf(s, " %lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu", ticks(user_ns), ticks(system_ns), ticks(p->children_user_ns),
-		   ticks(p->children_system_ns), t->sched.rt_priority ? -1 - t->sched.rt_priority : 20 + t->sched.nice, t->sched.nice, ids.threads,
+	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, task_state_char(t), ids.parent,
+		   ids.group, ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul,
+		   usage.maj_faults, 0ul);
+	seq_printf(s, " %lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu", ticks(user_ns), ticks(system_ns),
+		   ticks(p->children_user_ns), ticks(p->children_system_ns),
+		   t->sched.rt_priority ? -1 - t->sched.rt_priority : 20 + t->sched.nice, t->sched.nice, ids.threads,
 		   ticks(t->start_ns), vsize, rss, (uint64_t)p->rlimits[RLIMIT_RSS].rlim_cur);
-	seq_printf(s, " %lu 0 %lu 0 0 %lu %lu %lu %lu 0 0 0 %d %u %u %u 0 0 0", code_start, stack, masks.pending | masks.shared, masks.blocked,
-		   masks.ignored, masks.caught, t->exit_signal, t->sched.cpu, (unsigned)t->sched.rt_priority, (unsigned)t->sched.policy);
-	seq_printf(s, " 0 0 %lu %lu %lu %lu %lu %d\n", brk, args[0], args[1], args[2], args[3], p->zombie ? p->exit_code : 0);
+	seq_printf(s, " %lu 0 %lu 0 0 %lu %lu %lu %lu 0 0 0 %d %u %u %u 0 0 0", code_start, stack,
+		   masks.pending | masks.shared, masks.blocked, masks.ignored, masks.caught, t->exit_signal,
+		   t->sched.cpu, (unsigned)t->sched.rt_priority, (unsigned)t->sched.policy);
+	seq_printf(s, " 0 0 %lu %lu %lu %lu %lu %d\n", brk, args[0], args[1], args[2], args[3],
+		   p->zombie ? p->exit_code : 0);
 	return 0;
 }
 
@@ -133,12 +137,15 @@ static void show_memory(struct seq *s, struct mm *mm)
 {
 	uint64_t resident = mm_resident_pages(mm), anon = mm->resident_anon, file = mm->resident_file;
 
-	seq_printf(s, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8u kB\n", mm->total_pages * 4, mm->total_pages * 4,
-		   mm->locked_pages * 4, 0u);
+	seq_printf(s, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8u kB\n", mm->total_pages * 4,
+		   mm->total_pages * 4, mm->locked_pages * 4, 0u);
 	seq_printf(s, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8u kB\n",
 		   max(mm->peak_resident, resident) * 4, resident * 4, anon * 4, file * 4, 0u);
-	seq_printf(s, "VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8u kB\nVmLib:\t%8u kB\nVmPTE:\t%8lu kB\nVmSwap:\t%8u kB\n",
-		   mm->data_pages * 4, mm->stack_pages * 4, 0u, 0u, (uint64_t)port_aspace_table_bytes(mm->aspace) / 1024, 0u);
+	seq_printf(
+		s,
+		"VmData:\t%8lu kB\nVmStk:\t%8lu kB\nVmExe:\t%8u kB\nVmLib:\t%8u kB\nVmPTE:\t%8lu kB\nVmSwap:\t%8u kB\n",
+		mm->data_pages * 4, mm->stack_pages * 4, 0u, 0u, (uint64_t)port_aspace_table_bytes(mm->aspace) / 1024,
+		0u);
 }
 
 static void show_cpus(struct seq *s, const struct cpu_mask *mask)
@@ -148,7 +155,9 @@ static void show_cpus(struct seq *s, const struct cpu_mask *mask)
 
 	seq_puts(s, "Cpus_allowed:\t");
 	for (int word = (int)((count - 1) / 32); word >= 0; word--)
-		seq_printf(s, word ? "%08x," : "%x\n", (unsigned)(mask->bits[word / 2] >> (word % 2 * 32)) & (count - (unsigned)word * 32 >= 32 ? ~0u : (1u << count % 32) - 1));
+		seq_printf(s, word ? "%08x," : "%x\n",
+			   (unsigned)(mask->bits[word / 2] >> (word % 2 * 32)) &
+				   (count - (unsigned)word * 32 >= 32 ? ~0u : (1u << count % 32) - 1));
 	seq_puts(s, "Cpus_allowed_list:\t");
 	for (unsigned c = 0; c < count; c++) {
 		unsigned end = c;
@@ -185,20 +194,29 @@ int proc_status_show(struct seq *s, struct pseudo *n)
 	task_comm_get(t, comm);
 	ids_get(t, &ids);
 	masks_get(t, &masks);
-	seq_printf(s, "Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", comm, mask,
-		   state, state_name(state), t->process->pid, t->tid, ids.parent, ids.tracer);
-	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
+	seq_printf(
+		s,
+		"Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n",
+		comm, mask, state, state_name(state), t->process->pid, t->tid, ids.parent, ids.tracer);
+	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid,
+		   c->egid, c->sgid, c->fsgid);
 	seq_printf(s, "FDSize:\t%u\nGroups:\t", files ? max(files_max_open(files), 64u) : 0);
 	for (unsigned i = 0; i < groups; i++)
 		seq_printf(s, "%u ", c->groups[i]);
-	seq_printf(s, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", t->process->pid, t->tid, ids.group, ids.session);
+	seq_printf(s, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", t->process->pid, t->tid, ids.group,
+		   ids.session);
 	if (mm)
 		show_memory(s, mm);
-	seq_printf(s, "Threads:\t%u\nSigQ:\t0/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
-		   ids.threads, process_rlimit(t->process, RLIMIT_SIGPENDING), masks.pending, masks.shared, masks.blocked, masks.ignored,
-		   masks.caught);
-	seq_printf(s, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\nNoNewPrivs:\t%d\nSeccomp:\t0\n",
-		   c->cap_inheritable, c->cap_permitted, c->cap_effective, c->cap_bounding, c->cap_ambient, c->no_new_privs);
+	seq_printf(
+		s,
+		"Threads:\t%u\nSigQ:\t0/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
+		ids.threads, process_rlimit(t->process, RLIMIT_SIGPENDING), masks.pending, masks.shared, masks.blocked,
+		masks.ignored, masks.caught);
+	seq_printf(
+		s,
+		"CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\nNoNewPrivs:\t%d\nSeccomp:\t0\n",
+		c->cap_inheritable, c->cap_permitted, c->cap_effective, c->cap_bounding, c->cap_ambient,
+		c->no_new_privs);
 	show_cpus(s, &t->sched.affinity);
 	seq_printf(s, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", t->sched.voluntary_switches,
 		   t->sched.involuntary_switches);
@@ -213,7 +231,8 @@ int proc_status_show(struct seq *s, struct pseudo *n)
 int proc_io_show(struct seq *s, struct pseudo *n)
 {
 	(void)n;
-	seq_puts(s, "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+	seq_puts(s,
+		 "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
 	return 0;
 }
 
@@ -264,6 +283,7 @@ int proc_schedstat_show(struct seq *s, struct pseudo *n)
 {
 	struct task *t = proc_task(n);
 
-	seq_printf(s, "%lu 0 %lu\n", sched_task_cpu_time_ns(t), t->sched.voluntary_switches + t->sched.involuntary_switches);
+	seq_printf(s, "%lu 0 %lu\n", sched_task_cpu_time_ns(t),
+		   t->sched.voluntary_switches + t->sched.involuntary_switches);
 	return 0;
 }

@@ -103,70 +103,155 @@ static ssize_t accept_write(struct pseudo *n, struct file *f, const char *data, 
 	return cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */) ? (ssize_t)size : -EPERM;
 }
 
-#define VALUE(text, content) { .name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content }
+#define VALUE(text, content)                                                             \
+	{                                                                                \
+		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
+	}
 // Written by programs that tune their host; the value has no effect here and stays.
-#define TUNABLE(text, content) { .name = text, .mode = S_IFREG | 0644, .show = text_show, .write = accept_write, .data = content }
-#define DIRECTORY(text, table) { .name = text, .mode = S_IFDIR | 0555, .children = table }
+#define TUNABLE(text, content)                                                                                  \
+	{                                                                                                       \
+		.name = text, .mode = S_IFREG | 0644, .show = text_show, .write = accept_write, .data = content \
+	}
+#define DIRECTORY(text, table)                                          \
+	{                                                               \
+		.name = text, .mode = S_IFDIR | 0555, .children = table \
+	}
 
 static const struct pseudo_entry random_entries[] = {
 	{ .name = "uuid", .mode = S_IFREG | 0444, .show = uuid_show },
 	{ .name = "boot_id", .mode = S_IFREG | 0444, .show = boot_id_show },
-	VALUE("entropy_avail", "256"), VALUE("poolsize", "256"), { NULL },
+	VALUE("entropy_avail", "256"),
+	VALUE("poolsize", "256"),
+	{ NULL },
 };
 static const struct pseudo_entry kernel_entries[] = {
-	VALUE("ostype", "Linux"), VALUE("osrelease", UTS_RELEASE), VALUE("version", UTS_VERSION),
+	VALUE("ostype", "Linux"),
+	VALUE("osrelease", UTS_RELEASE),
+	VALUE("version", UTS_VERSION),
 	{ .name = "hostname", .mode = S_IFREG | 0644, .show = hostname_show, .write = hostname_write },
-	VALUE("domainname", "(none)"), VALUE("pid_max", "4194304"), VALUE("threads-max", "1048576"), VALUE("ngroups_max", "65536"),
-	VALUE("cap_last_cap", "40"), VALUE("randomize_va_space", "2"), VALUE("overflowuid", "65534"), VALUE("overflowgid", "65534"),
-	TUNABLE("core_pattern", "core"), TUNABLE("core_uses_pid", "0"), VALUE("dmesg_restrict", "0"), VALUE("kptr_restrict", "2"),
-	VALUE("perf_event_paranoid", "4"), VALUE("sem", "32000\t1024000000\t500\t32000"),
-	VALUE("shmmax", "18446744073692774399"), VALUE("shmall", "18446744073692774399"), VALUE("shmmni", "4096"), VALUE("msgmax", "8192"),
-	VALUE("msgmnb", "16384"), VALUE("msgmni", "32000"), VALUE("printk", "4\t4\t1\t7"), VALUE("sched_rt_runtime_us", "950000"),
-	VALUE("sched_rt_period_us", "1000000"), VALUE("tainted", "0"), VALUE("unprivileged_bpf_disabled", "2"), DIRECTORY("random", random_entries), { NULL },
+	VALUE("domainname", "(none)"),
+	VALUE("pid_max", "4194304"),
+	VALUE("threads-max", "1048576"),
+	VALUE("ngroups_max", "65536"),
+	VALUE("cap_last_cap", "40"),
+	VALUE("randomize_va_space", "2"),
+	VALUE("overflowuid", "65534"),
+	VALUE("overflowgid", "65534"),
+	TUNABLE("core_pattern", "core"),
+	TUNABLE("core_uses_pid", "0"),
+	VALUE("dmesg_restrict", "0"),
+	VALUE("kptr_restrict", "2"),
+	VALUE("perf_event_paranoid", "4"),
+	VALUE("sem", "32000\t1024000000\t500\t32000"),
+	VALUE("shmmax", "18446744073692774399"),
+	VALUE("shmall", "18446744073692774399"),
+	VALUE("shmmni", "4096"),
+	VALUE("msgmax", "8192"),
+	VALUE("msgmnb", "16384"),
+	VALUE("msgmni", "32000"),
+	VALUE("printk", "4\t4\t1\t7"),
+	VALUE("sched_rt_runtime_us", "950000"),
+	VALUE("sched_rt_period_us", "1000000"),
+	VALUE("tainted", "0"),
+	VALUE("unprivileged_bpf_disabled", "2"),
+	DIRECTORY("random", random_entries),
+	{ NULL },
 };
 static const struct pseudo_entry inotify_entries[] = {
-	VALUE("max_user_instances", "1024"), VALUE("max_user_watches", "65536"), VALUE("max_queued_events", "16384"), { NULL },
+	VALUE("max_user_instances", "1024"),
+	VALUE("max_user_watches", "65536"),
+	VALUE("max_queued_events", "16384"),
+	{ NULL },
 };
 static const struct pseudo_entry epoll_entries[] = { VALUE("max_user_watches", "1000000"), { NULL } };
 static const struct pseudo_entry fs_entries[] = {
-	VALUE("file-max", "9223372036854775807"), VALUE("nr_open", "1048576"), VALUE("pipe-max-size", "1048576"),
-	VALUE("pipe-user-pages-hard", "0"), VALUE("pipe-user-pages-soft", "16384"), VALUE("lease-break-time", "45"), VALUE("aio-max-nr", "65536"),
-	VALUE("aio-nr", "0"), VALUE("protected_symlinks", "1"), VALUE("protected_hardlinks", "1"), VALUE("protected_fifos", "1"),
-	VALUE("protected_regular", "2"), VALUE("suid_dumpable", "0"), VALUE("mount-max", "100000"),
+	VALUE("file-max", "9223372036854775807"),
+	VALUE("nr_open", "1048576"),
+	VALUE("pipe-max-size", "1048576"),
+	VALUE("pipe-user-pages-hard", "0"),
+	VALUE("pipe-user-pages-soft", "16384"),
+	VALUE("lease-break-time", "45"),
+	VALUE("aio-max-nr", "65536"),
+	VALUE("aio-nr", "0"),
+	VALUE("protected_symlinks", "1"),
+	VALUE("protected_hardlinks", "1"),
+	VALUE("protected_fifos", "1"),
+	VALUE("protected_regular", "2"),
+	VALUE("suid_dumpable", "0"),
+	VALUE("mount-max", "100000"),
 	{ .name = "file-nr", .mode = S_IFREG | 0444, .show = file_nr_show },
-	{ .name = "inode-nr", .mode = S_IFREG | 0444, .show = inode_nr_show }, DIRECTORY("inotify", inotify_entries), DIRECTORY("epoll", epoll_entries), { NULL },
+	{ .name = "inode-nr", .mode = S_IFREG | 0444, .show = inode_nr_show },
+	DIRECTORY("inotify", inotify_entries),
+	DIRECTORY("epoll", epoll_entries),
+	{ NULL },
 };
 static const struct pseudo_entry vm_entries[] = {
-	TUNABLE("overcommit_memory", "1"), TUNABLE("overcommit_ratio", "50"), TUNABLE("swappiness", "60"), TUNABLE("max_map_count", "65530"),
-	TUNABLE("dirty_ratio", "20"), TUNABLE("dirty_background_ratio", "10"), VALUE("mmap_min_addr", "65536"), VALUE("legacy_va_layout", "0"),
-	TUNABLE("nr_hugepages", "0"), TUNABLE("min_free_kbytes", "4096"),
-	{ .name = "drop_caches", .mode = S_IFREG | 0200, .write = drop_caches_write }, { NULL },
+	TUNABLE("overcommit_memory", "1"),
+	TUNABLE("overcommit_ratio", "50"),
+	TUNABLE("swappiness", "60"),
+	TUNABLE("max_map_count", "65530"),
+	TUNABLE("dirty_ratio", "20"),
+	TUNABLE("dirty_background_ratio", "10"),
+	VALUE("mmap_min_addr", "65536"),
+	VALUE("legacy_va_layout", "0"),
+	TUNABLE("nr_hugepages", "0"),
+	TUNABLE("min_free_kbytes", "4096"),
+	{ .name = "drop_caches", .mode = S_IFREG | 0200, .write = drop_caches_write },
+	{ NULL },
 };
 static const struct pseudo_entry core_entries[] = {
-	TUNABLE("somaxconn", "4096"), TUNABLE("rmem_default", "212992"), TUNABLE("rmem_max", "212992"), TUNABLE("wmem_default", "212992"),
-	TUNABLE("wmem_max", "212992"), TUNABLE("netdev_max_backlog", "1000"), TUNABLE("optmem_max", "20480"), { NULL },
+	TUNABLE("somaxconn", "4096"),   TUNABLE("rmem_default", "212992"),
+	TUNABLE("rmem_max", "212992"),  TUNABLE("wmem_default", "212992"),
+	TUNABLE("wmem_max", "212992"),  TUNABLE("netdev_max_backlog", "1000"),
+	TUNABLE("optmem_max", "20480"), { NULL },
 };
 static const struct pseudo_entry ipv4_entries[] = {
-	TUNABLE("ip_local_port_range", "32768\t60999"), TUNABLE("ip_unprivileged_port_start", "1024"), TUNABLE("tcp_syncookies", "1"),
-	TUNABLE("tcp_fin_timeout", "60"), TUNABLE("tcp_rmem", "4096\t131072\t6291456"), TUNABLE("tcp_wmem", "4096\t16384\t4194304"),
-	TUNABLE("tcp_max_syn_backlog", "512"), TUNABLE("tcp_tw_reuse", "2"), TUNABLE("tcp_keepalive_time", "7200"),
-	TUNABLE("tcp_keepalive_intvl", "75"), TUNABLE("tcp_keepalive_probes", "9"), TUNABLE("ip_forward", "0"),
-	VALUE("tcp_available_congestion_control", "reno"), TUNABLE("tcp_congestion_control", "reno"), TUNABLE("tcp_fastopen", "0"), { NULL },
+	TUNABLE("ip_local_port_range", "32768\t60999"),
+	TUNABLE("ip_unprivileged_port_start", "1024"),
+	TUNABLE("tcp_syncookies", "1"),
+	TUNABLE("tcp_fin_timeout", "60"),
+	TUNABLE("tcp_rmem", "4096\t131072\t6291456"),
+	TUNABLE("tcp_wmem", "4096\t16384\t4194304"),
+	TUNABLE("tcp_max_syn_backlog", "512"),
+	TUNABLE("tcp_tw_reuse", "2"),
+	TUNABLE("tcp_keepalive_time", "7200"),
+	TUNABLE("tcp_keepalive_intvl", "75"),
+	TUNABLE("tcp_keepalive_probes", "9"),
+	TUNABLE("ip_forward", "0"),
+	VALUE("tcp_available_congestion_control", "reno"),
+	TUNABLE("tcp_congestion_control", "reno"),
+	TUNABLE("tcp_fastopen", "0"),
+	{ NULL },
 };
-static const struct pseudo_entry ipv6_all_entries[] = { TUNABLE("disable_ipv6", "0"), TUNABLE("forwarding", "0"), { NULL } };
+static const struct pseudo_entry ipv6_all_entries[] = { TUNABLE("disable_ipv6", "0"),
+							TUNABLE("forwarding", "0"),
+							{ NULL } };
 static const struct pseudo_entry ipv6_conf_entries[] = {
-	DIRECTORY("all", ipv6_all_entries), DIRECTORY("default", ipv6_all_entries), DIRECTORY("lo", ipv6_all_entries), { NULL },
+	DIRECTORY("all", ipv6_all_entries),
+	DIRECTORY("default", ipv6_all_entries),
+	DIRECTORY("lo", ipv6_all_entries),
+	{ NULL },
 };
-static const struct pseudo_entry ipv6_entries[] = { DIRECTORY("conf", ipv6_conf_entries), TUNABLE("bindv6only", "0"), { NULL } };
+static const struct pseudo_entry ipv6_entries[] = { DIRECTORY("conf", ipv6_conf_entries),
+						    TUNABLE("bindv6only", "0"),
+						    { NULL } };
 static const struct pseudo_entry unix_entries[] = { TUNABLE("max_dgram_qlen", "512"), { NULL } };
 static const struct pseudo_entry net_entries[] = {
-	DIRECTORY("core", core_entries), DIRECTORY("ipv4", ipv4_entries), DIRECTORY("ipv6", ipv6_entries), DIRECTORY("unix", unix_entries), { NULL },
+	DIRECTORY("core", core_entries),
+	DIRECTORY("ipv4", ipv4_entries),
+	DIRECTORY("ipv6", ipv6_entries),
+	DIRECTORY("unix", unix_entries),
+	{ NULL },
 };
 static const struct pseudo_entry user_entries[] = {
-	VALUE("max_user_namespaces", "0"), VALUE("max_pid_namespaces", "0"), VALUE("max_net_namespaces", "0"), VALUE("max_mnt_namespaces", "0"), { NULL },
+	VALUE("max_user_namespaces", "0"),
+	VALUE("max_pid_namespaces", "0"),
+	VALUE("max_net_namespaces", "0"),
+	VALUE("max_mnt_namespaces", "0"),
+	{ NULL },
 };
 
 const struct pseudo_entry proc_sys_entries[] = {
-	DIRECTORY("kernel", kernel_entries), DIRECTORY("fs", fs_entries), DIRECTORY("vm", vm_entries), DIRECTORY("net", net_entries),
-	DIRECTORY("user", user_entries), { NULL },
+	DIRECTORY("kernel", kernel_entries), DIRECTORY("fs", fs_entries),     DIRECTORY("vm", vm_entries),
+	DIRECTORY("net", net_entries),       DIRECTORY("user", user_entries), { NULL },
 };

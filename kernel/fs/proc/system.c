@@ -37,17 +37,37 @@ static int meminfo_show(struct seq *s, struct pseudo *n)
 		const char *name;
 		uint64_t pages;
 	} rows[] = {
-		{ "MemTotal", m.total_pages }, { "MemFree", m.free_pages }, { "MemAvailable", available }, { "Buffers", 0 },
-		{ "Cached", m.cached_pages }, { "SwapCached", 0 }, { "Active", m.anonymous_pages }, { "Inactive", m.cached_pages },
-		{ "SwapTotal", 0 }, { "SwapFree", 0 }, { "Dirty", m.dirty_pages }, { "Writeback", m.writeback_pages },
-		{ "AnonPages", m.anonymous_pages }, { "Mapped", 0 }, { "Shmem", m.shmem_pages }, { "KReclaimable", 0 }, { "Slab", m.slab_pages },
-		{ "SReclaimable", 0 }, { "SUnreclaim", m.slab_pages }, { "KernelStack", 0 }, { "PageTables", m.table_pages },
-		{ "CommitLimit", m.total_pages }, { "Committed_AS", m.anonymous_pages }, { "VmallocTotal", UINT64_C(0x1fffffff) },
+		{ "MemTotal", m.total_pages },
+		{ "MemFree", m.free_pages },
+		{ "MemAvailable", available },
+		{ "Buffers", 0 },
+		{ "Cached", m.cached_pages },
+		{ "SwapCached", 0 },
+		{ "Active", m.anonymous_pages },
+		{ "Inactive", m.cached_pages },
+		{ "SwapTotal", 0 },
+		{ "SwapFree", 0 },
+		{ "Dirty", m.dirty_pages },
+		{ "Writeback", m.writeback_pages },
+		{ "AnonPages", m.anonymous_pages },
+		{ "Mapped", 0 },
+		{ "Shmem", m.shmem_pages },
+		{ "KReclaimable", 0 },
+		{ "Slab", m.slab_pages },
+		{ "SReclaimable", 0 },
+		{ "SUnreclaim", m.slab_pages },
+		{ "KernelStack", 0 },
+		{ "PageTables", m.table_pages },
+		{ "CommitLimit", m.total_pages },
+		{ "Committed_AS", m.anonymous_pages },
+		{ "VmallocTotal", UINT64_C(0x1fffffff) },
 		{ "VmallocUsed", 0 },
 	};
 	for (unsigned i = 0; i < array_count(rows); i++)
 		seq_printf(s, "%s:%*lu kB\n", rows[i].name, (int)(23 - strlen(rows[i].name)), rows[i].pages * 4);
-	seq_puts(s, "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\nHugepagesize:       2048 kB\n");
+	seq_puts(
+		s,
+		"HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\nHugepagesize:       2048 kB\n");
 	return 0;
 }
 
@@ -55,7 +75,8 @@ static void stat_cpu(struct seq *s, const struct sched_cpu_stats *c)
 {
 	const uint64_t tick = NSEC_PER_SEC / 100;
 
-	seq_printf(s, " %lu %lu %lu %lu 0 0 0 0 0 0\n", c->user_ns / tick, c->nice_ns / tick, c->system_ns / tick, c->idle_ns / tick);
+	seq_printf(s, " %lu %lu %lu %lu 0 0 0 0 0 0\n", c->user_ns / tick, c->nice_ns / tick, c->system_ns / tick,
+		   c->idle_ns / tick);
 }
 
 static int stat_show(struct seq *s, struct pseudo *n)
@@ -78,8 +99,8 @@ static int stat_show(struct seq *s, struct pseudo *n)
 		seq_printf(s, "cpu%u", cpu);
 		stat_cpu(s, &c);
 	}
-	seq_printf(s, "intr 0\nctxt %lu\nbtime %ld\nprocesses %u\nprocs_running %u\nprocs_blocked 0\nsoftirq 0\n", total.switches,
-		   clock_realtime_offset_ns() / NSEC_PER_SEC, pid_count(), sched_runnable_count());
+	seq_printf(s, "intr 0\nctxt %lu\nbtime %ld\nprocesses %u\nprocs_running %u\nprocs_blocked 0\nsoftirq 0\n",
+		   total.switches, clock_realtime_offset_ns() / NSEC_PER_SEC, pid_count(), sched_runnable_count());
 	return 0;
 }
 
@@ -93,7 +114,8 @@ static int uptime_show(struct seq *s, struct pseudo *n)
 		sched_cpu_stats_get(cpu, &c);
 		idle += c.idle_ns;
 	}
-	seq_printf(s, "%lu.%02lu %lu.%02lu\n", now / NSEC_PER_SEC, now / 10000000 % 100, idle / NSEC_PER_SEC, idle / 10000000 % 100);
+	seq_printf(s, "%lu.%02lu %lu.%02lu\n", now / NSEC_PER_SEC, now / 10000000 % 100, idle / NSEC_PER_SEC,
+		   idle / 10000000 % 100);
 	return 0;
 }
 
@@ -142,9 +164,12 @@ static int vmstat_show(struct seq *s, struct pseudo *n)
 
 	(void)n;
 	page_stats_get(&m);
-	seq_printf(s, "nr_free_pages %lu\nnr_anon_pages %lu\nnr_file_pages %lu\nnr_dirty %lu\nnr_writeback %lu\nnr_shmem %lu\nnr_page_table_pages %lu\n"
-		   "oom_kill %lu\n", m.free_pages, m.anonymous_pages, m.cached_pages, m.dirty_pages, m.writeback_pages, m.shmem_pages,
-		   m.table_pages, m.oom_kills);
+	seq_printf(
+		s,
+		"nr_free_pages %lu\nnr_anon_pages %lu\nnr_file_pages %lu\nnr_dirty %lu\nnr_writeback %lu\nnr_shmem %lu\nnr_page_table_pages %lu\n"
+		"oom_kill %lu\n",
+		m.free_pages, m.anonymous_pages, m.cached_pages, m.dirty_pages, m.writeback_pages, m.shmem_pages,
+		m.table_pages, m.oom_kills);
 	return 0;
 }
 
@@ -165,9 +190,18 @@ static ssize_t link_readlink(struct pseudo *n, char *buffer, size_t size)
 	return (ssize_t)string_copy(buffer, n->entry->data, size);
 }
 
-#define TEXT(text, function) { .name = text, .mode = S_IFREG | 0444, .show = function }
-#define CONSTANT(text, content) { .name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content }
-#define LINK(text, target) { .name = text, .mode = S_IFLNK | 0777, .readlink = link_readlink, .data = target }
+#define TEXT(text, function)                                           \
+	{                                                              \
+		.name = text, .mode = S_IFREG | 0444, .show = function \
+	}
+#define CONSTANT(text, content)                                                          \
+	{                                                                                \
+		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
+	}
+#define LINK(text, target)                                                                      \
+	{                                                                                       \
+		.name = text, .mode = S_IFLNK | 0777, .readlink = link_readlink, .data = target \
+	}
 
 const struct pseudo_entry proc_root_entries[] = {
 	TEXT("cpuinfo", cpuinfo_show),
@@ -179,7 +213,9 @@ const struct pseudo_entry proc_root_entries[] = {
 	TEXT("cmdline", cmdline_show),
 	TEXT("filesystems", filesystems_show),
 	TEXT("vmstat", vmstat_show),
-	CONSTANT("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n"),
+	CONSTANT(
+		"devices",
+		"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n"),
 	CONSTANT("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
 	CONSTANT("partitions", "major minor  #blocks  name\n\n"),
 	CONSTANT("diskstats", ""),
@@ -196,7 +232,11 @@ const struct pseudo_entry proc_root_entries[] = {
 };
 
 static const struct pseudo_entry root = {
-	.name = "", .mode = S_IFDIR | 0555, .children = proc_root_entries, .lookup = proc_pid_lookup, .iterate = proc_pid_iterate,
+	.name = "",
+	.mode = S_IFDIR | 0555,
+	.children = proc_root_entries,
+	.lookup = proc_pid_lookup,
+	.iterate = proc_pid_iterate,
 };
 
 static int proc_mount(struct super *s, const char *source, const char *options)
@@ -207,8 +247,5 @@ static int proc_mount(struct super *s, const char *source, const char *options)
 
 static struct fs_type proc_type = { .name = "proc", .flags = FS_NODEV | FS_SINGLE, .mount = proc_mount };
 
-static void proc_init(void)
-{
-	fs_type_register(&proc_type);
-}
+static void proc_init(void) { fs_type_register(&proc_type); }
 KERNEL_INIT(2, proc_init);

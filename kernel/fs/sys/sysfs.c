@@ -21,10 +21,7 @@ static int text_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
-static void print_range(struct seq *s, unsigned count)
-{
-	seq_printf(s, count > 1 ? "0-%u\n" : "%u\n", count - 1);
-}
+static void print_range(struct seq *s, unsigned count) { seq_printf(s, count > 1 ? "0-%u\n" : "%u\n", count - 1); }
 
 static int online_show(struct seq *s, struct pseudo *n)
 {
@@ -68,31 +65,28 @@ static int topology_show(struct seq *s, struct pseudo *n)
 	port_cpu_topology(cpu, &t);
 	unsigned threads = max(t.threads_per_core, 1u), package = max(t.cores_per_package, 1u) * threads;
 	switch ((enum topology_field)(uintptr_t)n->entry->data) {
-	case PACKAGE_ID:
-		seq_printf(s, "%u\n", t.package_id);
-		break;
-	case CORE_ID:
-		seq_printf(s, "%u\n", t.core_id);
-		break;
-	case CORE_SIBLINGS:
-		print_mask(s, cpu / package * package, package);
-		break;
-	case CORE_SIBLINGS_LIST:
-		print_list(s, cpu / package * package, package);
-		break;
-	case THREAD_SIBLINGS:
-		print_mask(s, cpu / threads * threads, threads);
-		break;
-	case THREAD_SIBLINGS_LIST:
-		print_list(s, cpu / threads * threads, threads);
-		break;
+	case PACKAGE_ID: seq_printf(s, "%u\n", t.package_id); break;
+	case CORE_ID: seq_printf(s, "%u\n", t.core_id); break;
+	case CORE_SIBLINGS: print_mask(s, cpu / package * package, package); break;
+	case CORE_SIBLINGS_LIST: print_list(s, cpu / package * package, package); break;
+	case THREAD_SIBLINGS: print_mask(s, cpu / threads * threads, threads); break;
+	case THREAD_SIBLINGS_LIST: print_list(s, cpu / threads * threads, threads); break;
 	}
 	return 0;
 }
 
-#define FIELD(text, function, value) { .name = text, .mode = S_IFREG | 0444, .show = function, .data = (const void *)(uintptr_t)(value) }
-#define VALUE(text, content) { .name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content }
-#define DIRECTORY(text, table) { .name = text, .mode = S_IFDIR | 0555, .children = table }
+#define FIELD(text, function, value)                                                                             \
+	{                                                                                                        \
+		.name = text, .mode = S_IFREG | 0444, .show = function, .data = (const void *)(uintptr_t)(value) \
+	}
+#define VALUE(text, content)                                                             \
+	{                                                                                \
+		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
+	}
+#define DIRECTORY(text, table)                                          \
+	{                                                               \
+		.name = text, .mode = S_IFDIR | 0555, .children = table \
+	}
 
 static const struct pseudo_entry topology_entries[] = {
 	FIELD("physical_package_id", topology_show, PACKAGE_ID),
@@ -132,36 +126,16 @@ static int cache_show(struct seq *s, struct pseudo *n)
 		return -ENOENT;
 	unsigned shared = max(c.shared_cpus, 1u);
 	switch ((enum cache_field)(uintptr_t)n->entry->data) {
-	case LINE_SIZE:
-		seq_printf(s, "%u\n", c.line_bytes);
-		break;
-	case LEVEL:
-		seq_printf(s, "%u\n", c.level);
-		break;
-	case SETS:
-		seq_printf(s, "%u\n", c.sets);
-		break;
-	case PARTITION:
-		seq_printf(s, "%u\n", c.partitions);
-		break;
-	case SHARED_MAP:
-		print_mask(s, cpu / shared * shared, shared);
-		break;
-	case SHARED_LIST:
-		print_list(s, cpu / shared * shared, shared);
-		break;
-	case SIZE:
-		seq_printf(s, "%uK\n", c.size_bytes / 1024);
-		break;
-	case TYPE:
-		seq_puts(s, c.type == 'D' ? "Data\n" : c.type == 'I' ? "Instruction\n" : "Unified\n");
-		break;
-	case WAYS:
-		seq_printf(s, "%u\n", c.ways);
-		break;
-	case ID:
-		seq_printf(s, "%u\n", cpu / shared);
-		break;
+	case LINE_SIZE: seq_printf(s, "%u\n", c.line_bytes); break;
+	case LEVEL: seq_printf(s, "%u\n", c.level); break;
+	case SETS: seq_printf(s, "%u\n", c.sets); break;
+	case PARTITION: seq_printf(s, "%u\n", c.partitions); break;
+	case SHARED_MAP: print_mask(s, cpu / shared * shared, shared); break;
+	case SHARED_LIST: print_list(s, cpu / shared * shared, shared); break;
+	case SIZE: seq_printf(s, "%uK\n", c.size_bytes / 1024); break;
+	case TYPE: seq_puts(s, c.type == 'D' ? "Data\n" : c.type == 'I' ? "Instruction\n" : "Unified\n"); break;
+	case WAYS: seq_printf(s, "%u\n", c.ways); break;
+	case ID: seq_printf(s, "%u\n", cpu / shared); break;
 	}
 	return 0;
 }
@@ -240,7 +214,10 @@ static int cpu_lookup(struct pseudo *dir, const char *name, struct pseudo_child 
 	return 0;
 }
 
-static int cpu_iterate(struct pseudo *dir, struct dir_context *c) { return numbered_iterate(dir, c, "cpu", port_cpu_count()); }
+static int cpu_iterate(struct pseudo *dir, struct dir_context *c)
+{
+	return numbered_iterate(dir, c, "cpu", port_cpu_count());
+}
 
 static int kernel_max_show(struct seq *s, struct pseudo *n)
 {
@@ -250,8 +227,13 @@ static int kernel_max_show(struct seq *s, struct pseudo *n)
 }
 
 static const struct pseudo_entry cpus_entries[] = {
-	FIELD("online", online_show, 0), FIELD("possible", online_show, 0), FIELD("present", online_show, 0), VALUE("offline", ""), VALUE("isolated", ""),
-	FIELD("kernel_max", kernel_max_show, 0), { NULL },
+	FIELD("online", online_show, 0),
+	FIELD("possible", online_show, 0),
+	FIELD("present", online_show, 0),
+	VALUE("offline", ""),
+	VALUE("isolated", ""),
+	FIELD("kernel_max", kernel_max_show, 0),
+	{ NULL },
 };
 
 // ---- node: one ----
@@ -269,50 +251,86 @@ static int node_meminfo_show(struct seq *s, struct pseudo *n)
 
 	(void)n;
 	page_stats_get(&m);
-	seq_printf(s, "Node 0 MemTotal:       %8lu kB\nNode 0 MemFree:        %8lu kB\nNode 0 MemUsed:        %8lu kB\nNode 0 FilePages:      %8lu kB\n"
-		   "Node 0 AnonPages:      %8lu kB\nNode 0 Shmem:          %8lu kB\nNode 0 PageTables:     %8lu kB\nNode 0 HugePages_Total:     0\n"
-		   "Node 0 HugePages_Free:      0\nNode 0 HugePages_Surp:      0\n", m.total_pages * 4, m.free_pages * 4, (m.total_pages - m.free_pages) * 4,
-		   m.cached_pages * 4, m.anonymous_pages * 4, m.shmem_pages * 4, m.table_pages * 4);
+	seq_printf(
+		s,
+		"Node 0 MemTotal:       %8lu kB\nNode 0 MemFree:        %8lu kB\nNode 0 MemUsed:        %8lu kB\nNode 0 FilePages:      %8lu kB\n"
+		"Node 0 AnonPages:      %8lu kB\nNode 0 Shmem:          %8lu kB\nNode 0 PageTables:     %8lu kB\nNode 0 HugePages_Total:     0\n"
+		"Node 0 HugePages_Free:      0\nNode 0 HugePages_Surp:      0\n",
+		m.total_pages * 4, m.free_pages * 4, (m.total_pages - m.free_pages) * 4, m.cached_pages * 4,
+		m.anonymous_pages * 4, m.shmem_pages * 4, m.table_pages * 4);
 	return 0;
 }
 
 static const struct pseudo_entry huge_entries[] = {
-	VALUE("nr_hugepages", "0"), VALUE("free_hugepages", "0"), VALUE("surplus_hugepages", "0"), { NULL },
+	VALUE("nr_hugepages", "0"),
+	VALUE("free_hugepages", "0"),
+	VALUE("surplus_hugepages", "0"),
+	{ NULL },
 };
-static const struct pseudo_entry hugepages_entries[] = { DIRECTORY("hugepages-2048kB", huge_entries), DIRECTORY("hugepages-1048576kB", huge_entries), { NULL } };
+static const struct pseudo_entry hugepages_entries[] = { DIRECTORY("hugepages-2048kB", huge_entries),
+							 DIRECTORY("hugepages-1048576kB", huge_entries),
+							 { NULL } };
 static const struct pseudo_entry node0_entries[] = {
-	FIELD("cpumap", node_cpumap_show, 0), FIELD("cpulist", online_show, 0), VALUE("distance", "10"), FIELD("meminfo", node_meminfo_show, 0),
-	DIRECTORY("hugepages", hugepages_entries), { NULL },
+	FIELD("cpumap", node_cpumap_show, 0),   FIELD("cpulist", online_show, 0),          VALUE("distance", "10"),
+	FIELD("meminfo", node_meminfo_show, 0), DIRECTORY("hugepages", hugepages_entries), { NULL },
 };
 static const struct pseudo_entry node_entries[] = {
-	DIRECTORY("node0", node0_entries), VALUE("online", "0"), VALUE("possible", "0"), VALUE("has_cpu", "0"), VALUE("has_memory", "0"),
-	VALUE("has_normal_memory", "0"), { NULL },
+	DIRECTORY("node0", node0_entries),
+	VALUE("online", "0"),
+	VALUE("possible", "0"),
+	VALUE("has_cpu", "0"),
+	VALUE("has_memory", "0"),
+	VALUE("has_normal_memory", "0"),
+	{ NULL },
 };
 
 // ---- the rest ----
 
 static const struct pseudo_entry thp_entries[] = {
-	VALUE("enabled", "always madvise [never]"), VALUE("defrag", "always defer defer+madvise madvise [never]"), VALUE("hpage_pmd_size", "2097152"), { NULL },
+	VALUE("enabled", "always madvise [never]"),
+	VALUE("defrag", "always defer defer+madvise madvise [never]"),
+	VALUE("hpage_pmd_size", "2097152"),
+	{ NULL },
 };
 static const struct pseudo_entry kernel_hugepages_entries[] = { DIRECTORY("hugepages-2048kB", huge_entries), { NULL } };
-static const struct pseudo_entry mm_entries[] = { DIRECTORY("transparent_hugepage", thp_entries), DIRECTORY("hugepages", kernel_hugepages_entries), { NULL } };
+static const struct pseudo_entry mm_entries[] = { DIRECTORY("transparent_hugepage", thp_entries),
+						  DIRECTORY("hugepages", kernel_hugepages_entries),
+						  { NULL } };
 static const struct pseudo_entry kernel_entries[] = { DIRECTORY("mm", mm_entries), { NULL } };
 static const struct pseudo_entry system_entries[] = {
-	{ .name = "cpu", .mode = S_IFDIR | 0555, .children = cpus_entries, .lookup = cpu_lookup, .iterate = cpu_iterate },
-	DIRECTORY("node", node_entries), { NULL },
+	{ .name = "cpu",
+	  .mode = S_IFDIR | 0555,
+	  .children = cpus_entries,
+	  .lookup = cpu_lookup,
+	  .iterate = cpu_iterate },
+	DIRECTORY("node", node_entries),
+	{ NULL },
 };
 static const struct pseudo_entry devices_entries[] = { DIRECTORY("system", system_entries), { NULL } };
 static const struct pseudo_entry none[] = { { NULL } };
 static const struct pseudo_entry lo_entries[] = {
-	VALUE("address", "00:00:00:00:00:00"), VALUE("mtu", "65536"), VALUE("ifindex", "1"), VALUE("operstate", "unknown"), VALUE("flags", "0x9"),
-	VALUE("type", "772"), { NULL },
+	VALUE("address", "00:00:00:00:00:00"),
+	VALUE("mtu", "65536"),
+	VALUE("ifindex", "1"),
+	VALUE("operstate", "unknown"),
+	VALUE("flags", "0x9"),
+	VALUE("type", "772"),
+	{ NULL },
 };
 static const struct pseudo_entry class_net_entries[] = { DIRECTORY("lo", lo_entries), { NULL } };
-static const struct pseudo_entry class_entries[] = { DIRECTORY("net", class_net_entries), DIRECTORY("tty", none), DIRECTORY("block", none), { NULL } };
+static const struct pseudo_entry class_entries[] = {
+	DIRECTORY("net", class_net_entries), DIRECTORY("tty", none), DIRECTORY("block", none), { NULL }
+};
 static const struct pseudo_entry fs_entries[] = { DIRECTORY("cgroup", none), { NULL } };
 static const struct pseudo_entry root_entries[] = {
-	DIRECTORY("devices", devices_entries), DIRECTORY("kernel", kernel_entries), DIRECTORY("class", class_entries), DIRECTORY("fs", fs_entries),
-	DIRECTORY("block", none), DIRECTORY("bus", none), DIRECTORY("module", none), { NULL },
+	DIRECTORY("devices", devices_entries),
+	DIRECTORY("kernel", kernel_entries),
+	DIRECTORY("class", class_entries),
+	DIRECTORY("fs", fs_entries),
+	DIRECTORY("block", none),
+	DIRECTORY("bus", none),
+	DIRECTORY("module", none),
+	{ NULL },
 };
 static const struct pseudo_entry root = { .name = "", .mode = S_IFDIR | 0555, .children = root_entries };
 
@@ -324,8 +342,5 @@ static int sysfs_mount(struct super *s, const char *source, const char *options)
 
 static struct fs_type sysfs_type = { .name = "sysfs", .flags = FS_NODEV | FS_SINGLE, .mount = sysfs_mount };
 
-static void sysfs_init(void)
-{
-	fs_type_register(&sysfs_type);
-}
+static void sysfs_init(void) { fs_type_register(&sysfs_type); }
 KERNEL_INIT(2, sysfs_init);

@@ -47,10 +47,19 @@ static int make(struct inode *dir, struct dentry *d, mode_t mode, dev_t rdev, co
 	return 0;
 }
 
-static int create(struct inode *dir, struct dentry *d, mode_t mode, bool exclusive) { return make(dir, d, mode, 0, NULL); }
-static int make_node(struct inode *dir, struct dentry *d, mode_t mode, dev_t rdev) { return make(dir, d, mode, rdev, NULL); }
+static int create(struct inode *dir, struct dentry *d, mode_t mode, bool exclusive)
+{
+	return make(dir, d, mode, 0, NULL);
+}
+static int make_node(struct inode *dir, struct dentry *d, mode_t mode, dev_t rdev)
+{
+	return make(dir, d, mode, rdev, NULL);
+}
 static int make_directory(struct inode *dir, struct dentry *d, mode_t mode) { return make(dir, d, mode, 0, NULL); }
-static int make_symlink(struct inode *dir, struct dentry *d, const char *target) { return make(dir, d, S_IFLNK | 0777, 0, target); }
+static int make_symlink(struct inode *dir, struct dentry *d, const char *target)
+{
+	return make(dir, d, S_IFLNK | 0777, 0, target);
+}
 
 static int make_unnamed(struct inode *dir, struct inode **out, mode_t mode)
 {
@@ -170,7 +179,8 @@ static struct dentry *next_entry(struct dentry *dir, struct dentry *after, uint6
 	struct list *node = after ? after->child_node.next : dir->children.next;
 	for (; node != &dir->children; node = node->next) {
 		struct dentry *d = list_entry(node, struct dentry, child_node);
-		if (d->inode && (d->flags & (DENTRY_PINNED | DENTRY_MADE_UP)) == DENTRY_PINNED && d->private >= offset) {
+		if (d->inode && (d->flags & (DENTRY_PINNED | DENTRY_MADE_UP)) == DENTRY_PINNED &&
+		    d->private >= offset) {
 			dentry_get(d);
 			found = d;
 			break;

@@ -212,7 +212,7 @@ static bool has_writable_mapping(struct mobj *o)
 	bool found = false;
 	struct vma *v;
 	mutex_lock(&o->vma_lock);
-	list_for_each(v, &o->vmas, object_node)
+	list_for_each (v, &o->vmas, object_node)
 		found |= (v->flags & (VMA_SHARED | VMA_MAY_WRITE)) == (VMA_SHARED | VMA_MAY_WRITE);
 	mutex_unlock(&o->vma_lock);
 	return found;

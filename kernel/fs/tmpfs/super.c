@@ -72,7 +72,8 @@ static bool parse_one(const char *key, const char *value, struct options *o, uin
 		*(key[0] == 'u' ? &o->uid : &o->gid) = (uint32_t)n;
 		return true;
 	}
-	return !strcmp(key, "huge") || !strcmp(key, "mpol") || !strcmp(key, "noswap") || !strcmp(key, "inode64") || !strcmp(key, "inode32");
+	return !strcmp(key, "huge") || !strcmp(key, "mpol") || !strcmp(key, "noswap") || !strcmp(key, "inode64") ||
+	       !strcmp(key, "inode32");
 }
 
 static int parse(const char *text, struct options *o, uint64_t memory_bytes)
@@ -155,11 +156,8 @@ static void set_up(struct inode *i, mode_t mode, dev_t rdev)
 		mobj_init(&i->data, &tmpfs_object_ops, i);
 		i->object = &i->data;
 		break;
-	case S_IFLNK:
-		i->ops = &tmpfs_link_ops;
-		break;
-	default:
-		inode_init_special(i, i->mode, rdev);
+	case S_IFLNK: i->ops = &tmpfs_link_ops; break;
+	default: inode_init_special(i, i->mode, rdev);
 	}
 }
 

@@ -15,7 +15,7 @@ struct tmpfs_super { // super->private
 	uint64_t inodes_max, inodes_used; // lock
 };
 
-struct tmpfs_inode { // inode->private
+struct tmpfs_inode {          // inode->private
 	struct list xattrs;   // struct tmpfs_xattr; inode.lock
 	uint64_t pages;       // charged; atomic
 	uint64_t next_offset; // directory: of the next entry made; inode.lock

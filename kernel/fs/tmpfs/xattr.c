@@ -18,7 +18,7 @@ struct tmpfs_xattr {
 static struct tmpfs_xattr *find(struct tmpfs_inode *t, const char *name)
 {
 	struct tmpfs_xattr *x;
-	list_for_each(x, &t->xattrs, node)
+	list_for_each (x, &t->xattrs, node)
 		if (!strcmp(x->name, name))
 			return x;
 	return NULL;
@@ -28,7 +28,7 @@ static size_t total(struct tmpfs_inode *t)
 {
 	size_t bytes = 0;
 	struct tmpfs_xattr *x;
-	list_for_each(x, &t->xattrs, node)
+	list_for_each (x, &t->xattrs, node)
 		bytes += x->size + strlen(x->name) + 1;
 	return bytes;
 }
@@ -49,7 +49,9 @@ ssize_t tmpfs_getxattr(struct inode *i, const char *name, void *value, size_t si
 {
 	mutex_lock(&i->lock);
 	struct tmpfs_xattr *x = find(tmpfs_of(i), name);
-	ssize_t result = x ? (ssize_t)x->size : strncmp(name, XATTR_SYSTEM_PREFIX, XATTR_SYSTEM_PREFIX_LEN) ? -ENODATA : -EOPNOTSUPP;
+	ssize_t result = x                                                             ? (ssize_t)x->size
+			 : strncmp(name, XATTR_SYSTEM_PREFIX, XATTR_SYSTEM_PREFIX_LEN) ? -ENODATA
+										       : -EOPNOTSUPP;
 	if (x && size) {
 		if (size < x->size)
 			result = -ERANGE;
@@ -92,7 +94,7 @@ ssize_t tmpfs_listxattr(struct inode *i, char *list, size_t size)
 	ssize_t used = 0;
 	struct tmpfs_xattr *x;
 	mutex_lock(&i->lock);
-	list_for_each(x, &tmpfs_of(i)->xattrs, node) {
+	list_for_each (x, &tmpfs_of(i)->xattrs, node) {
 		size_t length = strlen(x->name) + 1;
 		if (size && (size_t)used + length > size) {
 			used = -ERANGE;

@@ -12,15 +12,15 @@
 #define OUTPUT_BYTES 8192u
 #define CHUNK_BYTES  1024u
 
-static struct tty *console;      // set at start, for ever
+static struct tty *console; // set at start, for ever
 static struct channel *channel;
 
 // The line discipline writes a few bytes at a time and may not sleep; the channel wants large pieces and may. Between them
 // is this ring and a task that empties it.
 static struct spinlock output_lock = SPINLOCK_INIT;
-static char output[OUTPUT_BYTES];         // output_lock
-static uint32_t output_head, output_tail; // output_lock: positions, free running
-static bool output_busy;                  // output_lock: the task has bytes in its hands
+static char output[OUTPUT_BYTES];                          // output_lock
+static uint32_t output_head, output_tail;                  // output_lock: positions, free running
+static bool output_busy;                                   // output_lock: the task has bytes in its hands
 static struct waitq output_wait = WAITQ_INIT(output_wait); // bytes came, or all are gone
 
 static size_t console_write(struct tty *t, const char *data, size_t size)
@@ -107,7 +107,9 @@ void tty_console_drain(void)
 		console_drain(console);
 }
 
-static const struct tty_driver console_driver = { .write = console_write, .write_room = console_room, .drain = console_drain };
+static const struct tty_driver console_driver = { .write = console_write,
+						  .write_room = console_room,
+						  .drain = console_drain };
 
 // Moves what the host's terminal types into the line discipline.
 static void console_reader(void *unused)
@@ -165,10 +167,7 @@ static int tty_self_open(struct inode *inode, struct file *f)
 static const struct file_ops console_ops = { .open = console_open };
 static const struct file_ops tty_self_ops = { .open = tty_self_open };
 
-struct file *tty_console_open(int flags)
-{
-	return console ? file_open("/dev/console", flags, 0) : err_ptr(-ENXIO);
-}
+struct file *tty_console_open(int flags) { return console ? file_open("/dev/console", flags, 0) : err_ptr(-ENXIO); }
 
 static void console_init(void)
 {

@@ -23,7 +23,8 @@ static void wait_output(struct tty *t)
 	if (t->driver->drain)
 		t->driver->drain(t);
 	else if (t->driver->write_room(t) < TTY_OUTPUT_BYTES / 2)
-		(void)wait_event_interruptible(&t->write_wait, t->hung_up || t->driver->write_room(t) >= TTY_OUTPUT_BYTES / 2);
+		(void)wait_event_interruptible(&t->write_wait,
+					       t->hung_up || t->driver->write_room(t) >= TTY_OUTPUT_BYTES / 2);
 }
 
 static long set_termios(struct tty *t, unsigned command, struct uptr argument)
@@ -94,8 +95,7 @@ static long flow(struct tty *t, uint64_t action)
 		waitq_wake_all(&t->write_wait);
 		return 0;
 	case TCIOFF:
-	case TCION:
-		return 0;
+	case TCION: return 0;
 	}
 	return -EINVAL;
 }
@@ -106,15 +106,13 @@ long tty_ioctl_common(struct tty *t, struct file *f, unsigned command, struct up
 
 	switch (command) {
 	case TCGETS:
-	case TCGETS2:
-		return get_termios(t, command, argument);
+	case TCGETS2: return get_termios(t, command, argument);
 	case TCSETS:
 	case TCSETSW:
 	case TCSETSF:
 	case TCSETS2:
 	case TCSETSW2:
-	case TCSETSF2:
-		return set_termios(t, command, argument);
+	case TCSETSF2: return set_termios(t, command, argument);
 	case TIOCGWINSZ:
 		mutex_lock(&t->lock);
 		w = t->window;
@@ -125,26 +123,16 @@ long tty_ioctl_common(struct tty *t, struct file *f, unsigned command, struct up
 			return -EFAULT;
 		set_window(t, &w);
 		return 0;
-	case TCFLSH:
-		return flush(t, argument.address);
-	case TCXONC:
-		return flow(t, argument.address);
+	case TCFLSH: return flush(t, argument.address);
+	case TCXONC: return flow(t, argument.address);
 	case TCSBRK:
-	case TCSBRKP:
-		wait_output(t);
-		return 0;
-	case TIOCOUTQ:
-		return put_user((int)0, argument);
-	case TIOCGETD:
-		return put_user((int)0, argument); // N_TTY
+	case TCSBRKP: wait_output(t); return 0;
+	case TIOCOUTQ: return put_user((int)0, argument);
+	case TIOCGETD: return put_user((int)0, argument); // N_TTY
 	case TIOCEXCL:
-	case TIOCNXCL:
-		t->exclusive = command == TIOCEXCL;
-		return 0;
-	case TIOCGEXCL:
-		return put_user((int)t->exclusive, argument);
-	case TIOCSTI:
-		return -EPERM; // injecting input is how programs escape from their caller
+	case TIOCNXCL: t->exclusive = command == TIOCEXCL; return 0;
+	case TIOCGEXCL: return put_user((int)t->exclusive, argument);
+	case TIOCSTI: return -EPERM; // injecting input is how programs escape from their caller
 	}
 	return tty_session_ioctl(t, f, command, argument);
 }

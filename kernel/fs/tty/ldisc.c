@@ -30,7 +30,7 @@ static void set_line_end(struct tty *t, uint32_t at, bool on)
 	if (on)
 		t->line_end[at / 8] |= (uint8_t)(1u << (at % 8));
 	else
-		t->line_end[at / 8] &= (uint8_t)~(1u << (at % 8));
+		t->line_end[at / 8] &= (uint8_t) ~(1u << (at % 8));
 }
 
 // ---- output processing ----
@@ -119,8 +119,9 @@ ssize_t ldisc_write(struct tty *t, struct file *f, struct iov_iter *from)
 				done += (ssize_t)put;
 				return done ? done : -EAGAIN;
 			}
-			int error = wait_event_interruptible(&t->write_wait,
-							     t->hung_up || (!t->output_stopped && t->driver->write_room(t) >= 8));
+			int error =
+				wait_event_interruptible(&t->write_wait, t->hung_up || (!t->output_stopped &&
+											t->driver->write_room(t) >= 8));
 			if (error) {
 				iov_revert(from, n - put);
 				done += (ssize_t)put;
@@ -262,7 +263,10 @@ void ldisc_flush_input(struct tty *t)
 
 static bool signal_char(struct tty *t, unsigned char c)
 {
-	int signal = is_char(t, VINTR, c) ? SIGINT : is_char(t, VQUIT, c) ? SIGQUIT : is_char(t, VSUSP, c) ? SIGTSTP : 0;
+	int signal = is_char(t, VINTR, c)   ? SIGINT
+		     : is_char(t, VQUIT, c) ? SIGQUIT
+		     : is_char(t, VSUSP, c) ? SIGTSTP
+					    : 0;
 
 	if (!signal)
 		return false;
@@ -523,7 +527,8 @@ static int wait_input(struct tty *t, struct file *f, size_t wanted)
 			return 1;
 		deadline = port_time_ns() + vtime * 100 * (uint64_t)NSEC_PER_MSEC;
 	}
-	error = wait_event_deadline(&t->read_wait, t->head - t->tail >= need || t->hung_up || local_flag(t, ICANON), deadline);
+	error = wait_event_deadline(&t->read_wait, t->head - t->tail >= need || t->hung_up || local_flag(t, ICANON),
+				    deadline);
 	if (error == -ETIMEDOUT)
 		return 1;
 	return error ? -ERESTARTSYS : 0;

@@ -24,10 +24,22 @@ void waitq_add(struct waitq *q, struct waiter *w) { (void)q, (void)w; }
 void waitq_remove(struct waitq *q, struct waiter *w) { (void)q, (void)w; }
 void waiter_init(struct waiter *w) { (void)w; }
 void task_prepare_park(enum park_mode mode) { (void)mode; }
-int task_park(uint64_t deadline) { (void)deadline; return -EINTR; } // nobody types while we wait
+int task_park(uint64_t deadline)
+{
+	(void)deadline;
+	return -EINTR;
+} // nobody types while we wait
 void task_finish_park(void) {}
-void tty_signal_foreground(struct tty *t, int signal) { (void)t; last_signal = signal; }
-int tty_check_background(struct tty *t, int signal) { (void)t, (void)signal; return 0; }
+void tty_signal_foreground(struct tty *t, int signal)
+{
+	(void)t;
+	last_signal = signal;
+}
+int tty_check_background(struct tty *t, int signal)
+{
+	(void)t, (void)signal;
+	return 0;
+}
 uint64_t port_time_ns(void) { return 0; }
 void iov_revert(struct iov_iter *i, size_t size) { i->kernel -= size, i->count += size; }
 size_t iov_copy_to(struct iov_iter *to, const void *from, size_t size)
@@ -53,7 +65,11 @@ static size_t wire_write(struct tty *t, const char *data, size_t size)
 	wire_size += size;
 	return size;
 }
-static size_t wire_room(struct tty *t) { (void)t; return sizeof(wire) - wire_size; }
+static size_t wire_room(struct tty *t)
+{
+	(void)t;
+	return sizeof(wire) - wire_size;
+}
 static const struct tty_driver driver = { .write = wire_write, .write_room = wire_room };
 
 static struct tty tty;
@@ -65,9 +81,19 @@ static int setup(void **state)
 	memset(&tty, 0, sizeof(tty));
 	tty.driver = &driver;
 	tty.termios = (struct termios2){
-		.c_iflag = ICRNL | IXON, .c_oflag = OPOST | ONLCR, .c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN,
-		.c_cc = { [VINTR] = 3, [VERASE] = 127, [VKILL] = 21, [VEOF] = 4, [VMIN] = 1, [VSTART] = 17, [VSTOP] = 19, [VSUSP] = 26,
-			  [VWERASE] = 23, [VLNEXT] = 22 },
+		.c_iflag = ICRNL | IXON,
+		.c_oflag = OPOST | ONLCR,
+		.c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN,
+		.c_cc = { [VINTR] = 3,
+			  [VERASE] = 127,
+			  [VKILL] = 21,
+			  [VEOF] = 4,
+			  [VMIN] = 1,
+			  [VSTART] = 17,
+			  [VSTOP] = 19,
+			  [VSUSP] = 26,
+			  [VWERASE] = 23,
+			  [VLNEXT] = 22 },
 	};
 	wire_size = 0;
 	last_signal = 0;
@@ -224,9 +250,14 @@ static void stop_and_start_hold_output(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_line_is_read_whole_and_echoed), TEST(editing_characters_edit), TEST(end_of_file_ends_a_read),
-		TEST(a_small_buffer_takes_a_line_in_pieces), TEST(control_characters_signal), TEST(raw_mode_passes_everything),
-		TEST(a_full_queue_keeps_room_for_the_line_end), TEST(stop_and_start_hold_output),
+		TEST(a_line_is_read_whole_and_echoed),
+		TEST(editing_characters_edit),
+		TEST(end_of_file_ends_a_read),
+		TEST(a_small_buffer_takes_a_line_in_pieces),
+		TEST(control_characters_signal),
+		TEST(raw_mode_passes_everything),
+		TEST(a_full_queue_keeps_room_for_the_line_end),
+		TEST(stop_and_start_hold_output),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

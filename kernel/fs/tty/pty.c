@@ -58,12 +58,11 @@ static size_t ring_read(struct tty *t, char *to, size_t size)
 
 static bool ring_has_data(struct tty *t) { return t->output_head != t->output_tail; }
 
-static void pty_input_taken(struct tty *t)
-{
-	waitq_wake_events(&t->master_wait, 0, POLLOUT | POLLWRNORM);
-}
+static void pty_input_taken(struct tty *t) { waitq_wake_events(&t->master_wait, 0, POLLOUT | POLLWRNORM); }
 
-static const struct tty_driver pty_driver = { .write = ring_write, .write_room = ring_room, .input_taken = pty_input_taken };
+static const struct tty_driver pty_driver = { .write = ring_write,
+					      .write_room = ring_room,
+					      .input_taken = pty_input_taken };
 
 // ---- master ----
 
@@ -160,22 +159,19 @@ static long master_ioctl(struct file *f, unsigned command, uint64_t argument)
 	int value;
 
 	switch (command) {
-	case TIOCGPTN:
-		return put_user((unsigned)t->index, p);
+	case TIOCGPTN: return put_user((unsigned)t->index, p);
 	case TIOCSPTLCK:
 		if (get_user(&value, p))
 			return -EFAULT;
 		t->locked = value != 0;
 		return 0;
-	case TIOCGPTLCK:
-		return put_user((int)t->locked, p);
+	case TIOCGPTLCK: return put_user((int)t->locked, p);
 	case TIOCPKT:
 		if (get_user(&value, p))
 			return -EFAULT;
 		t->packet_mode = value != 0;
 		return 0;
-	case TIOCGPKT:
-		return put_user((int)t->packet_mode, p);
+	case TIOCGPKT: return put_user((int)t->packet_mode, p);
 	case TIOCSIG:
 		if (argument < 1 || argument > SIGNALS_MAX)
 			return -EINVAL;
@@ -187,8 +183,7 @@ static long master_ioctl(struct file *f, unsigned command, uint64_t argument)
 		struct file *slave = slave_open_by_master(t, (int)argument);
 		return is_err(slave) ? ptr_err(slave) : fd_install_new(slave, argument & O_CLOEXEC);
 	}
-	case FIONREAD:
-		return put_user((int)(t->output_head - t->output_tail), p);
+	case FIONREAD: return put_user((int)(t->output_head - t->output_tail), p);
 	}
 	return tty_ioctl_common(t, f, command, p);
 }
@@ -373,7 +368,11 @@ static const struct pseudo_entry devpts_children[] = {
 	{ NULL },
 };
 static const struct pseudo_entry devpts_root = {
-	.name = "", .mode = S_IFDIR | 0755, .children = devpts_children, .lookup = devpts_lookup, .iterate = devpts_iterate,
+	.name = "",
+	.mode = S_IFDIR | 0755,
+	.children = devpts_children,
+	.lookup = devpts_lookup,
+	.iterate = devpts_iterate,
 };
 
 static int devpts_mount(struct super *s, const char *source, const char *options)

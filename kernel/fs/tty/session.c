@@ -60,7 +60,7 @@ static void session_clear_tty(struct pid *session, struct tty *t)
 	struct process *p;
 
 	spin_lock(&tasklist_lock);
-	list_for_each(p, &session->session, session_node)
+	list_for_each (p, &session->session, session_node)
 		if (p->tty == t) {
 			p->tty = NULL;
 			dropped++;
@@ -194,7 +194,8 @@ static long set_foreground(struct tty *t, struct uptr argument)
 	struct process *p = current->process;
 	if (p->tty != t || t->session != p->session)
 		error = -ENOTTY;
-	else if (list_empty(&group->group) || list_first(&group->group, struct process, pgrp_node)->session != p->session)
+	else if (list_empty(&group->group) ||
+		 list_first(&group->group, struct process, pgrp_node)->session != p->session)
 		error = list_empty(&group->group) ? -ESRCH : -EPERM;
 	spin_unlock(&tasklist_lock);
 	if (!error) {
@@ -261,16 +262,11 @@ static long give_up(struct tty *t)
 long tty_session_ioctl(struct tty *t, struct file *f, unsigned command, struct uptr argument)
 {
 	switch (command) {
-	case TIOCGPGRP:
-		return get_group(t, f, argument, false);
-	case TIOCGSID:
-		return get_group(t, f, argument, true);
-	case TIOCSPGRP:
-		return set_foreground(t, argument);
-	case TIOCSCTTY:
-		return set_controlling(t, f, argument.address);
-	case TIOCNOTTY:
-		return give_up(t);
+	case TIOCGPGRP: return get_group(t, f, argument, false);
+	case TIOCGSID: return get_group(t, f, argument, true);
+	case TIOCSPGRP: return set_foreground(t, argument);
+	case TIOCSCTTY: return set_controlling(t, f, argument.address);
+	case TIOCNOTTY: return give_up(t);
 	}
 	return -ENOIOCTLCMD;
 }

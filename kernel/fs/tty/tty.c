@@ -10,8 +10,19 @@ static const struct termios2 default_termios = {
 	.c_oflag = OPOST | ONLCR,
 	.c_cflag = B38400 | CS8 | CREAD | HUPCL,
 	.c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN,
-	.c_cc = { [VINTR] = 3, [VQUIT] = 28, [VERASE] = 127, [VKILL] = 21, [VEOF] = 4, [VMIN] = 1, [VSTART] = 17, [VSTOP] = 19,
-		  [VSUSP] = 26, [VREPRINT] = 18, [VDISCARD] = 15, [VWERASE] = 23, [VLNEXT] = 22 },
+	.c_cc = { [VINTR] = 3,
+		  [VQUIT] = 28,
+		  [VERASE] = 127,
+		  [VKILL] = 21,
+		  [VEOF] = 4,
+		  [VMIN] = 1,
+		  [VSTART] = 17,
+		  [VSTOP] = 19,
+		  [VSUSP] = 26,
+		  [VREPRINT] = 18,
+		  [VDISCARD] = 15,
+		  [VWERASE] = 23,
+		  [VLNEXT] = 22 },
 	.c_ispeed = 38400,
 	.c_ospeed = 38400,
 };
@@ -78,10 +89,7 @@ int tty_opened(struct tty *t, struct file *f)
 	return 0;
 }
 
-static void tty_release(struct file *f)
-{
-	tty_put(f->private);
-}
+static void tty_release(struct file *f) { tty_put(f->private); }
 
 static ssize_t tty_read(struct file *f, struct iov_iter *to, loff_t *pos)
 {

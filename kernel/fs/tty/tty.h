@@ -16,7 +16,8 @@ struct tty_driver {
 	size_t (*write_room)(struct tty *t);
 	void (*input_taken)(struct tty *t); // room in the input queue again
 	void (*resized)(struct tty *t);
-	void (*drain)(struct tty *t); // waits until all output has left, or a signal; NULL: half of the room free will do
+	void (*drain)(
+		struct tty *t); // waits until all output has left, or a signal; NULL: half of the room free will do
 };
 
 struct tty {
@@ -31,24 +32,24 @@ struct tty {
 	struct pid *foreground, *session; // referenced
 	char input[TTY_INPUT_BYTES];
 	uint8_t line_end[TTY_INPUT_BYTES / 8]; // bit: this byte ends a line
-	uint32_t head, tail;   // input positions, free running
-	uint32_t line_head;    // end of the last complete line (canonical mode)
-	uint32_t lines;        // complete lines in the queue
+	uint32_t head, tail;                   // input positions, free running
+	uint32_t line_head;                    // end of the last complete line (canonical mode)
+	uint32_t lines;                        // complete lines in the queue
 	bool literal_next;
 	unsigned column, canon_column; // output column; where the line being edited began
-	bool output_stopped;   // ^S
+	bool output_stopped;           // ^S
 	bool exclusive;
 
-	bool hung_up;          // atomic: no more input or output
+	bool hung_up; // atomic: no more input or output
 	struct waitq read_wait, write_wait;
 
 	// pseudo-terminal
 	int index;
 	bool is_pty, locked, packet_mode;
 	uint32_t master_open, slave_open, slave_was_open; // atomic
-	uint8_t packet_status; // lock
+	uint8_t packet_status;                            // lock
 	struct spinlock output_lock;
-	char *output;          // ring of TTY_OUTPUT_BYTES: slave's output for the master; output_lock
+	char *output; // ring of TTY_OUTPUT_BYTES: slave's output for the master; output_lock
 	uint32_t output_head, output_tail;
 	struct waitq master_wait;
 };
@@ -57,21 +58,21 @@ struct tty *tty_create(const struct tty_driver *driver, dev_t device);
 static inline void tty_get(struct tty *t) { refcount_get(&t->refs); }
 void tty_put(struct tty *t);
 void tty_hangup(struct tty *t);
-extern const struct file_ops tty_file_ops; // file->private: struct tty, referenced
+extern const struct file_ops tty_file_ops;     // file->private: struct tty, referenced
 int tty_opened(struct tty *t, struct file *f); // controlling terminal rules; sets f->private
 
 // ---- line discipline (ldisc.c) ----
 void ldisc_receive(struct tty *t, const char *data, size_t size); // input from the wire; takes tty.lock
-size_t ldisc_room(struct tty *t);      // input bytes that fit
+size_t ldisc_room(struct tty *t);                                 // input bytes that fit
 ssize_t ldisc_read(struct tty *t, struct file *f, struct iov_iter *to);
 ssize_t ldisc_write(struct tty *t, struct file *f, struct iov_iter *from);
-bool ldisc_readable(struct tty *t);    // racy
-void ldisc_flush_input(struct tty *t); // lock held
+bool ldisc_readable(struct tty *t);                                 // racy
+void ldisc_flush_input(struct tty *t);                              // lock held
 void ldisc_mode_changed(struct tty *t, const struct termios2 *old); // lock held
 size_t ldisc_input_count(struct tty *t);
 
 // ---- job control (session.c) ----
-int tty_check_background(struct tty *t, int signal); // 0 to go on, -EIO, -ERESTARTSYS
+int tty_check_background(struct tty *t, int signal);   // 0 to go on, -EIO, -ERESTARTSYS
 void tty_signal_foreground(struct tty *t, int signal); // lock held
 long tty_session_ioctl(struct tty *t, struct file *f, unsigned command, struct uptr argument);
 void tty_acquire(struct tty *t, bool steal); // TIOCSCTTY by a leader without one; lock not held

@@ -9,9 +9,9 @@
 struct user {
 	struct refcount refs;
 	uid_t uid;
-	int32_t tasks;            // atomic
-	int32_t pending_signals;  // atomic
-	struct user *next;        // hash chain; lock in cred.c
+	int32_t tasks;           // atomic
+	int32_t pending_signals; // atomic
+	struct user *next;       // hash chain; lock in cred.c
 };
 
 struct cred {
@@ -27,7 +27,7 @@ struct cred {
 	gid_t groups[]; // sorted
 };
 
-extern struct cred *cred_kernel; // of kernel tasks: root, all capabilities
+extern struct cred *cred_kernel;   // of kernel tasks: root, all capabilities
 struct user *user_find(uid_t uid); // with a reference, created when needed; NULL: no memory
 static inline struct user *user_get(struct user *u)
 {

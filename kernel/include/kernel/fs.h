@@ -52,10 +52,10 @@ struct iov_iter {
 	const struct iov_segment *segments; // user segments; NULL: kernel buffer
 	unsigned segment_count;
 	size_t segment_offset;
-	char *kernel;   // kernel buffer, advances
-	size_t count;   // bytes left in total
+	char *kernel;              // kernel buffer, advances
+	size_t count;              // bytes left in total
 	struct iov_segment single; // storage of the one-segment case
-	bool append;    // RWF_APPEND: a write goes to the end of the file
+	bool append;               // RWF_APPEND: a write goes to the end of the file
 };
 void iov_init_user(struct iov_iter *i, struct uptr buffer, size_t size);
 void iov_init_kernel(struct iov_iter *i, void *buffer, size_t size);
@@ -86,13 +86,13 @@ struct kstat {
 	bool has_btime;
 };
 
-#define ATTR_MODE  0x01u
-#define ATTR_UID   0x02u
-#define ATTR_GID   0x04u
-#define ATTR_SIZE  0x08u
-#define ATTR_ATIME 0x10u
-#define ATTR_MTIME 0x20u
-#define ATTR_CTIME 0x40u
+#define ATTR_MODE      0x01u
+#define ATTR_UID       0x02u
+#define ATTR_GID       0x04u
+#define ATTR_SIZE      0x08u
+#define ATTR_ATIME     0x10u
+#define ATTR_MTIME     0x20u
+#define ATTR_CTIME     0x40u
 #define ATTR_ATIME_NOW 0x80u
 #define ATTR_MTIME_NOW 0x100u
 
@@ -123,14 +123,15 @@ struct inode_ops {
 	int (*link)(struct dentry *from, struct inode *dir, struct dentry *d);
 	int (*unlink)(struct inode *dir, struct dentry *d);
 	int (*rmdir)(struct inode *dir, struct dentry *d);
-	int (*rename)(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to, unsigned flags);
+	int (*rename)(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to,
+		      unsigned flags);
 	int (*tmpfile)(struct inode *dir, struct inode **out, mode_t mode);
 	// Target of a symlink into buffer, NUL-terminated: length or -errno.
 	ssize_t (*readlink)(struct inode *i, struct dentry *d, char *buffer, size_t size);
 	// Magic link (/proc/self/fd/N, exe): jumps straight to a path, references taken. NULL: ordinary.
 	// -ENOSYS: follow the text after all.
 	int (*follow)(struct inode *i, struct dentry *d, struct path *out);
-	int (*getattr)(struct inode *i, struct kstat *out); // NULL: from the inode's fields
+	int (*getattr)(struct inode *i, struct kstat *out);           // NULL: from the inode's fields
 	int (*setattr)(struct inode *i, const struct attr_change *c); // locked; NULL: only the fields
 	int (*permission)(struct inode *i, unsigned mask); // NULL: mode bits. May end in generic_permission()
 	ssize_t (*getxattr)(struct inode *i, const char *name, void *value, size_t size); // size 0: length only
@@ -145,37 +146,38 @@ struct inode {
 	const struct file_ops *file_ops; // for open
 	struct super *super;
 	ino_t ino;
-	mode_t mode;   // type and permissions; lock
-	uid_t uid;     // lock
-	gid_t gid;     // lock
+	mode_t mode;    // type and permissions; lock
+	uid_t uid;      // lock
+	gid_t gid;      // lock
 	uint32_t nlink; // lock
 	dev_t rdev;
 	struct timestamp atime, mtime, ctime, btime; // lock (atime: racy)
 	struct mutex lock;
-	struct mobj *object;   // what reads, writes and maps: &data, or NULL
+	struct mobj *object; // what reads, writes and maps: &data, or NULL
 	struct mobj data;
 	struct list hash_node; // super's inode hash
 	struct list dentries;  // aliases; alias_lock
 	struct spinlock alias_lock;
-	struct list locks;     // POSIX, OFD and flock locks; kernel/vfs/lock.c
+	struct list locks; // POSIX, OFD and flock locks; kernel/vfs/lock.c
 	struct spinlock locks_lock;
 	struct waitq *locks_wait;
-	int32_t write_count;   // writers open (> 0), or executing/deny-write (< 0); atomic
-	struct pipe *pipe;     // FIFO
-	struct socket *socket; // bound AF_UNIX name; kernel/net/unix.c
+	int32_t write_count;        // writers open (> 0), or executing/deny-write (< 0); atomic
+	struct pipe *pipe;          // FIFO
+	struct socket *socket;      // bound AF_UNIX name; kernel/net/unix.c
 	struct inotify_mark *marks; // watches; kernel/ipc/inotify.c
 	uint64_t version;
-	uint32_t state;        // INODE_*; atomic
-	const char *link;      // symlink: its text when at hand, unchanged as long as the inode lives; else NULL and ops->readlink is asked
-	void *private;         // file system's
+	uint32_t state; // INODE_*; atomic
+	const char *
+		link; // symlink: its text when at hand, unchanged as long as the inode lives; else NULL and ops->readlink is asked
+	void *private; // file system's
 };
-#define INODE_NEW   1u // being filled by inode_get_cached()'s caller
-#define INODE_DEAD  2u // removed directory, or failed to fill
-#define INODE_UNHASHED 4u
+#define INODE_NEW          1u // being filled by inode_get_cached()'s caller
+#define INODE_DEAD         2u // removed directory, or failed to fill
+#define INODE_UNHASHED     4u
 #define INODE_NOSUID_CLEAN 8u // a write has nothing to strip (S_ISUID, S_ISGID, capabilities); cleared by chmod
-#define inode_is_dir(i)  (((i)->mode & S_IFMT) == S_IFDIR)
-#define inode_is_reg(i)  (((i)->mode & S_IFMT) == S_IFREG)
-#define inode_is_link(i) (((i)->mode & S_IFMT) == S_IFLNK)
+#define inode_is_dir(i)    (((i)->mode & S_IFMT) == S_IFDIR)
+#define inode_is_reg(i)    (((i)->mode & S_IFMT) == S_IFREG)
+#define inode_is_link(i)   (((i)->mode & S_IFMT) == S_IFLNK)
 
 struct inode *inode_create(struct super *s, ino_t ino); // refs = 1, not hashed; NULL
 // Finds inode `ino` of `s` in its cache (waits until it is ready), or creates it hashed with *is_new = true: the caller fills it, then says
@@ -189,9 +191,9 @@ int inode_permission(struct inode *i, unsigned mask); // MAY_*; current fs crede
 #define MAY_WRITE 2u
 #define MAY_READ  4u
 ssize_t inode_readlink(struct dentry *d, char *buffer, size_t size); // the text of a symlink, as ops->readlink
-int generic_permission(struct inode *i, unsigned mask); // by mode bits and capabilities
+int generic_permission(struct inode *i, unsigned mask);              // by mode bits and capabilities
 int inode_getattr(struct inode *i, struct kstat *out);
-void generic_getattr(struct inode *i, struct kstat *out); // from the inode's fields
+void generic_getattr(struct inode *i, struct kstat *out);           // from the inode's fields
 void generic_setattr(struct inode *i, const struct attr_change *c); // only the fields (not size); locked
 // Owner, group and mode (set-group-ID directories) of a new inode in `dir`.
 void inode_init_owner(struct inode *i, const struct inode *dir, mode_t mode);
@@ -214,36 +216,38 @@ struct dentry_ops {
 // A hashed dentry is referenced by the hash: with refs == 1 it is merely cached, and reclaimed least recently used first.
 struct dentry {
 	struct refcount refs;
-	uint32_t flags; // DENTRY_*; lock
+	uint32_t flags;        // DENTRY_*; lock
 	struct dentry *parent; // held (the root: itself, not held); changed by renames under lock and dentry_tree_lock
 	struct inode *inode;   // NULL: negative
 	const char *name;      // NUL-terminated; inline_name or kalloc
 	uint32_t name_length, hash;
 	struct dentry *hash_next, **hash_link; // bucket lock
-	struct list child_node, children; // hashed ones; dentry_tree_lock
-	struct list alias_node; // inode->alias_lock
-	struct list lru;       // dentry_tree_lock
-	bool referenced;       // used since the LRU last looked; racy
+	struct list child_node, children;      // hashed ones; dentry_tree_lock
+	struct list alias_node;                // inode->alias_lock
+	struct list lru;                       // dentry_tree_lock
+	bool referenced;                       // used since the LRU last looked; racy
 	struct spinlock lock;
 	struct super *super;
 	const struct dentry_ops *ops;
-	uint64_t expires_ns;   // entry timeout, see dentry_ops
+	uint64_t expires_ns; // entry timeout, see dentry_ops
 	uint64_t private;
 	char inline_name[40];
 };
-#define DENTRY_MOUNTPOINT 1u
+#define DENTRY_MOUNTPOINT   1u
 #define DENTRY_DISCONNECTED 2u // unhashed: unlinked or anonymous
-#define DENTRY_PINNED 4u // not on the LRU: tmpfs, where the dentry tree is the directory (and holds a reference), and made-up mount points
-#define DENTRY_HASHED 8u
-#define DENTRY_MADE_UP 16u      // a mount point that the file system does not have
-#define DENTRY_HAS_MADE_UP 32u  // a directory with such children: readdir shows them
-extern struct spinlock dentry_tree_lock; // guards every parent and name, children lists and the LRU; taken before dentry.lock
+#define DENTRY_PINNED \
+	4u // not on the LRU: tmpfs, where the dentry tree is the directory (and holds a reference), and made-up mount points
+#define DENTRY_HASHED      8u
+#define DENTRY_MADE_UP     16u // a mount point that the file system does not have
+#define DENTRY_HAS_MADE_UP 32u // a directory with such children: readdir shows them
+extern struct spinlock
+	dentry_tree_lock; // guards every parent and name, children lists and the LRU; taken before dentry.lock
 
 static inline void dentry_get(struct dentry *d) { refcount_get(&d->refs); }
 void dentry_put(struct dentry *d);
 struct dentry *dentry_create(struct dentry *parent, const char *name, size_t length); // not hashed; NULL
 void dentry_instantiate(struct dentry *d, struct inode *inode); // consumes the inode reference; NULL: negative
-void dentry_hash(struct dentry *d); // the hash takes its own reference
+void dentry_hash(struct dentry *d);                             // the hash takes its own reference
 // For file systems whose directories are the dentries: keeps `d` (a reference), moves it to the end of its parent's children. unpin undoes.
 void dentry_pin(struct dentry *d);
 void dentry_unpin(struct dentry *d);
@@ -259,7 +263,9 @@ void dentry_move(struct dentry *d, struct dentry *to);
 void dentry_exchange(struct dentry *a, struct dentry *b);
 // Frees up to `count` unused dentries (and with them inodes): memory pressure. Count freed. May sleep; no inode lock of an unused inode is held.
 uint64_t dentry_shrink(uint64_t count);
-struct dentry_stats { uint64_t dentries, unused, negative, inodes; };
+struct dentry_stats {
+	uint64_t dentries, unused, negative, inodes;
+};
 void dentry_stats_get(struct dentry_stats *out);
 
 void path_get(const struct path *p);
@@ -270,12 +276,13 @@ void path_put(const struct path *p);
 struct super_ops {
 	int (*statfs)(struct super *s, struct statfs64_kernel *out);
 	int (*sync)(struct super *s, bool wait);
-	void (*evict_inode)(struct inode *i);  // last reference went: forget, free private; its pages are gone already
+	void (*evict_inode)(struct inode *i); // last reference went: forget, free private; its pages are gone already
 	void (*put_super)(struct super *s);
 	void (*show_options)(struct super *s, char *buffer, size_t size);
 };
 struct statfs64_kernel {
-	uint64_t type, block_size, blocks, blocks_free, blocks_available, files, files_free, name_max, fragment_size, flags, fsid;
+	uint64_t type, block_size, blocks, blocks_free, blocks_available, files, files_free, name_max, fragment_size,
+		flags, fsid;
 };
 struct super {
 	struct refcount refs;
@@ -286,19 +293,19 @@ struct super {
 	uint32_t flags; // SB_*: MS_RDONLY...
 	uint32_t block_size;
 	uint64_t max_file_bytes;
-	uint64_t magic;          // statfs f_type
+	uint64_t magic; // statfs f_type
 	struct dentry *root;
 	struct mutex rename_lock;
 	struct spinlock hash_lock;
 	struct list *inode_hash; // made on first use by inode_get_cached()
 	unsigned inode_hash_size;
-	struct list node;        // all superblocks
-	ino_t next_ino; // atomic
+	struct list node; // all superblocks
+	ino_t next_ino;   // atomic
 	int sync_error;
 	void *private;
 };
-#define SUPER_RDONLY  1u     // MS_RDONLY
-#define SUPER_NOATIME 1024u  // MS_NOATIME: the file system, or its server, keeps access times
+#define SUPER_RDONLY    1u    // MS_RDONLY
+#define SUPER_NOATIME   1024u // MS_NOATIME: the file system, or its server, keeps access times
 #define SUPER_MAX_BYTES INT64_MAX
 struct fs_type {
 	const char *name;
@@ -307,18 +314,19 @@ struct fs_type {
 	int (*mount)(struct super *s, const char *source, const char *options);
 	struct fs_type *next;
 };
-#define FS_NODEV 1u
-#define FS_SINGLE 2u // one superblock for all mounts (proc, sysfs, devpts)
+#define FS_NODEV  1u
+#define FS_SINGLE 2u                      // one superblock for all mounts (proc, sysfs, devpts)
 void fs_type_register(struct fs_type *t); // level 2 or 3
-struct super *super_create(struct fs_type *t); // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
+struct super *super_create(
+	struct fs_type *t);      // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
 void super_put(struct super *s); // last: dentries, inodes, put_super
 
 struct mount {
 	struct refcount refs;
 	struct super *super;
 	struct dentry *root;
-	struct mount *parent;       // mount_lock
-	struct dentry *mountpoint;  // mount_lock
+	struct mount *parent;      // mount_lock
+	struct dentry *mountpoint; // mount_lock
 	struct list children, child_node, hash_node;
 	uint32_t flags; // MNT_*: MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_RELATIME
 	int id;
@@ -338,7 +346,8 @@ bool mount_is_readonly(const struct mount *m); // the mount or its superblock: E
 
 struct dir_context {
 	// Takes one entry; false: full, stop and do not advance. offset: position *after* this entry.
-	bool (*emit)(struct dir_context *c, const char *name, size_t length, loff_t next_offset, ino_t ino, unsigned type);
+	bool (*emit)(struct dir_context *c, const char *name, size_t length, loff_t next_offset, ino_t ino,
+		     unsigned type);
 	loff_t position;
 };
 // Emits "." and ".." of the open directory `f` at positions 0 and 1. False: full.
@@ -349,10 +358,11 @@ struct file_ops {
 	void (*release)(struct file *f);              // last reference
 	int (*flush)(struct file *f);                 // each close(2)
 	ssize_t (*read)(struct file *f, struct iov_iter *to, loff_t *pos);
-	ssize_t (*write)(struct file *f, struct iov_iter *from, loff_t *pos); // O_APPEND and limits are the caller's where inode is regular
+	ssize_t (*write)(struct file *f, struct iov_iter *from,
+			 loff_t *pos); // O_APPEND and limits are the caller's where inode is regular
 	loff_t (*seek)(struct file *f, loff_t offset, int whence); // NULL: by inode size
 	int (*iterate)(struct file *f, struct dir_context *c);
-	unsigned (*poll)(struct file *f, struct poll_table *t);    // NULL: always readable and writable
+	unsigned (*poll)(struct file *f, struct poll_table *t); // NULL: always readable and writable
 	long (*ioctl)(struct file *f, unsigned command, uint64_t argument);
 	// Chooses the object of a new mapping: *object (reference) and maybe vma flags. NULL: inode->object, or -ENODEV.
 	int (*mmap)(struct file *f, uint64_t page, uint64_t size, unsigned *vma_flags, struct mobj **object);
@@ -367,32 +377,32 @@ struct file_ops {
 struct file {
 	struct refcount refs;
 	const struct file_ops *ops;
-	struct path path;     // may have a NULL mount for anonymous files
-	struct inode *inode;  // path.dentry->inode; held through the dentry
-	uint32_t flags;       // O_*; F_SETFL bits atomic
-	uint32_t mode;        // FILE_*
-	loff_t position;      // position_lock
+	struct path path;    // may have a NULL mount for anonymous files
+	struct inode *inode; // path.dentry->inode; held through the dentry
+	uint32_t flags;      // O_*; F_SETFL bits atomic
+	uint32_t mode;       // FILE_*
+	loff_t position;     // position_lock
 	struct mutex position_lock;
-	const struct cred *cred; // opener's
-	struct mobj *object;  // page cache for mmap and read, usually inode->object
+	const struct cred *cred;                                  // opener's
+	struct mobj *object;                                      // page cache for mmap and read, usually inode->object
 	uint64_t readahead_next, readahead_size, readahead_start; // racy hints
-	struct list epoll_items; // struct epitem: kernel/ipc/epoll.c
+	struct list epoll_items;                                  // struct epitem: kernel/ipc/epoll.c
 	struct spinlock epoll_lock;
 	int owner_pid, owner_signal, owner_type;
 	void *private;
 	void *watches; // fasync and leases: kernel/vfs/fcntl.c
 };
-#define FILE_READ  1u
-#define FILE_WRITE 2u
-#define FILE_PATH  4u // O_PATH
-#define FILE_EXEC  8u
-#define FILE_STREAM 16u
+#define FILE_READ          1u
+#define FILE_WRITE         2u
+#define FILE_PATH          4u // O_PATH
+#define FILE_EXEC          8u
+#define FILE_STREAM        16u
 #define FILE_WRITE_COUNTED 32u // holds inode->write_count
-#define FILE_WRITE_DENIED 64u  // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
-#define OPEN_EXEC 0x40000000 // file_open_path(): the right to execute is asked for, not that to read
+#define FILE_WRITE_DENIED  64u // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
+#define OPEN_EXEC          0x40000000 // file_open_path(): the right to execute is asked for, not that to read
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
-extern uint64_t file_count; // open files of the cell; atomic
+extern uint64_t file_count;    // open files of the cell; atomic
 void file_put(struct file *f); // any task context without spinlocks
 // Opens. flags O_*, err_ptr. at: AT_FDCWD or a directory descriptor; path in kernel memory.
 struct file *file_open(const char *path, int flags, mode_t mode);
@@ -405,21 +415,22 @@ struct file *file_create_anonymous(const char *name, const struct file_ops *ops,
 struct file *file_open_anonymous(struct dentry *d, const struct file_ops *ops, void *private, int flags);
 // kernel/ipc/epoll.c: the last reference of `f` goes and its epoll_items are not empty.
 void epoll_release_file(struct file *f);
-ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos);  // checks mode; pos NULL: f->position
+ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos); // checks mode; pos NULL: f->position
 ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t size, loff_t pos); // exec and such
 unsigned file_poll(struct file *f, struct poll_table *t);
 void file_send_sigio(struct file *f); // readiness changed and FASYNC is set: the owner's signal
 // Generic operations over inode->object.
 ssize_t generic_file_read(struct file *f, struct iov_iter *to, loff_t *pos);
-ssize_t generic_file_write(struct file *f, struct iov_iter *from, loff_t *pos); // takes inode->lock, limits, times, setuid drop
+ssize_t generic_file_write(struct file *f, struct iov_iter *from,
+			   loff_t *pos); // takes inode->lock, limits, times, setuid drop
 loff_t generic_seek(struct file *f, loff_t offset, int whence);
 
 // Walks. flags: LOOKUP_*. 0 or -errno; *out referenced.
-#define LOOKUP_FOLLOW    1u
-#define LOOKUP_DIRECTORY 2u
-#define LOOKUP_PARENT    4u // stops before the last component, which path_parent returns
-#define LOOKUP_EMPTY     8u // AT_EMPTY_PATH
+#define LOOKUP_FOLLOW       1u
+#define LOOKUP_DIRECTORY    2u
+#define LOOKUP_PARENT       4u  // stops before the last component, which path_parent returns
+#define LOOKUP_EMPTY        8u  // AT_EMPTY_PATH
 #define LOOKUP_NO_AUTOMOUNT 16u // accepted, no effect
 int path_lookup(int at, const char *name, unsigned flags, struct path *out);
 int path_lookup_user(int at, struct uptr name, unsigned flags, struct path *out);
@@ -437,29 +448,33 @@ struct fs_context { // what CLONE_FS shares
 	struct path root, cwd;
 	mode_t umask;
 };
-struct fs_context *fs_context_copy(struct fs_context *f); // NULL: out of memory. f NULL: the first one, at the root mount
+struct fs_context *fs_context_copy(
+	struct fs_context *f); // NULL: out of memory. f NULL: the first one, at the root mount
 void fs_context_put(struct fs_context *f);
 
 struct files *files_create(void);
 struct files *files_copy(struct files *f); // fork; err_ptr
 struct files *files_get(struct files *f);
-void files_put(struct files *f);           // last: closes all
+void files_put(struct files *f); // last: closes all
 void files_close_on_exec(struct files *f);
-int files_unshare(void);                   // exec, unshare: private copy for the current task
+int files_unshare(void); // exec, unshare: private copy for the current task
 // A reference the caller puts with file_put(); NULL: EBADF. fd_get() refuses O_PATH files, fd_get_any() does not.
 struct file *fd_get(int fd);
 struct file *fd_get_any(int fd);
 struct file *files_lookup(struct files *f, int fd); // of another task; reference or NULL
 // Borrowed for the length of a system call: no atomics while the table is not shared. Pair with fd_end().
-struct fd_borrow { struct file *file; bool counted; };
+struct fd_borrow {
+	struct file *file;
+	bool counted;
+};
 struct fd_borrow fd_begin(int fd);
 void fd_end(struct fd_borrow b);
-int fd_reserve(int from, bool cloexec);       // a free descriptor >= from, or -EMFILE
-void fd_install(int fd, struct file *f);      // consumes the file reference
-void fd_cancel(int fd);                       // gives a reserved one back
+int fd_reserve(int from, bool cloexec);           // a free descriptor >= from, or -EMFILE
+void fd_install(int fd, struct file *f);          // consumes the file reference
+void fd_cancel(int fd);                           // gives a reserved one back
 int fd_install_new(struct file *f, bool cloexec); // reserve + install; on error the file is put. fd or -errno
 int fd_close(int fd);
-unsigned files_max_open(struct files *f);     // one past the highest open descriptor
+unsigned files_max_open(struct files *f); // one past the highest open descriptor
 bool files_is_cloexec(struct files *f, int fd);
 
 // Hooks for inotify; one load when nothing is watched anywhere. Owner: kernel/ipc/inotify.c.
@@ -479,7 +494,8 @@ static inline void fsnotify_name(struct inode *dir, uint32_t mask, uint32_t cook
 	if (unlikely(__atomic_load_n(&fsnotify_watches, __ATOMIC_RELAXED)))
 		fsnotify_name_slow(dir, mask, cookie, name);
 }
-void fsnotify_inode_gone(struct inode *i); // the last link and name went: IN_DELETE_SELF, watches go. i is still referenced
+void fsnotify_inode_gone(
+	struct inode *i); // the last link and name went: IN_DELETE_SELF, watches go. i is still referenced
 void fsnotify_super_gone(struct super *s); // unmounted: watches go
 
 // Device numbers: character devices register their file operations. Owner: kernel/fs/dev.

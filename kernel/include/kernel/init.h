@@ -10,6 +10,6 @@ struct init_entry {
 
 // Levels: 1 caches and tables (single CPU, no tasks yet), 2 file systems and other registries, 3 drivers (tasks run, may sleep),
 // 4 late (everything is there).
-#define KERNEL_INIT(level, function) \
+#define KERNEL_INIT(level, function)                         \
 	static const struct init_entry init_entry_##function \
-	__attribute__((used, section("init_table_" #level), aligned(8))) = { function }
+		__attribute__((used, section("init_table_" #level), aligned(8))) = { function }

@@ -36,17 +36,17 @@ struct mobj_ops {
 };
 
 struct mobj {
-	struct refcount refs;   // objects without inode; else the inode's count is used
+	struct refcount refs; // objects without inode; else the inode's count is used
 	const struct mobj_ops *ops;
-	struct inode *inode;    // NULL: anonymous shared memory; not counted
-	unsigned page_flags;    // for page_alloc: PAGE_SHARED for device-backed files
-	struct spinlock lock;   // guards pages, page->object/index of its pages
-	struct radix pages;     // struct page, marks: dirty, writeback
-	struct mutex vma_lock;  // guards vmas, their start, end and object_page, shared_writers
-	struct list vmas;       // struct vma.object_node: who maps it
+	struct inode *inode;     // NULL: anonymous shared memory; not counted
+	unsigned page_flags;     // for page_alloc: PAGE_SHARED for device-backed files
+	struct spinlock lock;    // guards pages, page->object/index of its pages
+	struct radix pages;      // struct page, marks: dirty, writeback
+	struct mutex vma_lock;   // guards vmas, their start, end and object_page, shared_writers
+	struct list vmas;        // struct vma.object_node: who maps it
 	unsigned shared_writers; // vmas that are shared and may become writable
-	uint64_t size_bytes;    // end of data; atomic reads; changed under the inode's lock
-	int write_error;        // first error of write-back since last fsync reported it
+	uint64_t size_bytes;     // end of data; atomic reads; changed under the inode's lock
+	int write_error;         // first error of write-back since last fsync reported it
 	// read-ahead: racy hints. next: page after the last read; [.., end) was asked for; trigger: reading it asks for the next window
 	uint64_t readahead_next, readahead_end, readahead_trigger;
 	uint32_t readahead_pages;
@@ -54,7 +54,7 @@ struct mobj {
 	struct list dirty_node;
 	bool on_dirty_list;
 	uint32_t flushing; // flushers at work on it
-	uint64_t place; // where shared libraries are mapped, 0 = not chosen: kernel/mm/placement.c, its lock
+	uint64_t place;    // where shared libraries are mapped, 0 = not chosen: kernel/mm/placement.c, its lock
 	void *private;
 };
 
@@ -84,8 +84,9 @@ void mobj_truncate(struct mobj *o, uint64_t start, uint64_t end);
 void mobj_invalidate(struct mobj *o, uint64_t start, uint64_t end);
 // Starts (and with wait: finishes) write-back of dirty pages in [start, end); first error since last call.
 int mobj_sync(struct mobj *o, uint64_t start, uint64_t end, bool wait);
-void mobj_readahead(struct mobj *o, uint64_t start, uint64_t size); // POSIX_FADV_WILLNEED, readahead(2); starts, does not wait
-void mobj_destroy(struct mobj *o); // inode goes: no users left; drops all pages
+void mobj_readahead(struct mobj *o, uint64_t start,
+		    uint64_t size); // POSIX_FADV_WILLNEED, readahead(2); starts, does not wait
+void mobj_destroy(struct mobj *o);  // inode goes: no users left; drops all pages
 
 // Read and write of a file through the page cache; advance *pos. Bytes or -errno. The caller of filemap_write() holds the inode's
 // lock and has checked limits; it grows size_bytes.
@@ -94,26 +95,26 @@ ssize_t filemap_write(struct mobj *o, struct iov_iter *from, loff_t *pos);
 
 // ---- address spaces ----
 
-#define VMA_READ   PORT_PROT_READ
-#define VMA_WRITE  PORT_PROT_WRITE
-#define VMA_EXEC   PORT_PROT_EXEC
-#define VMA_SHARED    0x08u
-#define VMA_GROWSDOWN 0x10u
-#define VMA_LOCKED    0x20u
-#define VMA_STACK     0x40u
-#define VMA_NORESERVE 0x80u
-#define VMA_DONTFORK  0x100u
+#define VMA_READ       PORT_PROT_READ
+#define VMA_WRITE      PORT_PROT_WRITE
+#define VMA_EXEC       PORT_PROT_EXEC
+#define VMA_SHARED     0x08u
+#define VMA_GROWSDOWN  0x10u
+#define VMA_LOCKED     0x20u
+#define VMA_STACK      0x40u
+#define VMA_NORESERVE  0x80u
+#define VMA_DONTFORK   0x100u
 #define VMA_WIPEONFORK 0x200u
-#define VMA_DONTDUMP  0x400u
-#define VMA_HAS_ANON  0x800u  // some private page was made: fork must copy translations
-#define VMA_SPECIAL   0x1000u // vdso, vvar: never merged, written or remapped partially
-#define VMA_MAY_WRITE 0x2000u // mprotect may add write (file opened for writing or private)
-#define VMA_MAY_READ  0x4000u
-#define VMA_MAY_EXEC  0x8000u
-#define VMA_HEAP      0x10000u
+#define VMA_DONTDUMP   0x400u
+#define VMA_HAS_ANON   0x800u  // some private page was made: fork must copy translations
+#define VMA_SPECIAL    0x1000u // vdso, vvar: never merged, written or remapped partially
+#define VMA_MAY_WRITE  0x2000u // mprotect may add write (file opened for writing or private)
+#define VMA_MAY_READ   0x4000u
+#define VMA_MAY_EXEC   0x8000u
+#define VMA_HEAP       0x10000u
 
 struct vma {
-	struct rb_node node;     // mm->vmas, by start
+	struct rb_node node; // mm->vmas, by start
 	struct mm *mm;
 	uint64_t start, end;     // [start, end), page aligned
 	uint32_t flags;          // VMA_*; VMA_HAS_ANON is or'ed in atomically by faults
@@ -132,23 +133,23 @@ struct mm {
 	struct rwsem lock;       // guards the tree, the fields below up to counters
 	struct mutex unmap_lock; // one port_aspace_unmap() at a time; leaf but for zone locks
 	struct rb_root vmas;
-	struct vma *cache;       // last found; hint, read under lock
+	struct vma *cache; // last found; hint, read under lock
 	unsigned vma_count;
 	struct port_aspace *aspace;
-	uint64_t mmap_base;      // top-down allocation starts below
-	uint64_t search_from;    // gaps are looked for below this address first; above it no gap is larger than hole_above
+	uint64_t mmap_base;   // top-down allocation starts below
+	uint64_t search_from; // gaps are looked for below this address first; above it no gap is larger than hole_above
 	uint64_t hole_above;
 	uint64_t brk_start, brk_end;
 	uint64_t stack_top;
 	uint64_t arg_start, arg_end, env_start, env_end;
 	uint64_t vdso;
 	uint64_t locked_pages;
-	unsigned lock_future;    // VMA_LOCKED: mlockall(MCL_FUTURE)
-	struct file *exe;        // /proc/self/exe
+	unsigned lock_future; // VMA_LOCKED: mlockall(MCL_FUTURE)
+	struct file *exe;     // /proc/self/exe
 	uint64_t auxv[48];
 	unsigned auxv_words;
 	bool dumpable;
-	uint32_t membarrier;     // registered commands; atomic
+	uint32_t membarrier; // registered commands; atomic
 	// counters; atomic
 	uint64_t total_pages, resident_anon, resident_file, peak_resident, peak_total, data_pages, stack_pages;
 };
@@ -156,9 +157,10 @@ struct mm {
 // Boot: the page allocator, object caches and everything else here, in the right order. Single CPU, before all that allocates.
 void mm_init(void);
 
-struct mm *mm_create(void); // empty, users = refs = 1, mmap_base and stack_top chosen (at random, unless the cell's options say no); NULL
+struct mm *mm_create(
+	void); // empty, users = refs = 1, mmap_base and stack_top chosen (at random, unless the cell's options say no); NULL
 static inline void mm_get(struct mm *mm) { refcount_get(&mm->refs); }
-void mm_put(struct mm *mm);        // drops refs
+void mm_put(struct mm *mm); // drops refs
 // A user's reference counts in both: clone(CLONE_VM), and whoever looks at another task's memory. False: it is being torn down.
 static inline bool must_check mm_get_user(struct mm *mm)
 {
@@ -189,12 +191,14 @@ int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write);
 // (file_put). False: no more. Continue with out->end.
 struct vma_info {
 	uint64_t start, end, offset_bytes;
-	uint32_t flags;          // VMA_*
-	struct file *file;       // reference, or NULL
-	const char *name;        // "[heap]", "[stack]", "[vdso]", "/dev/zero (deleted)"..., or NULL
+	uint32_t flags;    // VMA_*
+	struct file *file; // reference, or NULL
+	const char *name;  // "[heap]", "[stack]", "[vdso]", "/dev/zero (deleted)"..., or NULL
 };
 bool mm_next_vma(struct mm *mm, uint64_t address, struct vma_info *out);
-struct vma_usage { uint64_t resident, anonymous, shared_clean, shared_dirty, private_clean, private_dirty, referenced, pss_bytes; }; // pages
+struct vma_usage {
+	uint64_t resident, anonymous, shared_clean, shared_dirty, private_clean, private_dirty, referenced, pss_bytes;
+};                                                                                     // pages
 void mm_vma_usage(struct mm *mm, uint64_t start, uint64_t end, struct vma_usage *out); // walks the pages: slow
 // Per page of [start, start + count pages): /proc/PID/pagemap entries.
 void mm_pagemap(struct mm *mm, uint64_t start, uint64_t *out, size_t count);
@@ -203,4 +207,6 @@ uint64_t mm_resident_pages(struct mm *mm); // updates peak_resident too
 // Futex keys: the object and offset a shared address names. Private: mm and address. *object is referenced or NULL.
 int mm_futex_key(struct mm *mm, uint64_t address, bool write, struct mobj **object, uint64_t *offset);
 
-struct oom_stats { uint64_t kills; };
+struct oom_stats {
+	uint64_t kills;
+};

@@ -9,7 +9,10 @@ struct mutex {
 	struct waitq waiters;
 	struct task *owner; // for the lock-order check and panics
 };
-#define MUTEX_INIT(name) { 0, WAITQ_INIT((name).waiters), NULL }
+#define MUTEX_INIT(name)                            \
+	{                                           \
+		0, WAITQ_INIT((name).waiters), NULL \
+	}
 
 void mutex_init(struct mutex *m);
 void mutex_lock(struct mutex *m);
@@ -24,7 +27,10 @@ struct rwsem {
 	struct waitq waiters;
 	struct task *owner;
 };
-#define RWSEM_INIT(name) { 0, 0, WAITQ_INIT((name).waiters), NULL }
+#define RWSEM_INIT(name)                               \
+	{                                              \
+		0, 0, WAITQ_INIT((name).waiters), NULL \
+	}
 
 void rwsem_init(struct rwsem *s);
 void rwsem_read_lock(struct rwsem *s);

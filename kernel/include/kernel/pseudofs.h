@@ -20,8 +20,8 @@
 struct seq {
 	char *buffer;
 	size_t length, capacity;
-	bool failed;        // out of memory: the read fails with ENOMEM
-	struct file *file;  // being read, or NULL
+	bool failed;       // out of memory: the read fails with ENOMEM
+	struct file *file; // being read, or NULL
 };
 void seq_init(struct seq *s);
 void seq_fini(struct seq *s);
@@ -47,10 +47,10 @@ struct pseudo { // inode->private of every inode of such a file system
 	struct inode *inode;
 	void *object;
 	const struct pseudo_object_ops *object_ops; // NULL when object is no counted thing
-	uint64_t key; // the callbacks' own; inherited as well
+	uint64_t key;                               // the callbacks' own; inherited as well
 };
 
-struct pseudo_child { // the answer of a dynamic lookup
+struct pseudo_child {                     // the answer of a dynamic lookup
 	const struct pseudo_entry *entry; // its name is ignored
 	void *object;                     // a reference that passes to the new node (object_ops->put)
 	const struct pseudo_object_ops *object_ops;

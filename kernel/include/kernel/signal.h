@@ -16,8 +16,8 @@ struct task;
 struct process;
 
 typedef uint64_t sigmask_t; // bit n-1: signal n
-#define SIGMASK(sig) (UINT64_C(1) << ((sig) - 1))
-#define SIGNALS_MAX 64
+#define SIGMASK(sig) (UINT64_C(1) << ((sig)-1))
+#define SIGNALS_MAX  64
 
 struct sigaction_kernel { // the kernel ABI's struct sigaction
 	uint64_t handler, flags, restorer, mask;
@@ -63,7 +63,8 @@ int signal_set_user_mask(struct uptr mask, size_t size); // NULL: no-op. 0, -EIN
 void signal_restore_user_mask(bool interrupted);
 // Takes the first pending signal in `mask` (signalfd, sigtimedwait): its number or 0.
 int signal_dequeue(struct task *t, sigmask_t mask, siginfo_t *info);
-bool signal_is_ignored(struct task *t, int signal); // its action is to ignore it, or it is blocked (tty: SIGTTIN, SIGTTOU)
+bool signal_is_ignored(struct task *t,
+		       int signal); // its action is to ignore it, or it is blocked (tty: SIGTTIN, SIGTTOU)
 void signal_get_pending(struct process *p, struct task *t, sigmask_t *shared, sigmask_t *private); // for /proc
 void signal_get_dispositions(struct process *p, sigmask_t *ignored, sigmask_t *caught);            // for /proc
-unsigned signal_queued_count(struct process *p, uint64_t *limit);                                  // SigQ of /proc/PID/status
+unsigned signal_queued_count(struct process *p, uint64_t *limit); // SigQ of /proc/PID/status

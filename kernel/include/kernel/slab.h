@@ -9,9 +9,10 @@ struct slab_cache;
 
 void slab_init(void); // boot CPU, after page_init()
 
-struct slab_cache *slab_cache_create(const char *name, size_t object_size, size_t alignment); // boot only; never fails after boot
-void *slab_alloc(struct slab_cache *c); // zeroed, or NULL
-void *slab_alloc_atomic(struct slab_cache *c); // under spinlocks: may fail under pressure
+struct slab_cache *slab_cache_create(const char *name, size_t object_size,
+				     size_t alignment); // boot only; never fails after boot
+void *slab_alloc(struct slab_cache *c);                 // zeroed, or NULL
+void *slab_alloc_atomic(struct slab_cache *c);          // under spinlocks: may fail under pressure
 void slab_free(struct slab_cache *c, void *object);
 
 void *kalloc(size_t size);        // zeroed, or NULL; any size (whole pages from 8 KiB up)

@@ -15,17 +15,17 @@ struct spinlock {
 #endif
 };
 
-#define SPINLOCK_INIT { 0 }
+#define SPINLOCK_INIT \
+	{             \
+		0     \
+	}
 
 #if CLOISTER_DEBUG
 // The class of a lock is the line that initialises it.
 #define SPIN_STRING2(x) #x
 #define SPIN_STRING(x)  SPIN_STRING2(x)
-#define spin_init(l) spin_init_class((l), __FILE__ ":" SPIN_STRING(__LINE__))
-static inline void spin_init_class(struct spinlock *l, const char *name)
-{
-	*l = (struct spinlock){ .name = name };
-}
+#define spin_init(l)    spin_init_class((l), __FILE__ ":" SPIN_STRING(__LINE__))
+static inline void spin_init_class(struct spinlock *l, const char *name) { *l = (struct spinlock){ .name = name }; }
 #else
 static inline void spin_init(struct spinlock *l) { *l = (struct spinlock)SPINLOCK_INIT; }
 #endif

@@ -22,15 +22,15 @@ struct pid;
 struct tty;
 
 // Bits of task->work: what must happen before the return to user mode, and what slows a system call's entry.
-#define WORK_SIGNAL     0x01u // a signal may be deliverable
-#define WORK_RESCHEDULE 0x02u
-#define WORK_STOP       0x04u // job control or ptrace stop
-#define WORK_TRACE      0x08u // --trace or ptrace: system calls are reported (stays set)
-#define WORK_KILLED     0x10u // a fatal signal was taken: exit
-#define WORK_CALLBACK   0x20u // task->callbacks (deferred fput and such)
-#define WORK_RESTORE_MASK 0x40u // saved_blocked is to be restored unless a handler runs
-#define WORK_PTRACE     0x80u // ptrace system-call stops
-#define WORK_RSEQ       0x100u // was switched away from or moved: the scheduler sets it when rseq_area is not 0
+#define WORK_SIGNAL       0x01u // a signal may be deliverable
+#define WORK_RESCHEDULE   0x02u
+#define WORK_STOP         0x04u  // job control or ptrace stop
+#define WORK_TRACE        0x08u  // --trace or ptrace: system calls are reported (stays set)
+#define WORK_KILLED       0x10u  // a fatal signal was taken: exit
+#define WORK_CALLBACK     0x20u  // task->callbacks (deferred fput and such)
+#define WORK_RESTORE_MASK 0x40u  // saved_blocked is to be restored unless a handler runs
+#define WORK_PTRACE       0x80u  // ptrace system-call stops
+#define WORK_RSEQ         0x100u // was switched away from or moved: the scheduler sets it when rseq_area is not 0
 
 struct restart_block { // restart_syscall(2)
 	long (*fn)(struct restart_block *r);
@@ -44,7 +44,7 @@ struct task_callback {
 };
 
 struct task {
-	uint32_t work; // atomic WORK_*; first field, the port reads it
+	uint32_t work;  // atomic WORK_*; first field, the port reads it
 	uint32_t flags; // TASK_*; own task only unless noted
 	struct port_task *port;
 	struct refcount refs;
@@ -61,7 +61,7 @@ struct task {
 	struct fs_context *fs;
 	struct sighand *sighand;
 	const struct cred *cred; // own task; others by task_cred_get()
-	struct spinlock lock; // guards mm, files, fs, cred pointers against readers in other tasks, and comm
+	struct spinlock lock;    // guards mm, files, fs, cred pointers against readers in other tasks, and comm
 
 	// signals: sighand->lock
 	sigmask_t blocked, saved_blocked, real_blocked;
@@ -78,9 +78,9 @@ struct task {
 	uint32_t rseq_cpu; // what the area says; the scheduler compares
 	uint32_t rseq_size, rseq_signature;
 	struct task_callback *callbacks; // atomic stack
-	struct waitq *vfork_done; // parent waits here until exec or exit
-	int exit_signal; // to the parent when the thread group leader dies; -1 for threads
-	int exit_code;   // wait status
+	struct waitq *vfork_done;        // parent waits here until exec or exit
+	int exit_signal;                 // to the parent when the thread group leader dies; -1 for threads
+	int exit_code;                   // wait status
 	uint64_t start_ns;
 	uint64_t min_faults, maj_faults;
 	int parent_death_signal;
@@ -98,35 +98,35 @@ struct task {
 	uint64_t ptrace_message;
 	siginfo_t ptrace_info;
 	siginfo_t *ptrace_siginfo; // of the present stop, or NULL; sighand->lock
-	bool dead;            // has left the scheduler's sight but for its last switch; tasklist_lock
-	bool did_exec;        // setpgid() by the parent: EACCES
+	bool dead;                 // has left the scheduler's sight but for its last switch; tasklist_lock
+	bool did_exec;             // setpgid() by the parent: EACCES
 	uint64_t trap_address, trap_number, trap_error; // last fault, for signal frames
 };
 
 // task->jobctl
-#define JOBCTL_STOP_PENDING 0x01u // takes part in a group stop at the next chance
-#define JOBCTL_STOPPED      0x02u // parked in a group stop
-#define JOBCTL_TRACED       0x04u // parked in a ptrace stop
-#define JOBCTL_TRAP_STOP    0x08u // PTRACE_INTERRUPT or a group stop of a seized task: report PTRACE_EVENT_STOP
-#define JOBCTL_LISTENING    0x10u
+#define JOBCTL_STOP_PENDING  0x01u // takes part in a group stop at the next chance
+#define JOBCTL_STOPPED       0x02u // parked in a group stop
+#define JOBCTL_TRACED        0x04u // parked in a ptrace stop
+#define JOBCTL_TRAP_STOP     0x08u // PTRACE_INTERRUPT or a group stop of a seized task: report PTRACE_EVENT_STOP
+#define JOBCTL_LISTENING     0x10u
 #define JOBCTL_STOP_DEQUEUED 0x20u // took a stop signal and no SIGCONT came since
 
-#define TASK_KERNEL  1u // no user mode
-#define TASK_EXITING 2u
+#define TASK_KERNEL         1u // no user mode
+#define TASK_EXITING        2u
 #define TASK_FORKED_NO_EXEC 4u
-#define TASK_VFORKED 8u
-#define TASK_IO_FLUSHER 16u
+#define TASK_VFORKED        8u
+#define TASK_IO_FLUSHER     16u
 
-struct process { // what Linux calls a thread group
+struct process {              // what Linux calls a thread group
 	struct refcount refs; // its tasks, its children's look-ups, zombies not yet waited for
 	pid_t pid;
-	pid_t parent_pid;    // parent's pid; atomic copy for getppid()
-	struct task *leader; // the thread whose tid is the pid, dead or alive; tasklist_lock
+	pid_t parent_pid;        // parent's pid; atomic copy for getppid()
+	struct task *leader;     // the thread whose tid is the pid, dead or alive; tasklist_lock
 	struct sighand *sighand; // of all its threads; a reference
-	struct list threads; // changed under tasklist_lock and sighand->lock, read under either
-	unsigned thread_count; // that are not dead; same locks
-	unsigned live_count;   // that have not begun to exit; sighand->lock
-	struct list node; // all processes; tasklist_lock
+	struct list threads;     // changed under tasklist_lock and sighand->lock, read under either
+	unsigned thread_count;   // that are not dead; same locks
+	unsigned live_count;     // that have not begun to exit; sighand->lock
+	struct list node;        // all processes; tasklist_lock
 
 	// relations: tasklist_lock
 	struct process *parent;
@@ -135,24 +135,25 @@ struct process { // what Linux calls a thread group
 	struct list pgrp_node, session_node;
 	struct tty *tty; // controlling terminal
 	bool is_session_leader, is_subreaper, has_child_subreaper;
-	bool auto_reap; // an orphan that fell to pid 1: nobody will wait for it
-	bool zombie;    // all threads are gone, not yet waited for
-	bool reaped;    // out of every list
+	bool auto_reap;      // an orphan that fell to pid 1: nobody will wait for it
+	bool zombie;         // all threads are gone, not yet waited for
+	bool reaped;         // out of every list
 	struct list tracees; // struct task.tracee_node
 
 	// exit and wait; sighand lock of the group
 	struct waitq child_wait; // parents wait here for their children
-	bool exiting;   // a group exit runs (exit_code says with what)
+	bool exiting;            // a group exit runs (exit_code says with what)
 	int exit_code;
 	int stop_signal;
-	bool stopped, continued, stop_reported; // stopped: every thread is; continued: WCONTINUED has something to report
-	unsigned stop_count; // threads that have not stopped yet
-	uint8_t notify;      // CLD_CONTINUED or CLD_STOPPED to be told to the parent by the next thread that passes
+	bool stopped, continued,
+		stop_reported; // stopped: every thread is; continued: WCONTINUED has something to report
+	unsigned stop_count;   // threads that have not stopped yet
+	uint8_t notify;        // CLD_CONTINUED or CLD_STOPPED to be told to the parent by the next thread that passes
 	bool execing;
 	struct task *exec_task; // the thread that execs, waits for the others to die
 
 	struct sigpending pending; // shared queue; sighand->lock
-	struct spinlock lock; // guards rlimits, timers, usage
+	struct spinlock lock;      // guards rlimits, timers, usage
 	struct rlimit64 rlimits[RLIM_NLIMITS];
 	struct ktimer real_timer;
 	uint64_t real_interval_ns;
@@ -164,7 +165,8 @@ struct process { // what Linux calls a thread group
 	// usage of dead threads, and of waited-for children
 	uint64_t dead_user_ns, dead_system_ns, children_user_ns, children_system_ns;
 	uint64_t dead_min_faults, dead_maj_faults, children_min_faults, children_maj_faults;
-	uint64_t dead_voluntary, dead_involuntary, children_voluntary, children_involuntary, children_max_rss_pages, max_rss_pages;
+	uint64_t dead_voluntary, dead_involuntary, children_voluntary, children_involuntary, children_max_rss_pages,
+		max_rss_pages;
 	uint64_t start_ns;
 	int oom_score_adjust;
 };
@@ -172,15 +174,24 @@ struct process { // what Linux calls a thread group
 #define current port_current()
 
 extern struct spinlock tasklist_lock;
-extern struct list process_list;    // every process; tasklist_lock
+extern struct list process_list;     // every process; tasklist_lock
 extern struct process *init_process; // pid 1
 
 static inline void task_get(struct task *t) { refcount_get(&t->refs); }
 void task_put(struct task *t); // last reference frees
 static inline void task_work_set(struct task *t, uint32_t bits) { __atomic_or_fetch(&t->work, bits, __ATOMIC_SEQ_CST); }
-static inline void task_work_clear(struct task *t, uint32_t bits) { __atomic_and_fetch(&t->work, ~bits, __ATOMIC_SEQ_CST); }
-static inline bool task_work_test(const struct task *t, uint32_t bits) { return __atomic_load_n(&t->work, __ATOMIC_ACQUIRE) & bits; }
-static inline bool signal_pending(struct task *t) { return unlikely(task_work_test(t, WORK_SIGNAL | WORK_STOP | WORK_KILLED)); }
+static inline void task_work_clear(struct task *t, uint32_t bits)
+{
+	__atomic_and_fetch(&t->work, ~bits, __ATOMIC_SEQ_CST);
+}
+static inline bool task_work_test(const struct task *t, uint32_t bits)
+{
+	return __atomic_load_n(&t->work, __ATOMIC_ACQUIRE) & bits;
+}
+static inline bool signal_pending(struct task *t)
+{
+	return unlikely(task_work_test(t, WORK_SIGNAL | WORK_STOP | WORK_KILLED));
+}
 bool fatal_signal_pending(struct task *t);
 void task_add_callback(struct task_callback *c); // current task
 
@@ -204,7 +215,8 @@ struct task *process_thread_next(struct process *p, pid_t from);
 char task_state_char(struct task *t); // R S D T t Z X, as /proc/PID/stat has it
 void task_comm_get(struct task *t, char out[16]);
 void task_comm_set(struct task *t, const char *name);
-bool process_is_orphaned_group(struct pid *pgrp); // no member has a parent in the same session outside the group; tasklist_lock
+bool process_is_orphaned_group(
+	struct pid *pgrp); // no member has a parent in the same session outside the group; tasklist_lock
 // Accumulated times and counters of a process: live and dead threads, without waited-for children.
 struct process_usage {
 	uint64_t user_ns, system_ns, min_faults, maj_faults, voluntary, involuntary, max_rss_pages;
@@ -225,9 +237,9 @@ int process_start_init(const struct boot_config *boot, char *why, size_t why_siz
 struct pid {
 	struct refcount refs;
 	pid_t number;
-	struct task *task;       // NULL when gone; tasklist_lock
+	struct task *task;          // NULL when gone; tasklist_lock
 	struct list group, session; // processes; tasklist_lock
-	struct waitq exit_wait;  // pidfd poll
+	struct waitq exit_wait;     // pidfd poll
 };
 struct pid *pid_find(pid_t number); // with a reference, or NULL
 void pid_put(struct pid *p);

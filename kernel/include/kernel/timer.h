@@ -7,10 +7,10 @@
 
 struct ktimer {
 	struct rb_node node;
-	uint64_t deadline_ns; // monotonic
+	uint64_t deadline_ns;             // monotonic
 	void (*expire)(struct ktimer *t); // interrupt context: no sleeping; may re-arm
-	uint32_t cpu;         // tree it is on, or was on last; changed under both trees' locks
-	uint8_t state;        // enum ktimer_state
+	uint32_t cpu;                     // tree it is on, or was on last; changed under both trees' locks
+	uint8_t state;                    // enum ktimer_state
 };
 enum ktimer_state { KTIMER_IDLE, KTIMER_QUEUED };
 
@@ -20,11 +20,14 @@ void ktimer_set(struct ktimer *t, uint64_t deadline_ns); // (re)arms
 bool ktimer_cancel(struct ktimer *t);
 // The same, and on return expire() is not running: t may be freed. Not from expire() itself. Spins.
 bool ktimer_cancel_sync(struct ktimer *t);
-static inline bool ktimer_armed(const struct ktimer *t) { return __atomic_load_n(&t->state, __ATOMIC_RELAXED) == KTIMER_QUEUED; }
+static inline bool ktimer_armed(const struct ktimer *t)
+{
+	return __atomic_load_n(&t->state, __ATOMIC_RELAXED) == KTIMER_QUEUED;
+}
 
 static inline uint64_t clock_monotonic_ns(void) { return port_time_ns(); }
 int64_t clock_realtime_ns(void);
-int64_t clock_realtime_offset_ns(void);      // realtime - monotonic
+int64_t clock_realtime_offset_ns(void);       // realtime - monotonic
 void clock_set_realtime(int64_t realtime_ns); // control channel or clock_settime; wakes TFD_TIMER_CANCEL_ON_SET waiters
 // Grows by one with every clock_set_realtime(); the queue is woken then.
 uint64_t clock_set_count(void);

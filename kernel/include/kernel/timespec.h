@@ -19,14 +19,12 @@ int must_check timeval_to_user(struct uptr to, uint64_t ns);
 int must_check timespec_to_ns(const struct __kernel_timespec *t, uint64_t *ns);
 static inline struct __kernel_timespec timespec_of_ns(uint64_t ns)
 {
-	return (struct __kernel_timespec){ .tv_sec = (int64_t)(ns / NSEC_PER_SEC), .tv_nsec = (int64_t)(ns % NSEC_PER_SEC) };
+	return (struct __kernel_timespec){ .tv_sec = (int64_t)(ns / NSEC_PER_SEC),
+					   .tv_nsec = (int64_t)(ns % NSEC_PER_SEC) };
 }
 
 // Monotonic deadline `ns` from now; PARK_FOREVER when that is beyond all times.
-static inline uint64_t deadline_after(uint64_t ns)
-{
-	return ns >= TIME_NS_MAX ? PARK_FOREVER : port_time_ns() + ns;
-}
+static inline uint64_t deadline_after(uint64_t ns) { return ns >= TIME_NS_MAX ? PARK_FOREVER : port_time_ns() + ns; }
 // A relative timeout in the program's memory (NULL: none) as a monotonic deadline.
 int must_check deadline_from_user(uint64_t *deadline_ns, struct uptr timeout);
 // How much is left until the deadline, at least 0.

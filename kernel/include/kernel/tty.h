@@ -24,5 +24,5 @@ void tty_process_info(struct process *p, dev_t *device, pid_t *foreground);
 
 // The cell's console terminal: exists when the launcher gave one (BOOT_OPTION_TTY).
 void tty_console_resize(unsigned rows, unsigned columns);
-void tty_console_drain(void); // waits until the console's output has left the cell
+void tty_console_drain(void);             // waits until the console's output has left the cell
 struct file *tty_console_open(int flags); // err_ptr; -ENXIO without one

@@ -16,8 +16,8 @@ typedef uint64_t dev_t; // Linux's encoding inside the kernel: major << 20 | min
 typedef uint64_t ino_t;
 
 #define DEV_MAKE(major, minor) ((dev_t)(major) << 20 | (minor))
-#define DEV_MAJOR(dev) ((unsigned)((dev) >> 20))
-#define DEV_MINOR(dev) ((unsigned)((dev) & 0xfffff))
+#define DEV_MAJOR(dev)         ((unsigned)((dev) >> 20))
+#define DEV_MINOR(dev)         ((unsigned)((dev)&0xfffff))
 // The encoding user space sees in st_rdev and friends (new_encode_dev of the Linux ABI).
 static inline uint64_t dev_to_user(dev_t d)
 {
@@ -25,9 +25,9 @@ static inline uint64_t dev_to_user(dev_t d)
 	return (minor & 0xff) | major << 8 | (minor & ~UINT64_C(0xff)) << 12;
 }
 
-#define PAGE_SHIFT 12
-#define PAGE_SIZE  UINT64_C(4096)
-#define PAGE_MASK  (~(PAGE_SIZE - 1))
+#define PAGE_SHIFT    12
+#define PAGE_SIZE     UINT64_C(4096)
+#define PAGE_MASK     (~(PAGE_SIZE - 1))
 #define NSEC_PER_SEC  INT64_C(1000000000)
 #define NSEC_PER_USEC INT64_C(1000)
 #define NSEC_PER_MSEC INT64_C(1000000)

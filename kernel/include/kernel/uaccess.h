@@ -18,7 +18,11 @@ static inline int must_check clear_user(struct uptr to, size_t size)
 	return port_clear_out(to.address, size) ? -EFAULT : 0;
 }
 #define get_user(object, from) copy_from_user((object), (from), sizeof(*(object)))
-#define put_user(object, to) ({ __typeof__(object) put_ = (object); copy_to_user((to), &put_, sizeof(put_)); })
+#define put_user(object, to)                             \
+	({                                               \
+		__typeof__(object) put_ = (object);      \
+		copy_to_user((to), &put_, sizeof(put_)); \
+	})
 
 // A string of at most size - 1 bytes: its length, -ENAMETOOLONG when longer, -EFAULT.
 long string_from_user(char *to, struct uptr from, size_t size);

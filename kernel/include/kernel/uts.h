@@ -5,8 +5,8 @@
 #include "kernel/types.h"
 
 #define UTS_NAME_BYTES 65
-#define UTS_RELEASE "6.1.0-cloister" // the Linux whose calls this kernel speaks
-#define UTS_VERSION "#1 SMP Cloister " CLOISTER_VERSION
+#define UTS_RELEASE    "6.1.0-cloister" // the Linux whose calls this kernel speaks
+#define UTS_VERSION    "#1 SMP Cloister " CLOISTER_VERSION
 
 void uts_hostname(char out[UTS_NAME_BYTES]);
 void uts_domainname(char out[UTS_NAME_BYTES]);

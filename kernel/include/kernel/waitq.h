@@ -17,7 +17,10 @@ struct waitq {
 	struct list waiters; // guarded by lock
 };
 
-#define WAITQ_INIT(name) { SPINLOCK_INIT, LIST_INIT((name).waiters) }
+#define WAITQ_INIT(name)                                 \
+	{                                                \
+		SPINLOCK_INIT, LIST_INIT((name).waiters) \
+	}
 
 struct waiter {
 	struct list node; // guarded by the queue's lock
@@ -62,25 +65,31 @@ void task_unpark(struct task *t); // any context; harmless when it is not parked
 
 #define PARK_FOREVER UINT64_MAX
 
-#define wait_event_mode(queue, condition, mode, deadline) ({ \
-	int wait_result_ = 0; \
-	if (!(condition)) { \
-		struct waiter waiter_; \
-		waiter_init(&waiter_); \
-		waitq_add((queue), &waiter_); \
-		for (;;) { \
-			task_prepare_park(mode); \
-			if (condition) { wait_result_ = 0; break; } \
-			if (wait_result_) break; \
-			wait_result_ = task_park(deadline); \
-		} \
-		task_finish_park(); \
-		waitq_remove((queue), &waiter_); \
-	} \
-	wait_result_; })
-#define wait_event(queue, condition) (void)wait_event_mode(queue, condition, PARK_UNINTERRUPTIBLE, PARK_FOREVER)
+#define wait_event_mode(queue, condition, mode, deadline)           \
+	({                                                          \
+		int wait_result_ = 0;                               \
+		if (!(condition)) {                                 \
+			struct waiter waiter_;                      \
+			waiter_init(&waiter_);                      \
+			waitq_add((queue), &waiter_);               \
+			for (;;) {                                  \
+				task_prepare_park(mode);            \
+				if (condition) {                    \
+					wait_result_ = 0;           \
+					break;                      \
+				}                                   \
+				if (wait_result_)                   \
+					break;                      \
+				wait_result_ = task_park(deadline); \
+			}                                           \
+			task_finish_park();                         \
+			waitq_remove((queue), &waiter_);            \
+		}                                                   \
+		wait_result_;                                       \
+	})
+#define wait_event(queue, condition)                    (void)wait_event_mode(queue, condition, PARK_UNINTERRUPTIBLE, PARK_FOREVER)
 // 0 or -EINTR
-#define wait_event_interruptible(queue, condition) wait_event_mode(queue, condition, PARK_INTERRUPTIBLE, PARK_FOREVER)
-#define wait_event_killable(queue, condition) wait_event_mode(queue, condition, PARK_KILLABLE, PARK_FOREVER)
+#define wait_event_interruptible(queue, condition)      wait_event_mode(queue, condition, PARK_INTERRUPTIBLE, PARK_FOREVER)
+#define wait_event_killable(queue, condition)           wait_event_mode(queue, condition, PARK_KILLABLE, PARK_FOREVER)
 // 0, -EINTR or -ETIMEDOUT
 #define wait_event_deadline(queue, condition, deadline) wait_event_mode(queue, condition, PARK_INTERRUPTIBLE, deadline)

@@ -23,8 +23,8 @@ struct message {
 struct queue {
 	struct sysv_object object; // its lock guards what follows
 	struct list messages;
-	struct waitq wait;    // senders and receivers
-	uint64_t generation;  // atomic
+	struct waitq wait;   // senders and receivers
+	uint64_t generation; // atomic
 	uint64_t bytes, limit_bytes, count;
 	pid_t sender, receiver;
 	int64_t sent_s, received_s, changed_s;
@@ -35,7 +35,7 @@ static void queue_destroy(struct sysv_object *o)
 	struct queue *q = container_of(o, struct queue, object);
 	struct message *m, *next;
 
-	list_for_each_safe(m, next, &q->messages, node)
+	list_for_each_safe (m, next, &q->messages, node)
 		kfree(m);
 	kfree(q);
 }
@@ -70,15 +70,14 @@ static struct sysv_object *create(void *context)
 	return &q->object;
 }
 
-long sys_msgget(int key, int flags)
-{
-	return sysv_get(&queues, key, flags, check_nothing, create, NULL);
-}
+long sys_msgget(int key, int flags) { return sysv_get(&queues, key, flags, check_nothing, create, NULL); }
 
 // Waits for a change of the queue since `seen`. 0, -ERESTARTNOHAND (signal(7): never restarted after a handler).
 static int wait_change(struct queue *q, uint64_t seen)
 {
-	return wait_event_interruptible(&q->wait, __atomic_load_n(&q->generation, __ATOMIC_SEQ_CST) != seen) ? -ERESTARTNOHAND : 0;
+	return wait_event_interruptible(&q->wait, __atomic_load_n(&q->generation, __ATOMIC_SEQ_CST) != seen)
+		       ? -ERESTARTNOHAND
+		       : 0;
 }
 
 static int enqueue(struct queue *q, struct message *m, int flags)
@@ -139,7 +138,7 @@ static struct message *choose(struct queue *q, int64_t type, int flags)
 	struct message *m, *best = NULL;
 	int64_t number = 0;
 
-	list_for_each(m, &q->messages, node) {
+	list_for_each (m, &q->messages, node) {
 		if (flags & MSG_COPY) {
 			if (number++ == type)
 				return m;
@@ -217,10 +216,21 @@ static long stat_out(struct queue *q, uint64_t buffer)
 {
 	mutex_lock(&q->object.lock);
 	struct msqid64_ds d = {
-		.msg_perm = { .key = q->object.key, .uid = q->object.uid, .gid = q->object.gid, .cuid = q->object.cuid, .cgid = q->object.cgid,
-			      .mode = q->object.mode, .seq = (unsigned short)(q->object.id / (int)SYSV_INDEX_MAX) },
-		.msg_stime = q->sent_s, .msg_rtime = q->received_s, .msg_ctime = q->changed_s, .msg_cbytes = q->bytes, .msg_qnum = q->count,
-		.msg_qbytes = q->limit_bytes, .msg_lspid = q->sender, .msg_lrpid = q->receiver,
+		.msg_perm = { .key = q->object.key,
+			      .uid = q->object.uid,
+			      .gid = q->object.gid,
+			      .cuid = q->object.cuid,
+			      .cgid = q->object.cgid,
+			      .mode = q->object.mode,
+			      .seq = (unsigned short)(q->object.id / (int)SYSV_INDEX_MAX) },
+		.msg_stime = q->sent_s,
+		.msg_rtime = q->received_s,
+		.msg_ctime = q->changed_s,
+		.msg_cbytes = q->bytes,
+		.msg_qnum = q->count,
+		.msg_qbytes = q->limit_bytes,
+		.msg_lspid = q->sender,
+		.msg_lrpid = q->receiver,
 	};
 	mutex_unlock(&q->object.lock);
 	return put_user(d, (struct uptr){ buffer });

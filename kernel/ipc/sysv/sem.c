@@ -16,10 +16,10 @@
 #include "kernel/uaccess.h"
 #include "lib/string.h"
 
-#define SETS_MAX        32000u
-#define SEMAPHORES_MAX  32000u
-#define OPERATIONS_MAX  500u
-#define VALUE_MAX       32767
+#define SETS_MAX       32000u
+#define SEMAPHORES_MAX 32000u
+#define OPERATIONS_MAX 500u
+#define VALUE_MAX      32767
 
 struct semaphore {
 	int value;
@@ -50,7 +50,7 @@ static void set_destroy(struct sysv_object *o)
 	struct sem_set *s = container_of(o, struct sem_set, object);
 	struct undo *u, *next;
 
-	list_for_each_safe(u, next, &s->undos, node) {
+	list_for_each_safe (u, next, &s->undos, node) {
 		list_remove(&u->node);
 		kfree(u);
 		__atomic_fetch_sub(&undo_count, 1, __ATOMIC_RELAXED);
@@ -128,7 +128,7 @@ static struct undo *undo_of(struct sem_set *s, pid_t pid, bool make)
 {
 	struct undo *u;
 
-	list_for_each(u, &s->undos, node)
+	list_for_each (u, &s->undos, node)
 		if (u->pid == pid)
 			return u;
 	if (!make)
@@ -191,7 +191,8 @@ static int operate(struct sem_set *s, const struct sembuf *ops, unsigned count, 
 		mutex_unlock(&s->object.lock);
 		if (result <= 0)
 			return result;
-		error = wait_event_deadline(&s->wait, __atomic_load_n(&s->generation, __ATOMIC_SEQ_CST) != seen, deadline_ns);
+		error = wait_event_deadline(&s->wait, __atomic_load_n(&s->generation, __ATOMIC_SEQ_CST) != seen,
+					    deadline_ns);
 		mutex_lock(&s->object.lock);
 		--*waiting;
 		mutex_unlock(&s->object.lock);
@@ -214,7 +215,9 @@ static long semop_until(int id, struct uptr operations, size_t count, uint64_t d
 	result = copy_from_user(ops, operations, count * sizeof(*ops));
 	if (!result) {
 		struct sysv_object *o = sysv_find(&sets, id);
-		result = is_err(o) ? ptr_err(o) : operate(container_of(o, struct sem_set, object), ops, (unsigned)count, deadline_ns);
+		result = is_err(o)
+				 ? ptr_err(o)
+				 : operate(container_of(o, struct sem_set, object), ops, (unsigned)count, deadline_ns);
 		if (!is_err(o))
 			sysv_put(&sets, o);
 	}
@@ -286,17 +289,32 @@ void sysv_process_exit(pid_t pid)
 static long stat_out(struct sem_set *s, uint64_t argument)
 {
 	struct semid64_ds d = {
-		.sem_perm = { .key = s->object.key, .uid = s->object.uid, .gid = s->object.gid, .cuid = s->object.cuid, .cgid = s->object.cgid,
-			      .mode = s->object.mode, .seq = (unsigned short)(s->object.id / (int)SYSV_INDEX_MAX) },
-		.sem_otime = s->operated_s, .sem_ctime = s->changed_s, .sem_nsems = s->count,
+		.sem_perm = { .key = s->object.key,
+			      .uid = s->object.uid,
+			      .gid = s->object.gid,
+			      .cuid = s->object.cuid,
+			      .cgid = s->object.cgid,
+			      .mode = s->object.mode,
+			      .seq = (unsigned short)(s->object.id / (int)SYSV_INDEX_MAX) },
+		.sem_otime = s->operated_s,
+		.sem_ctime = s->changed_s,
+		.sem_nsems = s->count,
 	};
 	return put_user(d, (struct uptr){ argument });
 }
 
 static long info(int command, uint64_t argument)
 {
-	struct seminfo i = { .semmap = 1024000000, .semmni = SETS_MAX, .semmns = 1024000000, .semmnu = 1024000000, .semmsl = SEMAPHORES_MAX,
-			     .semopm = OPERATIONS_MAX, .semume = OPERATIONS_MAX, .semusz = 20, .semvmx = VALUE_MAX, .semaem = VALUE_MAX };
+	struct seminfo i = { .semmap = 1024000000,
+			     .semmni = SETS_MAX,
+			     .semmns = 1024000000,
+			     .semmnu = 1024000000,
+			     .semmsl = SEMAPHORES_MAX,
+			     .semopm = OPERATIONS_MAX,
+			     .semume = OPERATIONS_MAX,
+			     .semusz = 20,
+			     .semvmx = VALUE_MAX,
+			     .semaem = VALUE_MAX };
 	uint64_t index = 0;
 	unsigned highest = 0, semaphores = 0;
 
@@ -333,7 +351,7 @@ static void forget_undo(struct sem_set *s, unsigned number)
 {
 	struct undo *u;
 
-	list_for_each(u, &s->undos, node)
+	list_for_each (u, &s->undos, node)
 		u->adjust[number] = 0;
 }
 
@@ -371,18 +389,10 @@ static long one(struct sem_set *s, int number, int command, uint64_t argument)
 	struct semaphore *m = &s->semaphores[number];
 	mutex_lock(&s->object.lock);
 	switch (command) {
-	case GETVAL:
-		result = m->value;
-		break;
-	case GETPID:
-		result = m->pid;
-		break;
-	case GETNCNT:
-		result = m->waiting_more;
-		break;
-	case GETZCNT:
-		result = m->waiting_zero;
-		break;
+	case GETVAL: result = m->value; break;
+	case GETPID: result = m->pid; break;
+	case GETNCNT: result = m->waiting_more; break;
+	case GETZCNT: result = m->waiting_zero; break;
 	case SETVAL:
 		m->value = (int)argument;
 		m->pid = current->process->pid;
@@ -445,29 +455,20 @@ long sys_semctl(int id, int number, int command, uint64_t argument)
 	result = command == SEM_STAT_ANY ? 0 : sysv_permission(o, command == SETVAL || command == SETALL ? 0222 : 0444);
 	if (!result) {
 		switch (command) {
-		case IPC_STAT:
-			result = stat_out(s, argument);
-			break;
+		case IPC_STAT: result = stat_out(s, argument); break;
 		case SEM_STAT:
 		case SEM_STAT_ANY:
 			result = stat_out(s, argument);
 			result = result ? result : o->id;
 			break;
-		case GETALL:
-			result = get_all(s, argument);
-			break;
-		case SETALL:
-			result = set_all(s, argument);
-			break;
+		case GETALL: result = get_all(s, argument); break;
+		case SETALL: result = set_all(s, argument); break;
 		case GETVAL:
 		case GETPID:
 		case GETNCNT:
 		case GETZCNT:
-		case SETVAL:
-			result = one(s, number, command, argument);
-			break;
-		default:
-			result = -EINVAL;
+		case SETVAL: result = one(s, number, command, argument); break;
+		default: result = -EINVAL;
 		}
 	}
 	sysv_put(&sets, o);

@@ -20,8 +20,8 @@ struct elf_image {
 	uint64_t phdr_vaddr; // of the program headers in memory (unrelocated), 0 = not mapped
 	uint64_t phdr_offset;
 	uint16_t phdr_count;
-	uint64_t load_start, load_end; // page aligned span of all PT_LOADs
-	uint64_t alignment;            // largest PT_LOAD alignment, a power of two, >= 4096
+	uint64_t load_start, load_end;       // page aligned span of all PT_LOADs
+	uint64_t alignment;                  // largest PT_LOAD alignment, a power of two, >= 4096
 	uint64_t interp_offset, interp_size; // PT_INTERP; size 0 = static
 	bool exec_stack;
 	unsigned segment_count;

@@ -8,7 +8,10 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)          \
+	{                        \
+		&(name), &(name) \
+	}
 
 static inline void list_init(struct list *l) { l->next = l->prev = l; }
 static inline bool list_empty(const struct list *l) { return l->next == l; }
@@ -47,10 +50,11 @@ static inline void list_splice_tail(struct list *to, struct list *from)
 #define list_entry(node, type, member) container_of(node, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 #define list_last(head, type, member)  list_entry((head)->prev, type, member)
-#define list_for_each(pos, head, member) \
+#define list_for_each(pos, head, member)                                               \
 	for (pos = list_first(head, __typeof__(*pos), member); &pos->member != (head); \
 	     pos = list_entry(pos->member.next, __typeof__(*pos), member))
 // The body may remove `pos`.
-#define list_for_each_safe(pos, next_, head, member) \
-	for (pos = list_first(head, __typeof__(*pos), member), next_ = list_entry(pos->member.next, __typeof__(*pos), member); \
+#define list_for_each_safe(pos, next_, head, member)                        \
+	for (pos = list_first(head, __typeof__(*pos), member),              \
+	    next_ = list_entry(pos->member.next, __typeof__(*pos), member); \
 	     &pos->member != (head); pos = next_, next_ = list_entry(next_->member.next, __typeof__(*pos), member))

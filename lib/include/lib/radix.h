@@ -19,9 +19,9 @@ enum radix_mark { RADIX_MARK_DIRTY, RADIX_MARK_WRITEBACK, RADIX_MARKS };
 void *radix_node_allocate(size_t size);
 void radix_node_free(void *node, size_t size);
 
-void *radix_lookup(const struct radix *r, uint64_t index); // NULL when absent
+void *radix_lookup(const struct radix *r, uint64_t index);        // NULL when absent
 int radix_insert(struct radix *r, uint64_t index, void *pointer); // 0, -EEXIST, -ENOMEM
-void *radix_remove(struct radix *r, uint64_t index); // what was there, or NULL; frees empty nodes
+void *radix_remove(struct radix *r, uint64_t index);              // what was there, or NULL; frees empty nodes
 void radix_mark_set(struct radix *r, uint64_t index, enum radix_mark mark);
 void radix_mark_clear(struct radix *r, uint64_t index, enum radix_mark mark);
 bool radix_mark_test(const struct radix *r, uint64_t index, enum radix_mark mark);

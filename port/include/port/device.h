@@ -17,7 +17,8 @@ void port_pci_enable(struct port_pci_device *d); // memory space + bus master, I
 
 typedef void port_irq_handler(void *context); // interrupt context
 // Routes MSI-X table entry `entry` of `d` to `handler` on `cpu`. -ENOSPC, -ENODEV.
-int port_pci_msix_attach(struct port_pci_device *d, unsigned entry, unsigned cpu, port_irq_handler *handler, void *context);
+int port_pci_msix_attach(struct port_pci_device *d, unsigned entry, unsigned cpu, port_irq_handler *handler,
+			 void *context);
 unsigned port_pci_msix_count(struct port_pci_device *d);
 
 // The shared window as a device sees it. Offsets handed to devices are physical addresses inside it.

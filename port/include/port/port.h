@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-
 typedef uint64_t paddr_t; // physical address of a page frame or device
 
 struct task;
@@ -128,7 +127,7 @@ void port_aspace_activate(struct port_aspace *as);
 
 struct port_pte {
 	paddr_t frame;
-	uint8_t prot;  // PORT_PROT_*
+	uint8_t prot; // PORT_PROT_*
 	bool present, dirty, accessed;
 	bool busy; // not present, but port_aspace_unmap() is still at work on it: unlock, relax, look again before installing
 };
@@ -212,7 +211,7 @@ void port_timer_set(uint64_t deadline_ns); // kernel_upcall_timer() on this CPU 
 // What the vDSO needs to compute port_time_ns() from the TSC: ns = ((tsc - tsc_base) * mult) >> shift. False when the
 // program must call the kernel for time. Constant after boot.
 bool port_time_tsc(uint64_t *tsc_base, uint32_t *mult, uint32_t *shift);
-uint64_t port_tsc_hz(void); // 0 = unknown
+uint64_t port_tsc_hz(void);        // 0 = unknown
 bool port_random64(uint64_t *out); // hardware randomness; false = none
 
 // ---- end, and diagnostics ----
@@ -243,5 +242,5 @@ struct port_cpu_cache {
 	char type; // 'D', 'I', 'U'
 };
 unsigned port_cpu_caches(struct port_cpu_cache *out, unsigned max); // count
-uint64_t port_hwcap(void);  // AT_HWCAP: CPUID.1:EDX
-uint64_t port_hwcap2(void); // AT_HWCAP2
+uint64_t port_hwcap(void);                                          // AT_HWCAP: CPUID.1:EDX
+uint64_t port_hwcap2(void);                                         // AT_HWCAP2

@@ -16,7 +16,11 @@ _Thread_local unsigned fake_cpu;
 __attribute__((weak)) unsigned port_cpu_count(void) { return 1; }
 __attribute__((weak)) void port_cpu_kick(unsigned cpu) { (void)cpu; }
 __attribute__((weak)) void port_preempt_point(void) {}
-__attribute__((weak)) void port_lock_wait(uint32_t *word, uint32_t seen) { (void)word; (void)seen; }
+__attribute__((weak)) void port_lock_wait(uint32_t *word, uint32_t seen)
+{
+	(void)word;
+	(void)seen;
+}
 __attribute__((weak)) void port_lock_wake(uint32_t *word) { (void)word; }
 __attribute__((weak)) bool port_stable_code(void) { return false; }
 __attribute__((weak)) void port_zero_page(void *page) { memset(page, 0, 4096); }
