@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """GDB helpers for Cloister's kernel: cloister-tasks, cloister-maps [PID], cloister-fds [PID],
-cloister-virtqueues, cloister-symbols [SLIDE].
+cloister-tables [PID], cloister-virtqueues, cloister-symbols [SLIDE].
 
 Sourced by `./dev gdb`. They read the kernel's lists without locks: stop the cell first, and believe what they say only
 as far as the kernel was not in the middle of changing it."""
+import struct
+
 import gdb
 
 
@@ -119,6 +121,48 @@ class Files(gdb.Command):
                 print(f"{fd:4} {int(file):#18x} flags {int(file['flags']):#o} position {int(file['position'])} {path_of(file)}")
 
 
+class Tables(gdb.Command):
+    """cloister-tables [PID]: page tables (x86), merged: the kernel's, or the program's half of a process."""
+
+    def __init__(self):
+        super().__init__("cloister-tables", gdb.COMMAND_STATUS)
+
+    def entries(self, frame, level, base):
+        """(virtual address, size, flags) of every leaf below a table; flags as the CPU combines them."""
+        memory = gdb.selected_inferior().read_memory(self.direct + frame, 4096)
+        size = 1 << (12 + 9 * level)
+        for i, entry in enumerate(struct.unpack("<512Q", bytes(memory))):
+            if not entry & 1:
+                continue
+            at = base + i * size
+            if level == 3 and i >= 256:
+                at |= 0xffff << 48
+            flags = (bool(entry & 2), bool(entry & 4), not entry >> 63)
+            if level == 0 or (entry & 0x80 and level < 3):
+                yield at, size, flags
+                continue
+            for va, bytes_, below in self.entries(entry & 0x000ffffffffff000, level - 1, at):
+                yield va, bytes_, tuple(a and b for a, b in zip(flags, below))
+
+    def invoke(self, argument, from_tty):
+        self.direct = int(gdb.parse_and_eval("x86_direct_base"))
+        root = gdb.parse_and_eval("x86_kernel_pml4")
+        if argument:
+            root = find_process(int(argument))["leader"]["mm"]["aspace"]["pml4"]
+        start = end = 0
+        last = None
+        for va, size, flags in list(self.entries(int(root) - self.direct, 3, 0)) + [(0, 0, None)]:
+            if (va >= 1 << 47) == bool(argument) and flags:
+                continue
+            if flags == last and va == end:
+                end += size
+                continue
+            if last:
+                write, user, execute = last
+                print(f"{start:016x}-{end:016x} {'u' if user else 'k'}r{'w' if write else '-'}{'x' if execute else '-'}")
+            start, end, last = va, va + size, flags
+
+
 class Virtqueues(gdb.Command):
     """cloister-virtqueues: every virtio device with its queues: size, free descriptors, requests in flight."""
 
@@ -153,5 +197,5 @@ class Symbols(gdb.Command):
         gdb.execute(f"symbol-file -o {int(argument, 0):#x} {name}")
 
 
-for command in (Tasks, Maps, Files, Virtqueues, Symbols):
+for command in (Tasks, Maps, Files, Tables, Virtqueues, Symbols):
     command()
