@@ -25,8 +25,12 @@ static int barrier_private(struct mm *mm)
 {
 	if (port_cpu_count() == 1)
 		return 0;
+	int error = port_aspace_lock(mm->aspace, FLUSH_ADDRESS); // makes the table: that may reclaim, and reclaim unmaps
+	if (error)
+		return error;
+	port_aspace_unlock(mm->aspace, FLUSH_ADDRESS);
 	mutex_lock(&mm->unmap_lock);
-	int error = port_aspace_lock(mm->aspace, FLUSH_ADDRESS);
+	error = port_aspace_lock(mm->aspace, FLUSH_ADDRESS);
 	if (!error) {
 		port_aspace_set_page(mm->aspace, FLUSH_ADDRESS, page_to_frame(mm_zero_page), PORT_PROT_READ);
 		port_aspace_unlock(mm->aspace, FLUSH_ADDRESS);

@@ -158,7 +158,8 @@ bool reclaim_for_allocation(unsigned order, unsigned flags, unsigned attempt)
 	if (mm_counted(COUNT_DIRTY) > 0)
 		writeback_kick();
 	if (!freed || attempt > 0) {
-		freed += shrink_others(target);
+		if (!(current->flags & TASK_IO_FLUSHER))
+			freed += shrink_others(target);
 		freed += slab_reclaim();
 	}
 	page_drain_caches();

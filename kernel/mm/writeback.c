@@ -225,8 +225,11 @@ static unsigned dirty_object_count(void)
 	return n;
 }
 
+// While it runs, this task's own allocations must not evict inodes (TASK_IO_FLUSHER): eviction waits for flushers.
 static void flush_all(void)
 {
+	uint32_t flag = current->flags & TASK_IO_FLUSHER;
+	current->flags |= TASK_IO_FLUSHER;
 	for (unsigned left = dirty_object_count(); left > 0; left--) {
 		spin_lock(&list_lock);
 		struct mobj *o = list_empty(&dirty_objects) ? NULL : list_first(&dirty_objects, struct mobj, dirty_node);
@@ -237,11 +240,12 @@ static void flush_all(void)
 		}
 		spin_unlock(&list_lock);
 		if (!o)
-			return;
+			break;
 		write_dirty(o, 0, UINT64_MAX >> PAGE_SHIFT, false);
 		flush_finish(o);
 		sched_preempt_point();
 	}
+	current->flags = (current->flags & ~TASK_IO_FLUSHER) | flag;
 }
 
 void writeback_sync_all(void)
