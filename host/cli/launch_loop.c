@@ -83,13 +83,33 @@ static void on_exit(void *context, int32_t wait_status)
 	launch_say(l, "the program ended");
 }
 
+// One line a counter, marked, so that a reader finds them between what else is printed.
+static void print_leaks(const struct launch *l, const char *text, size_t size)
+{
+	char line[256];
+
+	for (const char *at = text, *end = text + size; at < end;) {
+		const char *stop = memchr(at, '\n', (size_t)(end - at));
+		size_t length = (size_t)((stop ? stop : end) - at);
+
+		if (length) {
+			snprintf(line, sizeof(line), "leaked: %.*s\n", (int)(length > 200 ? 200 : length), at);
+			print_text(l, line, strlen(line));
+		}
+		at += length + 1;
+	}
+}
+
 static void on_text(void *context, enum control_type type, const char *text, size_t size)
 {
 	struct launch *l = context;
 
 	if (type == CONTROL_LOG && !l->options->cell.verbose)
 		return;
-	print_text(l, text, size);
+	if (type == CONTROL_LEAK)
+		print_leaks(l, text, size);
+	else
+		print_text(l, text, size);
 }
 
 static void on_start_failed(void *context, int32_t error, const char *text, size_t size)
@@ -235,8 +255,8 @@ static void finish_output(struct launch *l, struct relay *r, enum machine_stream
 	close(l->machine.streams[stream]);
 	l->machine.streams[stream] = -1;
 	r->from = -1;
-	// The program closed its stream, or is gone: so must ours be, for whoever reads it.
-	if (!l->options->cell.tty && r->close_after != RELAY_UNLIMITED && !r->broken)
+	// The program closed its stream, or is gone: so must ours be, for whoever reads it. Our own words still need 2.
+	if (!l->options->cell.tty && host_fd != STDERR_FILENO && r->close_after != RELAY_UNLIMITED && !r->broken)
 		close(host_fd);
 }
 

@@ -140,7 +140,7 @@ class GuestSuite:
             common.stop(process)
         name = f"(end of cell{suffix}{' small' if names[0] in SMALL_MEMORY else ''})"
         text = self.error_text(process, errors)
-        leaks = [line for line in text.splitlines() if "leak" in line.lower()]
+        leaks = [line for line in text.splitlines() if line.startswith("leaked: ")]
         if process.returncode != 0:
             self.results.add(Result(name, port, FAIL, "the cell ended badly\n" + text))
         elif leaks:

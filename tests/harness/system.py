@@ -145,7 +145,7 @@ def split_leaks(err):
     """Takes the leak report out of what a cell wrote to standard error."""
     kept, leaked = [], []
     for line in err.splitlines(keepends=True):
-        (leaked if re.match(rb"(cloister: )?leak", line) else kept).append(line)
+        (leaked if re.match(rb"leaked: ", line) else kept).append(line)
     return b"".join(kept), [line.decode("utf-8", "replace").rstrip() for line in leaked]
 
 
@@ -170,6 +170,7 @@ def snapshot(directory):
 def collect(pattern):
     tests = []
     directory = os.path.join(common.TOP, "tests", "system")
+    sys.path.insert(0, directory)  # for what one file takes from another
     for path in sorted(glob.glob(os.path.join(directory, "*.py"))):
         module_name = os.path.basename(path)[:-3]
         spec = importlib.util.spec_from_file_location("system_" + module_name, path)
