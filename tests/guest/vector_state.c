@@ -8,13 +8,29 @@
 
 static bool has_avx;
 
-static void set_xmm7(const uint8_t *bytes) { __asm__ volatile("movdqu %0, %%xmm7" : : "m"(*(const uint8_t(*)[16])bytes) : "xmm7"); }
+static void set_xmm7(const uint8_t *bytes)
+{
+	__asm__ volatile("movdqu %0, %%xmm7" : : "m"(*(const uint8_t(*)[16])bytes) : "xmm7");
+}
 static void get_xmm7(uint8_t *bytes) { __asm__ volatile("movdqu %%xmm7, %0" : "=m"(*(uint8_t(*)[16])bytes)); }
-static void set_ymm9(const uint8_t *bytes) { __asm__ volatile("vmovdqu %0, %%ymm9" : : "m"(*(const uint8_t(*)[32])bytes) : "xmm9"); }
+static void set_ymm9(const uint8_t *bytes)
+{
+	__asm__ volatile("vmovdqu %0, %%ymm9" : : "m"(*(const uint8_t(*)[32])bytes) : "xmm9");
+}
 static void get_ymm9(uint8_t *bytes) { __asm__ volatile("vmovdqu %%ymm9, %0" : "=m"(*(uint8_t(*)[32])bytes)); }
-static uint16_t x87_control(void) { uint16_t v; __asm__ volatile("fnstcw %0" : "=m"(v)); return v; }
+static uint16_t x87_control(void)
+{
+	uint16_t v;
+	__asm__ volatile("fnstcw %0" : "=m"(v));
+	return v;
+}
 static void set_x87_control(uint16_t v) { __asm__ volatile("fldcw %0" : : "m"(v)); }
-static uint32_t mxcsr(void) { uint32_t v; __asm__ volatile("stmxcsr %0" : "=m"(v)); return v; }
+static uint32_t mxcsr(void)
+{
+	uint32_t v;
+	__asm__ volatile("stmxcsr %0" : "=m"(v));
+	return v;
+}
 static void set_mxcsr(uint32_t v) { __asm__ volatile("ldmxcsr %0" : : "m"(v)); }
 
 // System calls without the library between: it may use vector registers itself.
@@ -158,7 +174,10 @@ static void a_handler_leaves_them_as_they_were(void)
 	if (has_avx)
 		set_ymm9(want);
 	long r;
-	__asm__ volatile("syscall" : "=a"(r) : "a"(SYS_kill), "D"((long)pid), "S"((long)SIGUSR1) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(r)
+			 : "a"(SYS_kill), "D"((long)pid), "S"((long)SIGUSR1)
+			 : "rcx", "r11", "memory");
 	uint8_t got_avx[32];
 	get_xmm7(got);
 	if (has_avx)
