@@ -268,8 +268,8 @@ int port_pci_msix_attach(struct port_pci_device *d, unsigned entry, unsigned cpu
 		return error;
 	if (entry >= port_pci_msix_count(d) || cpu_index >= x86_cpu_count)
 		return -ENODEV;
-	// A CPU that is not up yet has its index for identifier when identifiers are contiguous, and it will be up before
-	// its device queue is used; else the boot CPU takes the interrupt.
+	// A CPU that is not up yet has its index for identifier when identifiers are contiguous, and looks at
+	// its queues when it comes up (smp.c); else the boot CPU takes the interrupt.
 	struct cpu *cpu = x86_cpus[cpu_index];
 	if (!cpu->online && !x86_apic_ids_contiguous)
 		cpu = x86_cpus[0];

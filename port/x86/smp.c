@@ -64,6 +64,10 @@ _Noreturn void x86_ap_main(struct cpu *cpu)
 	// A kick that came before `online` was remembered; make it an interrupt now.
 	if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST))
 		x86_apic_send(cpu->apic_id, VECTOR_REQUEST);
+	// Device interrupts that came before were lost: every handler looks for itself whether there is something.
+	for (unsigned v = 0; v < array_count(cpu->irqs); v++)
+		if (__atomic_load_n(&cpu->irqs[v].handler, __ATOMIC_ACQUIRE))
+			x86_apic_send(cpu->apic_id, VECTOR_DEVICE_FIRST + v);
 	kernel_upcall_cpu_started();
 }
 
