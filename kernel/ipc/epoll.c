@@ -14,6 +14,7 @@
 #include "epoll.h"
 
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/uaccess.h"
 #include "lib/fmt.h"
 
@@ -21,7 +22,15 @@ struct mutex epoll_mutex = MUTEX_INIT(epoll_mutex);
 static struct spinlock queue_free_lock = SPINLOCK_INIT;
 static struct slab_cache *item_cache;
 
-static void init(void) { item_cache = slab_cache_create("epitem", sizeof(struct epitem), 8); }
+static uint64_t item_count; // atomic
+static int64_t items_left(void) { return (int64_t)__atomic_load_n(&item_count, __ATOMIC_RELAXED); }
+static struct leak_counter leak = { .name = "epoll items", .left = items_left };
+
+static void init(void)
+{
+	item_cache = slab_cache_create("epitem", sizeof(struct epitem), 8);
+	leak_counter_register(&leak);
+}
 KERNEL_INIT(1, init);
 
 // ---- wake-ups ----
@@ -148,6 +157,7 @@ static void insert(struct eventpoll *ep, struct epitem *new)
 	}
 	rb_insert(&ep->items, &new->node, parent, link);
 	ep->item_count++;
+	__atomic_fetch_add(&item_count, 1, __ATOMIC_RELAXED);
 }
 
 // Asks the file; with a table, also queues. Only what the item wants.
@@ -219,6 +229,7 @@ void epoll_remove(struct epitem *i)
 	spin_unlock(&ep->ready_lock);
 	rb_remove(&ep->items, &i->node);
 	ep->item_count--;
+	__atomic_fetch_sub(&item_count, 1, __ATOMIC_RELAXED);
 	slab_free(item_cache, i);
 }
 

@@ -249,6 +249,21 @@ static int inet_get_name(struct socket *s, bool peer, struct net_address *out)
 	return 0;
 }
 
+// A socket bound to the wildcard sends from the loopback address of its target's kind.
+static void inet_source(struct socket *s, const struct net_address *to, int domain, struct net_address *out)
+{
+	struct endpoint e, target;
+
+	if (endpoint_of(&s->name, &e))
+		return;
+	if (e.any) {
+		if (!endpoint_of(to, &target))
+			e.v4 = target.v4;
+		set_loopback(&e);
+	}
+	address_of(domain, &e, out);
+}
+
 static void inet_unbind(struct socket *s)
 {
 	spin_lock(&ports_lock);
@@ -449,6 +464,7 @@ const struct family inet_family = {
 	.autobind = inet_autobind,
 	.find = inet_find,
 	.get_name = inet_get_name,
+	.source = inet_source,
 	.unbind = inet_unbind,
 	.set_option = inet_set_option,
 	.get_option = inet_get_option,
@@ -464,6 +480,7 @@ const struct family inet6_family = {
 	.autobind = inet_autobind,
 	.find = inet_find,
 	.get_name = inet_get_name,
+	.source = inet_source,
 	.unbind = inet_unbind,
 	.set_option = inet_set_option,
 	.get_option = inet_get_option,

@@ -19,13 +19,21 @@
 #include <linux/sockios.h>
 
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/uaccess.h"
 #include "lib/fmt.h"
 
 uint64_t socket_count;
 static struct slab_cache *socket_cache;
 
-static void init(void) { socket_cache = slab_cache_create("socket", sizeof(struct socket), 64); }
+static int64_t sockets_left(void) { return (int64_t)__atomic_load_n(&socket_count, __ATOMIC_RELAXED); }
+static struct leak_counter leak = { .name = "sockets", .left = sockets_left };
+
+static void init(void)
+{
+	socket_cache = slab_cache_create("socket", sizeof(struct socket), 64);
+	leak_counter_register(&leak);
+}
 KERNEL_INIT(1, init);
 
 struct ucred socket_current_cred(void)

@@ -134,6 +134,8 @@ struct family {
 	struct socket *(*find)(struct socket *s, const struct net_address *a);
 	// The name to report; peer: of the other end. 0 or -ENOTCONN.
 	int (*get_name)(struct socket *s, bool peer, struct net_address *out);
+	// What a receiver in `domain` sees as the source of a datagram to `to`. NULL: the name.
+	void (*source)(struct socket *s, const struct net_address *to, int domain, struct net_address *out);
 	void (*unbind)(struct socket *s);                                                        // last use is over
 	int (*set_option)(struct socket *s, int level, int option, struct uptr value, int size); // -ENOPROTOOPT; NULL
 	int (*get_option)(struct socket *s, int level, int option, struct uptr value, struct uptr size);

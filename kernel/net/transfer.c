@@ -229,7 +229,9 @@ static ssize_t send_datagram(struct socket *s, struct message *m)
 	}
 	if (s->name.size && s->type == SOCK_DGRAM) {
 		p->from = kalloc(sizeof(*p->from));
-		if (p->from)
+		if (p->from && s->family->source)
+			s->family->source(s, m->address.size ? &m->address : &s->peer_name, target->domain, p->from);
+		else if (p->from)
 			(void)s->family->get_name(s, false, p->from);
 	}
 	p->rights = m->rights;
