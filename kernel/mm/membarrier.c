@@ -17,15 +17,14 @@
 #define REGISTERED_SYNC    4u
 #define FLUSH_ADDRESS      PAGE_SIZE // below PORT_USER_START: no mapping is ever there
 
-static void nothing_gone(void *context, uint64_t va, const struct port_pte *pte)
-{
-}
+static void nothing_gone(void *context, uint64_t va, const struct port_pte *pte) {}
 
 static int barrier_private(struct mm *mm)
 {
 	if (port_cpu_count() == 1)
 		return 0;
-	int error = port_aspace_lock(mm->aspace, FLUSH_ADDRESS); // makes the table: that may reclaim, and reclaim unmaps
+	int error =
+		port_aspace_lock(mm->aspace, FLUSH_ADDRESS); // makes the table: that may reclaim, and reclaim unmaps
 	if (error)
 		return error;
 	port_aspace_unlock(mm->aspace, FLUSH_ADDRESS);
@@ -70,13 +69,12 @@ long sys_membarrier(int command, unsigned flags, int cpu)
 		return -EINVAL;
 	switch (command) {
 	case MEMBARRIER_CMD_QUERY:
-		return MEMBARRIER_CMD_GLOBAL | MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |
-		       MEMBARRIER_CMD_PRIVATE_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED |
-		       MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE;
+		return MEMBARRIER_CMD_GLOBAL | MEMBARRIER_CMD_GLOBAL_EXPEDITED |
+		       MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED | MEMBARRIER_CMD_PRIVATE_EXPEDITED |
+		       MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED | MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE |
+		       MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE;
 	case MEMBARRIER_CMD_GLOBAL:
-	case MEMBARRIER_CMD_GLOBAL_EXPEDITED:
-		barrier_global();
-		return 0;
+	case MEMBARRIER_CMD_GLOBAL_EXPEDITED: barrier_global(); return 0;
 	case MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED:
 		__atomic_fetch_or(&mm->membarrier, REGISTERED_GLOBAL, __ATOMIC_SEQ_CST);
 		return 0;
@@ -86,11 +84,8 @@ long sys_membarrier(int command, unsigned flags, int cpu)
 	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE:
 		__atomic_fetch_or(&mm->membarrier, REGISTERED_SYNC, __ATOMIC_SEQ_CST);
 		return 0;
-	case MEMBARRIER_CMD_PRIVATE_EXPEDITED:
-		return private_expedited(mm, REGISTERED_PRIVATE);
-	case MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE:
-		return private_expedited(mm, REGISTERED_SYNC);
-	default:
-		return -EINVAL;
+	case MEMBARRIER_CMD_PRIVATE_EXPEDITED: return private_expedited(mm, REGISTERED_PRIVATE);
+	case MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE: return private_expedited(mm, REGISTERED_SYNC);
+	default: return -EINVAL;
 	}
 }

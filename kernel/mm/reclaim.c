@@ -91,7 +91,8 @@ static bool try_evict(struct page *p)
 uint64_t reclaim_pages(uint64_t target, bool shared)
 {
 	uint64_t freed = 0;
-	uint64_t budget = 2 * __atomic_load_n(&page_count, __ATOMIC_RELAXED) + 1; // each page twice: once for PAGE_ACTIVE
+	uint64_t budget =
+		2 * __atomic_load_n(&page_count, __ATOMIC_RELAXED) + 1; // each page twice: once for PAGE_ACTIVE
 	uint64_t give_up = 8 * target + 4096; // when everything is dirty or in use, the writer is asked sooner
 	for (uint64_t i = 0; i < min(budget, give_up) && freed < target; i++) {
 		struct page *p = isolate_oldest();

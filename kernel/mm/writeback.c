@@ -19,22 +19,16 @@
 #define AGE_NS           (5 * NSEC_PER_SEC)
 #define BACKGROUND_PAGES 4096u // 16 MiB: where the flusher starts early at the latest
 
-static struct spinlock list_lock;  // guards dirty_objects, mobj.on_dirty_list, mobj.flushing
+static struct spinlock list_lock; // guards dirty_objects, mobj.on_dirty_list, mobj.flushing
 static struct list dirty_objects = LIST_INIT(dirty_objects);
 static struct waitq flusher_wait = WAITQ_INIT(flusher_wait);
 static struct waitq progress = WAITQ_INIT(progress); // fewer pages under write-back, or an object let go
 static struct task *flusher;
 static bool kicked;
 
-static uint64_t dirty_limit(void)
-{
-	return page_total_count() / 6;
-}
+static uint64_t dirty_limit(void) { return page_total_count() / 6; }
 
-static uint64_t background_limit(void)
-{
-	return min(page_total_count() / 16, (uint64_t)BACKGROUND_PAGES);
-}
+static uint64_t background_limit(void) { return min(page_total_count() / 16, (uint64_t)BACKGROUND_PAGES); }
 
 static uint64_t dirty_total(void)
 {
@@ -127,7 +121,8 @@ static void write_dirty(struct mobj *o, uint64_t first, uint64_t last, bool wait
 	uint64_t index = first;
 	while (index <= last && (p = next_marked(o, &index, last, RADIX_MARK_DIRTY)) != NULL) {
 		if (page_begin_write(&batch, p, wait)) {
-			if (batch.count && (batch.pages[batch.count - 1]->index + 1 != index || batch.count == WRITE_PAGES))
+			if (batch.count &&
+			    (batch.pages[batch.count - 1]->index + 1 != index || batch.count == WRITE_PAGES))
 				batch_submit(&batch);
 			batch.pages[batch.count++] = p;
 		}
@@ -219,7 +214,7 @@ static unsigned dirty_object_count(void)
 	unsigned n = 0;
 	struct mobj *o;
 	spin_lock(&list_lock);
-	list_for_each(o, &dirty_objects, dirty_node)
+	list_for_each (o, &dirty_objects, dirty_node)
 		n++;
 	spin_unlock(&list_lock);
 	return n;
@@ -232,7 +227,8 @@ static void flush_all(void)
 	current->flags |= TASK_IO_FLUSHER;
 	for (unsigned left = dirty_object_count(); left > 0; left--) {
 		spin_lock(&list_lock);
-		struct mobj *o = list_empty(&dirty_objects) ? NULL : list_first(&dirty_objects, struct mobj, dirty_node);
+		struct mobj *o =
+			list_empty(&dirty_objects) ? NULL : list_first(&dirty_objects, struct mobj, dirty_node);
 		if (o) {
 			o->flushing++;
 			list_remove(&o->dirty_node); // to the tail: the next turn takes another
@@ -251,7 +247,8 @@ static void flush_all(void)
 void writeback_sync_all(void)
 {
 	flush_all();
-	(void)wait_event_mode(&progress, mm_counted(COUNT_WRITEBACK) <= 0, PARK_KILLABLE, port_time_ns() + 10 * NSEC_PER_SEC);
+	(void)wait_event_mode(&progress, mm_counted(COUNT_WRITEBACK) <= 0, PARK_KILLABLE,
+			      port_time_ns() + 10 * NSEC_PER_SEC);
 }
 
 static void flusher_main(void *argument)
@@ -260,7 +257,8 @@ static void flusher_main(void *argument)
 	for (;;) {
 		wait_event(&flusher_wait, !list_empty(&dirty_objects));
 		uint64_t deadline = port_time_ns() + AGE_NS;
-		(void)wait_event_mode(&flusher_wait, __atomic_load_n(&kicked, __ATOMIC_ACQUIRE), PARK_UNINTERRUPTIBLE, deadline);
+		(void)wait_event_mode(&flusher_wait, __atomic_load_n(&kicked, __ATOMIC_ACQUIRE), PARK_UNINTERRUPTIBLE,
+				      deadline);
 		__atomic_store_n(&kicked, false, __ATOMIC_SEQ_CST);
 		flush_all();
 	}
@@ -279,10 +277,7 @@ void writeback_kick(void)
 		waitq_wake_all(&flusher_wait);
 }
 
-bool writeback_is_flusher(void)
-{
-	return flusher && flusher == current;
-}
+bool writeback_is_flusher(void) { return flusher && flusher == current; }
 
 bool writeback_wait_progress(uint64_t timeout_ns)
 {
