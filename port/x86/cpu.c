@@ -16,6 +16,7 @@ struct cpu_features x86_features;
 #define CR0_TS (1u << 3)
 #define CR0_NE (1u << 5)
 #define CR0_WP (1u << 16)
+#define CR0_AM (1u << 18)
 #define CR0_NW (1u << 29)
 #define CR0_CD (1u << 30)
 
@@ -130,7 +131,7 @@ void x86_cpu_load(struct cpu *cpu)
 	x86_idt_load();
 
 	uint64_t cr0 = read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS | CR0_NW | CR0_CD);
-	write_cr0(cr0 | CR0_MP | CR0_NE | CR0_WP);
+	write_cr0(cr0 | CR0_MP | CR0_NE | CR0_WP | CR0_AM);
 	write_cr4(CR4_PAE | CR4_DE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | (f->pge ? CR4_PGE : 0) |
 		  (f->umip ? CR4_UMIP : 0) | (f->fsgsbase ? CR4_FSGSBASE : 0) | (f->smep ? CR4_SMEP : 0) |
 		  (f->smap ? CR4_SMAP : 0));

@@ -222,11 +222,21 @@ trap_common: // DI was pushed, EDI = vector, the error code (or 0) is in orig_ax
 	testb	$3, R_CS(%rsp)
 	jz	trap_from_kernel
 	swapgs
+	// SYSCALL clears AC, a trap does not: a program must not choose whether SMAP holds.
+	testl	$0x40000, R_FLAGS(%rsp)
+	jnz	clear_ac
+ac_clear:
 	xorl	%ebp, %ebp
 	subq	$8, %rsp
 	call	x86_user_trap // (regs, vector, error)
 	addq	$8, %rsp
 	jmp	return_after_trap
+
+clear_ac:
+	pushfq
+	andq	$~0x40000, (%rsp)
+	popfq
+	jmp	ac_clear
 
 trap_from_kernel:
 	subq	$8, %rsp
