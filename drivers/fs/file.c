@@ -416,6 +416,7 @@ static int fallocate_locked(struct inode *i, struct fs_handle *h, int mode, loff
 		__atomic_store_n(&o->size_bytes, end, __ATOMIC_RELEASE);
 	i->mtime = i->ctime = timestamp_now();
 	fs_times_touched(i);
+	fs_attributes_stale(i); // blocks
 	return 0;
 }
 

@@ -294,7 +294,11 @@ int fs_getattr(struct inode *i, struct kstat *out)
 	generic_getattr(i, out);
 	out->size = __atomic_load_n(&i->data.size_bytes, __ATOMIC_ACQUIRE);
 	out->ino = fi->ino;
-	out->blocks = fs_owns_data(i) ? max(fi->blocks, (out->size + 511) / 512) : fi->blocks;
+	out->blocks = fi->blocks;
+	if (fs_owns_data(i)) { // the server does not know what it will have to store: at most what is cached, and no more than the size
+		uint64_t cached = fi->blocks + i->data.pages.count * (PAGE_SIZE / 512);
+		out->blocks = max(fi->blocks, min(cached, (out->size + 511) / 512));
+	}
 	if (fi->block_size)
 		out->block_size = fi->block_size;
 	if (fi->dev)
