@@ -8,7 +8,7 @@
 #include "kernel/slab.h"
 #include "lib/string.h"
 
-#define SLACK_PAGES 64 // stacks and buffers that subsystems keep for the next use
+#define SLACK_PAGES 256 // stacks and the buffers of file requests, kept for the next use
 
 static int64_t at_start; // unexplained pages when the first process was about to start
 

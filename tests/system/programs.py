@@ -70,7 +70,7 @@ for i in 1 2 3 4; do (exit $i) & done
 for p in $(jobs -p); do wait $p || echo "status $?"; done
 trap 'echo trapped' USR1; kill -USR1 $$; echo after
 coproc cat; echo through >&${COPROC[1]}; read -r line <&${COPROC[0]}; echo "$line"
-ulimit -n; (kill -9 $BASHPID) 2>/dev/null || echo "killed $?"
+ulimit -Sn 500; ulimit -n; { (kill -9 $BASHPID) || echo "killed $?"; } 2>/dev/null
 declare -A map=([a]=1 [b]=2); echo "${!map[@]}" | tr ' ' '\\n' | sort
 time_out() { timeout 0.2 sleep 5 || echo "timeout $?"; }; time_out
 """)
