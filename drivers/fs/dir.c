@@ -129,6 +129,8 @@ static int make_call(struct inode *dir, struct dentry *d, struct fs_request *r, 
 	if (!error)
 		error = fuse_decode_entry(r->reply, r->reply_bytes, &e);
 	fs_request_put(r);
+	if (error == -EEXIST)
+		d->expires_ns = 0; // made on the host meanwhile
 	if (error)
 		return error == -ENOSYS ? -EPERM : error;
 	fs_attributes_changed(dir);
@@ -231,9 +233,12 @@ static int fs_create_open(struct inode *dir, struct dentry *d, struct file *f, m
 	if (!fs_supports(c, FUSE_CREATE))
 		return -ENOSYS;
 	uint64_t clock = fs_clock_now(c);
-	// For writing is for reading too (file.c); what we are asked to read only may be written before it is closed by others.
-	uint32_t flags = O_CREAT | (f->flags & O_EXCL) | ((f->flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR);
+	// For writing is for reading too (file.c). Always exclusive: the VFS looks again when the host has made the file meanwhile, and
+	// some servers (QEMU 7.2's with libc's fortification) end when they find one here that they may open.
+	uint32_t flags = O_CREAT | O_EXCL | ((f->flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR);
 	int error = create_call(dir, d, flags, mode, &e, &o);
+	if (error == -EEXIST)
+		d->expires_ns = 0;
 	if (error)
 		return error;
 	fs_attributes_changed(dir);

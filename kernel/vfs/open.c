@@ -224,10 +224,17 @@ static int find_or_create(struct walk *w, struct file *f, mode_t mode, struct de
 	mutex_lock(&dir->lock);
 	d = dentry_lookup_locked(parent, w->last, w->last_length);
 	int error = is_err(d) ? (int)ptr_err(d) : 0;
-	if (!error && !d->inode)
+	if (!error && !d->inode) {
 		error = create_locked(f, &w->path, d, mode, &opened);
-	else if (!error)
+		if (error == -EEXIST && !(f->flags & O_EXCL)) { // a server's tree: it was made there since we looked
+			dentry_put(d);
+			d = dentry_lookup_locked(parent, w->last, w->last_length);
+			error = is_err(d) ? (int)ptr_err(d) : d->inode ? 0 : -EEXIST;
+			*found = error ? NULL : d;
+		}
+	} else if (!error) {
 		*found = d;
+	}
 	mutex_unlock(&dir->lock);
 	if (is_err(d) || *found)
 		return error;
