@@ -26,46 +26,88 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void child(const struct process_spec *spec, pid_t parent, int error_fd, int null_fd)
+static bool write_file(const char *path, const char *text)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text))
+		return true;
+	fprintf(stderr, "cannot write %s: %s\n", path, strerror(errno));
+	return false;
+}
+
+// In a new user namespace: the caller's ids mean themselves, all others are nobody (user_namespaces(7)).
+static bool map_ids(uid_t uid, gid_t gid)
+{
+	char users[64], groups[64];
+
+	snprintf(users, sizeof(users), "%u %u 1", uid, uid);
+	snprintf(groups, sizeof(groups), "%u %u 1", gid, gid);
+	return write_file("/proc/self/uid_map", users) && write_file("/proc/self/setgroups", "deny") &&
+	       write_file("/proc/self/gid_map", groups);
+}
+
+// What the parent is, as the child can no longer ask.
+struct origin {
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	bool user_namespace; // the child has a new one
+};
+
+static _Noreturn void child(const struct process_spec *spec, const struct origin *origin, int error_fd, int null_fd)
 {
 	reset_signals();
 	setsid();
 	dup2(null_fd, 0);
 	dup2(error_fd, 1);
 	dup2(error_fd, 2);
-	if (spec->prepare && !spec->prepare(spec->context))
+	if (origin->user_namespace && !map_ids(origin->uid, origin->gid))
+		_exit(127);
+	if (spec->prepare && !spec->prepare(spec->context, origin->user_namespace))
 		_exit(127);
 	for (unsigned i = 0; i < spec->keep_count; i++)
 		fcntl(spec->keep_fds[i], F_SETFD, 0);
 	// After all changes of identity: they clear it.
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent && getppid() != 0) // it died before that; in a new pid namespace parents are 0
+	if (getppid() != origin->pid && getppid() != 0) // it died before that; in a new pid namespace parents are 0
 		_exit(127);
 	execv(spec->argv[0], (char *const *)spec->argv);
 	fprintf(stderr, "%s: %s\n", spec->argv[0], strerror(errno));
 	_exit(127);
 }
 
+// As fork(), plus namespaces; glibc's clone() wants a stack, and we want a copy of this one. No threads here.
+static long fork_into(unsigned long namespaces)
+{
+	return syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
 bool process_start(struct process *p, const struct process_spec *spec, struct err *e)
 {
 	cleanup_close int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int pipe_fds[2];
-	pid_t parent = getpid();
+	struct origin origin = { getpid(), geteuid(), getegid(), spec->namespaces && geteuid() != 0 };
+	int pipe_fds[2], error;
 	long pid;
 
 	if (null_fd < 0 || pipe2(pipe_fds, O_CLOEXEC))
 		return err_set(e, EXIT_USAGE, "cannot start %s: %s", p->what, strerror(errno));
-	// As fork(), plus namespaces; glibc's clone() wants a stack, and we want a copy of this one. No threads here.
-	pid = syscall(SYS_clone, spec->clone_flags | SIGCHLD, NULL, NULL, NULL, NULL);
+	pid = fork_into(spec->namespaces | (origin.user_namespace ? CLONE_NEWUSER : 0));
+	if (pid < 0 && errno == EPERM && spec->namespaces && !origin.user_namespace) {
+		// Root without the right to make namespaces: in a container, most likely.
+		origin.user_namespace = true;
+		pid = fork_into(spec->namespaces | CLONE_NEWUSER);
+	}
+	error = errno;
 	if (pid == 0)
-		child(spec, parent, pipe_fds[1], null_fd);
+		child(spec, &origin, pipe_fds[1], null_fd);
 	close(pipe_fds[1]);
 	if (pid < 0) {
-		int error = errno;
-
 		close(pipe_fds[0]);
-		errno = error;
-		return err_set(e, EXIT_USAGE, "cannot start %s: %s", p->what, strerror(error));
+		return err_set(e, EXIT_USAGE, "cannot start %s: %s%s", p->what, strerror(error),
+			       origin.user_namespace ? " (are user namespaces off? sysctl user.max_user_namespaces, "
+						       "kernel.unprivileged_userns_clone)"
+						     : "");
 	}
 	fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
 	p->pid = (pid_t)pid;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Children of the launcher. They die with it (PR_SET_PDEATHSIG), are out of reach of the terminal's signals (own
 // session), start with default signals, /dev/null as input and a pipe as standard error, and inherit no descriptor but
-// those they are given.
+// those they are given. They live in namespaces of their own; an ordinary user's in a user namespace too, in which only the
+// caller's own ids exist.
 #pragma once
 
 #include "base/buffer.h"
@@ -22,9 +23,9 @@ struct process_spec {
 	const char *const *argv;
 	const int *keep_fds; // stay open at their numbers
 	unsigned keep_count;
-	unsigned long clone_flags; // CLONE_NEW*
+	unsigned long namespaces; // CLONE_NEW*; CLONE_NEWUSER is added when the caller may not make them without
 	// In the child, before exec: false after writing why to standard error.
-	bool (*prepare)(void *context);
+	bool (*prepare)(void *context, bool in_user_namespace);
 	void *context;
 };
 

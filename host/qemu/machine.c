@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -116,14 +117,14 @@ void machine_command(const struct machine_spec *spec, const int fds[STREAM_COUNT
 }
 
 // Root's QEMU needs nothing of root: what it uses comes by descriptor, except /dev/kvm, whose group it keeps.
-static bool drop_privileges(void *context)
+static bool drop_privileges(void *context, bool in_user_namespace)
 {
 	const struct machine_spec *spec = context;
 	struct stat kvm;
 	gid_t groups[1];
 	size_t count = 0;
 
-	if (geteuid() != 0 || spec->gdb_socket)
+	if (in_user_namespace || geteuid() != 0 || spec->gdb_socket)
 		return true;
 	if (spec->accelerator->kvm) {
 		if (stat("/dev/kvm", &kvm) || (kvm.st_mode & 0060) != 0060)
@@ -167,7 +168,11 @@ bool machine_start(struct machine *m, const struct machine_spec *spec, struct er
 	int theirs[STREAM_COUNT] = { -1, -1, -1, -1, -1, -1 };
 	int keep[STREAM_COUNT + 3 + CELL_MOUNTS_MAX];
 	struct strings command = { 0 };
-	struct process_spec process = { .keep_fds = keep, .prepare = drop_privileges, .context = (void *)spec };
+	// No network, no other processes, no System V IPC of the host: whoever breaks out of the machine finds nothing.
+	struct process_spec process = { .namespaces = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC,
+					.keep_fds = keep,
+					.prepare = drop_privileges,
+					.context = (void *)spec };
 	bool ok = open_streams(spec->cell, m->streams, theirs, e);
 
 	if (ok) {

@@ -30,13 +30,6 @@
 #define ROOT_PLACE "/tmp"
 #define ROOT_PATH  ROOT_PLACE "/root"
 
-struct child_context {
-	const struct cell_mount *mount;
-	bool user_namespace;
-	uid_t uid;
-	gid_t gid;
-};
-
 bool share_check_installed(struct err *e)
 {
 	if (!access(VIRTIOFSD_PATH, X_OK))
@@ -49,28 +42,6 @@ static bool complain(const char *what, const char *where)
 {
 	fprintf(stderr, "cannot %s %s: %s\n", what, where, strerror(errno));
 	return false;
-}
-
-static bool write_file(const char *path, const char *text)
-{
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-}
-
-static bool map_ids(const struct child_context *x)
-{
-	char map[64];
-
-	snprintf(map, sizeof(map), "%u %u 1", x->uid, x->uid);
-	if (!write_file("/proc/self/uid_map", map))
-		return complain("map", "the user id");
-	if (!write_file("/proc/self/setgroups", "deny"))
-		return complain("write", "/proc/self/setgroups");
-	snprintf(map, sizeof(map), "%u %u 1", x->gid, x->gid);
-	if (!write_file("/proc/self/gid_map", map))
-		return complain("map", "the group id");
-	return true;
 }
 
 static int clone_tree(const struct cell_mount *m)
@@ -166,20 +137,15 @@ static void raise_descriptor_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static bool prepare(void *context)
+static bool prepare(void *mount, bool in_user_namespace)
 {
-	const struct child_context *x = context;
-
 	umask(0);
 	raise_descriptor_limit();
-	if (x->user_namespace && !map_ids(x))
+	if (!place_tree(mount))
 		return false;
-	if (!place_tree(x->mount))
-		return false;
-	if (x->user_namespace &&
-	    (!keep_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || !ignore_setgroups()))
-		return false;
-	return true;
+	if (!in_user_namespace)
+		return true;
+	return keep_capabilities() && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && ignore_setgroups();
 }
 
 // A listening socket without a name in the file system, and a connection to it made before anybody listens for it.
@@ -204,13 +170,10 @@ bool share_start(struct share *s, const struct cell_mount *m, struct err *e)
 {
 	cleanup_close int listener = -1, connection = -1;
 	cleanup_free char *fd_option = NULL;
-	struct child_context context = {
-		.mount = m, .user_namespace = geteuid() != 0, .uid = geteuid(), .gid = getegid()
-	};
 	struct process_spec spec = {
-		.clone_flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC,
+		.namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC,
 		.prepare = prepare,
-		.context = &context,
+		.context = (void *)m,
 		.keep_count = 1,
 	};
 
@@ -234,19 +197,8 @@ bool share_start(struct share *s, const struct cell_mount *m, struct err *e)
 					   "-o",
 					   "log_level=err",
 					   NULL };
-	if (context.user_namespace)
-		spec.clone_flags |= CLONE_NEWUSER;
-	if (!process_start(&s->process, &spec, e)) {
-		// Root without the right to make namespaces: in a container, most likely.
-		if (errno != EPERM || context.user_namespace)
-			return err_wrap(
-				e,
-				"user namespaces may be off (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)");
-		context.user_namespace = true;
-		spec.clone_flags |= CLONE_NEWUSER;
-		if (!process_start(&s->process, &spec, e))
-			return false;
-	}
+	if (!process_start(&s->process, &spec, e))
+		return false;
 	s->socket = take_fd(connection);
 	return true;
 }
