@@ -5,7 +5,7 @@
 
 #include <linux/errno.h>
 
-#define PAGE UINT64_C(4096)
+#define PAGE        UINT64_C(4096)
 #define ADDRESS_MAX (UINT64_C(1) << 47)
 
 int elf_parse_header(const void *data, size_t size, struct elf_image *out, size_t *phdr_bytes)
@@ -15,7 +15,8 @@ int elf_parse_header(const void *data, size_t size, struct elf_image *out, size_
 	if (size < sizeof(h))
 		return -ENOEXEC;
 	memcpy(&h, data, sizeof(h));
-	if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 || h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_ident[EI_DATA] != ELFDATA2LSB)
+	if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 || h.e_ident[EI_CLASS] != ELFCLASS64 ||
+	    h.e_ident[EI_DATA] != ELFDATA2LSB)
 		return -ENOEXEC;
 	if (h.e_machine != EM_X86_64 || (h.e_type != ET_EXEC && h.e_type != ET_DYN))
 		return -ENOEXEC;
@@ -102,9 +103,7 @@ int elf_parse_segments(const void *phdrs, size_t size, struct elf_image *image)
 			image->interp_offset = p.p_offset;
 			image->interp_size = p.p_filesz;
 			break;
-		case PT_GNU_STACK:
-			image->exec_stack = p.p_flags & PF_X;
-			break;
+		case PT_GNU_STACK: image->exec_stack = p.p_flags & PF_X; break;
 		}
 	}
 	if (!image->segment_count)

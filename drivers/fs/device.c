@@ -39,7 +39,7 @@ static void queue_fail(struct fs_queue *q)
 	spin_lock(&q->lock);
 	list_splice_tail(&waiting, &q->waiting);
 	spin_unlock(&q->lock);
-	list_for_each_safe(r, next, &waiting, node) {
+	list_for_each_safe (r, next, &waiting, node) {
 		list_remove(&r->node);
 		fs_request_finish(r, 0, -EIO);
 	}

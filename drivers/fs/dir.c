@@ -209,7 +209,8 @@ static int fs_link(struct dentry *from, struct inode *dir, struct dentry *d)
 }
 
 // CREATE: makes, looks up and opens in one message.
-static int create_call(struct inode *dir, struct dentry *d, uint32_t flags, mode_t mode, struct fuse_entry *e, struct fuse_opened *o)
+static int create_call(struct inode *dir, struct dentry *d, uint32_t flags, mode_t mode, struct fuse_entry *e,
+		       struct fuse_opened *o)
 {
 	struct fuse_create_in in = { .flags = flags, .mode = mode };
 	struct fs_request *r = fs_request_get(fs_connection_of(dir), FUSE_CREATE, fs_node(dir));
@@ -291,11 +292,14 @@ static int remove_call(struct inode *dir, struct dentry *d, unsigned opcode)
 static int fs_unlink(struct inode *dir, struct dentry *d) { return remove_call(dir, d, FUSE_UNLINK); }
 static int fs_rmdir(struct inode *dir, struct dentry *d) { return remove_call(dir, d, FUSE_RMDIR); }
 
-static int rename_call(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to, unsigned flags)
+static int rename_call(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to,
+		       unsigned flags)
 {
 	struct fuse_rename2_in in = { .newdir = fs_node(to_dir), .flags = flags };
-	static_assert(offsetof(struct fuse_rename2_in, newdir) == offsetof(struct fuse_rename_in, newdir), "the same beginning");
-	struct fs_request *r = fs_request_get(fs_connection_of(from_dir), flags ? FUSE_RENAME2 : FUSE_RENAME, fs_node(from_dir));
+	static_assert(offsetof(struct fuse_rename2_in, newdir) == offsetof(struct fuse_rename_in, newdir),
+		      "the same beginning");
+	struct fs_request *r =
+		fs_request_get(fs_connection_of(from_dir), flags ? FUSE_RENAME2 : FUSE_RENAME, fs_node(from_dir));
 	if (is_err(r))
 		return (int)ptr_err(r);
 	fs_arg(r, &in, flags ? sizeof(struct fuse_rename2_in) : sizeof(struct fuse_rename_in));
@@ -306,7 +310,8 @@ static int rename_call(struct inode *from_dir, struct dentry *from, struct inode
 	return error == -ENOSYS ? -EINVAL : error;
 }
 
-static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to, unsigned flags)
+static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to,
+		     unsigned flags)
 {
 	int error = rename_call(from_dir, from, to_dir, to, flags);
 	if (error)
@@ -349,7 +354,8 @@ static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size
 		// A link's text never changes: keep it with the inode, for every later walk.
 		char *kept = i->link ? NULL : kstrdup(text);
 		const char *none = NULL;
-		if (kept && !__atomic_compare_exchange_n(&i->link, &none, kept, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		if (kept &&
+		    !__atomic_compare_exchange_n(&i->link, &none, kept, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			kfree(kept);
 		result = min((ssize_t)string_copy(buffer, text, size), (ssize_t)size - 1);
 	}
@@ -357,22 +363,14 @@ static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size
 	return result;
 }
 
-#define FS_COMMON_OPS \
+#define FS_COMMON_OPS                                                                                   \
 	.getattr = fs_getattr, .setattr = fs_setattr, .getxattr = fs_getxattr, .setxattr = fs_setxattr, \
 	.listxattr = fs_listxattr, .removexattr = fs_removexattr
 
 const struct inode_ops fs_dir_inode_ops = {
-	FS_COMMON_OPS,
-	.lookup = fs_lookup,
-	.create = fs_create,
-	.create_open = fs_create_open,
-	.mknod = fs_mknod,
-	.mkdir = fs_mkdir,
-	.symlink = fs_symlink,
-	.link = fs_link,
-	.unlink = fs_unlink,
-	.rmdir = fs_rmdir,
-	.rename = fs_rename,
+	FS_COMMON_OPS,       .lookup = fs_lookup, .create = fs_create,   .create_open = fs_create_open,
+	.mknod = fs_mknod,   .mkdir = fs_mkdir,   .symlink = fs_symlink, .link = fs_link,
+	.unlink = fs_unlink, .rmdir = fs_rmdir,   .rename = fs_rename,
 };
 const struct inode_ops fs_file_inode_ops = { FS_COMMON_OPS };
 const struct inode_ops fs_link_inode_ops = { FS_COMMON_OPS, .readlink = fs_readlink };

@@ -22,10 +22,10 @@
 #include "kernel/waitq.h"
 #include "virtio/virtio.h"
 
-#define FS_IO_PAGES    128u // of one READ or WRITE
-#define FS_SEGMENTS    (FS_IO_PAGES + 4u)
-#define FS_QUEUES_MAX  8u
-#define FS_ROOT_NODE   1u   // FUSE_ROOT_ID
+#define FS_IO_PAGES   128u // of one READ or WRITE
+#define FS_SEGMENTS   (FS_IO_PAGES + 4u)
+#define FS_QUEUES_MAX 8u
+#define FS_ROOT_NODE  1u // FUSE_ROOT_ID
 
 struct fs_connection;
 struct fs_request;
@@ -35,16 +35,16 @@ struct fs_request;
 struct fs_queue {
 	struct virtqueue *queue;
 	struct fs_connection *connection;
-	struct spinlock lock;  // guards waiting, and the order of additions
-	struct list waiting;   // struct fs_request.node: the ring was full
+	struct spinlock lock; // guards waiting, and the order of additions
+	struct list waiting;  // struct fs_request.node: the ring was full
 };
 
 struct fs_connection { // one device; lives for ever
 	struct virtio_device *device;
 	struct fs_connection *next;
 	char tag[37];
-	bool mounted;          // atomic
-	bool dead;             // device broken; atomic, set under every queue's lock
+	bool mounted;           // atomic
+	bool dead;              // device broken; atomic, set under every queue's lock
 	struct fs_queue urgent; // FORGET and INTERRUPT
 	struct fs_queue queues[FS_QUEUES_MAX];
 	unsigned queue_count;
@@ -53,44 +53,45 @@ struct fs_connection { // one device; lives for ever
 	struct super *super;
 	struct fuse_parameters parameters;
 	bool writeback;
-	uint32_t io_bytes;     // most of one READ or WRITE
+	uint32_t io_bytes; // most of one READ or WRITE
 
-	uint64_t unsupported;  // atomic bits by opcode: the server said ENOSYS
-	uint64_t next_unique;  // atomic
-	uint64_t attr_clock;   // atomic: ticks at local changes, orders them with answers
-	uint64_t inode_count;  // atomic
-	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
+	uint64_t unsupported;           // atomic bits by opcode: the server said ENOSYS
+	uint64_t next_unique;           // atomic
+	uint64_t attr_clock;            // atomic: ticks at local changes, orders them with answers
+	uint64_t inode_count;           // atomic
+	uint64_t negative_valid_ns;     // how long "no such name" is believed; racy hint
 	uint64_t requests, round_trips; // counters, atomic; for `show_options` and measurement
 
-	struct spinlock lock;  // guards what follows
-	struct list idle;      // struct fs_request.node
+	struct spinlock lock; // guards what follows
+	struct list idle;     // struct fs_request.node
 	unsigned idle_count, request_count;
-	struct list forgets;   // struct fs_forget.node
+	struct list forgets;               // struct fs_forget.node
 	struct fs_request *forget_request; // NULL while it is with the device
-	struct list idle_handles; // struct fs_inode.idle_node, least recently used first
+	struct list idle_handles;          // struct fs_inode.idle_node, least recently used first
 	unsigned idle_handle_count;
-	struct list dirty;     // struct fs_inode.dirty_node: data or times the server does not have yet
+	struct list dirty; // struct fs_inode.dirty_node: data or times the server does not have yet
 	struct waitq idle_wait;
 };
 struct fs_connection *fs_connection_find(const char *tag); // not mounted yet; NULL
-void fs_connection_fail(struct fs_connection *c, const char *why); // the device lied: everything fails with -EIO. Any context
+void fs_connection_fail(struct fs_connection *c,
+			const char *why); // the device lied: everything fails with -EIO. Any context
 
 // ---- request.c ----
 
-#define FS_ARENA_ARGS   1024u // of the arena's page: request, then answer, then the indirect table
-#define FS_ARENA_REPLY  896u
-#define FS_ARENA_TABLE  (FS_ARENA_ARGS + FS_ARENA_REPLY)
+#define FS_ARENA_ARGS  1024u // of the arena's page: request, then answer, then the indirect table
+#define FS_ARENA_REPLY 896u
+#define FS_ARENA_TABLE (FS_ARENA_ARGS + FS_ARENA_REPLY)
 static_assert(FS_ARENA_TABLE + FS_SEGMENTS * 16 <= 4096, "a request's arena is one page");
 static_assert(FS_ARENA_TABLE % 16 == 0, "table alignment");
 
 struct fs_request {
-	struct refcount refs;   // who issued it, and the device while it has it
-	struct list node;       // idle, or waiting for ring space
+	struct refcount refs; // who issued it, and the device while it has it
+	struct list node;     // idle, or waiting for ring space
 	struct fs_connection *connection;
 	struct page *arena;
 	struct fuse_in_header header;
 	struct fuse_builder builder;
-	uint32_t reply_room;    // payload bytes of the answer that go to the arena
+	uint32_t reply_room;        // payload bytes of the answer that go to the arena
 	uint32_t payload_bytes_out; // sum of payload segments when they go out
 	unsigned payload_count;
 	bool payload_out, no_reply, split_head, forced;
@@ -98,10 +99,10 @@ struct fs_request {
 	struct vq_segment segments[FS_SEGMENTS]; // payload from [3] on; heads and answer are put around it
 
 	// result
-	bool done;              // atomic; for waiters
+	bool done; // atomic; for waiters
 	int error;
-	const void *reply;      // payload in the arena: shared memory, decode once
-	size_t reply_bytes;     // with what went to payload segments
+	const void *reply;  // payload in the arena: shared memory, decode once
+	size_t reply_bytes; // with what went to payload segments
 	struct waitq wait;
 
 	// asynchronous use: called once in any context, owns the issuer's reference
@@ -112,16 +113,19 @@ struct fs_request {
 	uint32_t bytes;
 	unsigned page_count;
 	struct page *pages[FS_IO_PAGES];
-	struct page **bounce;   // NULL, or a window page for each page that is not in the window
+	struct page **bounce; // NULL, or a window page for each page that is not in the window
 };
 
 // A request to `nodeid`, empty. Sleeps rather than fails once the connection has some: err_ptr only on a fresh one. Task context.
 struct fs_request *fs_request_get(struct fs_connection *c, uint32_t opcode, uint64_t nodeid);
 struct fs_request *fs_request_try(struct fs_connection *c, uint32_t opcode, uint64_t nodeid); // NULL rather than sleep
-void fs_request_put(struct fs_request *r); // any context
+void fs_request_put(struct fs_request *r);                                                    // any context
 void fs_request_reuse(struct fs_request *r, uint32_t opcode, uint64_t nodeid); // a finished one, not shared
 static inline void fs_arg(struct fs_request *r, const void *data, size_t size) { fuse_put(&r->builder, data, size); }
-static inline void fs_name(struct fs_request *r, const struct dentry *d) { fuse_put_name(&r->builder, d->name, d->name_length); }
+static inline void fs_name(struct fs_request *r, const struct dentry *d)
+{
+	fuse_put_name(&r->builder, d->name, d->name_length);
+}
 static inline void fs_reply_room(struct fs_request *r, size_t size) { r->reply_room = (uint32_t)size; }
 // Device-visible memory that travels behind the arguments (out) or the answer's head. Neighbours are joined.
 void fs_payload(struct fs_request *r, paddr_t address, uint32_t size, bool out);
@@ -140,7 +144,7 @@ struct fs_forget {
 	struct list node;
 	uint64_t nodeid, count;
 };
-void fs_forget(struct fs_connection *c, struct fs_forget *f); // takes it over (kfree'd); any context
+void fs_forget(struct fs_connection *c, struct fs_forget *f);                  // takes it over (kfree'd); any context
 void fs_forget_node(struct fs_connection *c, uint64_t nodeid, uint64_t count); // allocates. Task context
 
 // ---- inode.c ----
@@ -155,36 +159,39 @@ struct fs_handle {
 };
 
 struct fs_inode {
-	struct fs_forget forget;   // nodeid; count = lookups the server counts (atomic)
+	struct fs_forget forget; // nodeid; count = lookups the server counts (atomic)
 	struct inode *inode;
 	struct fs_connection *connection;
 
-	struct spinlock lock;      // guards what follows, and the inode's attributes against each other
-	uint64_t attr_expires_ns;  // 0: ask again
-	uint64_t attr_changed;     // connection.attr_clock at the last local change
+	struct spinlock lock;     // guards what follows, and the inode's attributes against each other
+	uint64_t attr_expires_ns; // 0: ask again
+	uint64_t attr_changed;    // connection.attr_clock at the last local change
 	uint64_t ino, blocks;
 	uint32_t block_size;
-	dev_t dev;                 // of a submount; 0: the superblock's
+	dev_t dev;                         // of a submount; 0: the superblock's
 	struct fs_handle *reader, *writer; // cached handles
 	unsigned open_files, open_writers;
-	struct list idle_node;     // connection.idle_handles; connection.lock
-	struct list dirty_node;    // connection.dirty; connection.lock
+	struct list idle_node;  // connection.idle_handles; connection.lock
+	struct list dirty_node; // connection.dirty; connection.lock
 	unsigned writes_in_flight;
-	unsigned writers_active;   // write(2) calls under way
-	bool writes_blocked;       // a truncation waits for none in flight
-	bool times_busy;           // times_request, or its successor, is with the server
-	bool read_granted;         // the server opened it for reading before: it will again
-	bool times_dirty;          // mtime is ours and the server does not know it
+	unsigned writers_active; // write(2) calls under way
+	bool writes_blocked;     // a truncation waits for none in flight
+	bool times_busy;         // times_request, or its successor, is with the server
+	bool read_granted;       // the server opened it for reading before: it will again
+	bool times_dirty;        // mtime is ours and the server does not know it
 	uint64_t times_version;
 	struct fs_request *times_request; // SETATTR ready to go when the last write is over
-	bool plus_wanted;          // names of this directory are looked up: READDIRPLUS pays
-	struct waitq wait;         // writes_in_flight, writes_blocked
+	bool plus_wanted;                 // names of this directory are looked up: READDIRPLUS pays
+	struct waitq wait;                // writes_in_flight, writes_blocked
 };
 
 static inline struct fs_inode *fs_inode_of(const struct inode *i) { return i->private; }
 static inline struct fs_connection *fs_connection_of(const struct inode *i) { return i->super->private; }
 static inline uint64_t fs_node(const struct inode *i) { return fs_inode_of(i)->forget.nodeid; }
-static inline uint64_t fs_clock_now(struct fs_connection *c) { return __atomic_load_n(&c->attr_clock, __ATOMIC_ACQUIRE); }
+static inline uint64_t fs_clock_now(struct fs_connection *c)
+{
+	return __atomic_load_n(&c->attr_clock, __ATOMIC_ACQUIRE);
+}
 uint64_t fs_deadline(uint64_t valid_ns); // from now; saturates
 
 // The inode of an entry, referenced; the entry's lookup is counted (or forgotten on error: err_ptr). clock: fs_clock_now() before the call.
@@ -200,18 +207,20 @@ bool fs_owns_data(struct inode *i); // size and mtime are ours: written here, no
 void fs_evict_inode(struct inode *i);
 
 // ---- times.c ----
-void fs_times_touched(struct inode *i);          // a local write set mtime
-void fs_write_begin(struct inode *i);            // around write(2): data and times are ours from its first byte on
+void fs_times_touched(struct inode *i); // a local write set mtime
+void fs_write_begin(struct inode *i);   // around write(2): data and times are ours from its first byte on
 void fs_write_end(struct inode *i, bool written);
-int must_check fs_times_flush(struct inode *i);  // tells the server and waits
-void fs_times_schedule(struct inode *i);         // tells it after the writes under way
-void fs_times_writes_over(struct fs_inode *fi);  // writes_in_flight fell to zero. Any context
+int must_check fs_times_flush(struct inode *i); // tells the server and waits
+void fs_times_schedule(struct inode *i);        // tells it after the writes under way
+void fs_times_writes_over(struct fs_inode *fi); // writes_in_flight fell to zero. Any context
 void fs_dirty_add(struct fs_inode *fi);
 int fs_sync_all(struct fs_connection *c);
 
 // ---- file.c ----
-struct fs_handle *fs_handle_get(struct inode *i, bool write); // for I/O: cached or freshly opened; err_ptr. Task context
-void fs_handle_put(struct fs_connection *c, struct fs_handle *h, struct fs_request *r); // r: a finished request to reuse, or NULL
+struct fs_handle *fs_handle_get(struct inode *i,
+				bool write); // for I/O: cached or freshly opened; err_ptr. Task context
+void fs_handle_put(struct fs_connection *c, struct fs_handle *h,
+		   struct fs_request *r);                     // r: a finished request to reuse, or NULL
 bool fs_handles_trim(struct fs_connection *c, unsigned keep); // releases idle handles beyond `keep`. True: some went
 struct fs_handle *fs_handle_create(uint64_t nodeid, const struct fuse_opened *o, uint32_t flags, bool directory);
 void fs_file_adopt(struct inode *i, struct file *f, struct fs_handle *h); // f uses h (its reference) from now on
@@ -222,14 +231,15 @@ extern const struct file_ops fs_file_ops;
 extern const struct mobj_ops fs_mobj_ops;
 ssize_t fs_direct_read(struct file *f, struct iov_iter *to, loff_t *pos);
 ssize_t fs_direct_write(struct file *f, struct iov_iter *from, loff_t *pos);
-void fs_writes_block(struct fs_inode *fi);   // returns when none is in flight
+void fs_writes_block(struct fs_inode *fi); // returns when none is in flight
 void fs_writes_unblock(struct fs_inode *fi);
 
 // ---- dir.c, readdir.c, xattr.c, mount.c ----
 extern const struct inode_ops fs_dir_inode_ops, fs_file_inode_ops, fs_link_inode_ops, fs_special_inode_ops;
 extern const struct file_ops fs_dir_file_ops;
 extern const struct dentry_ops fs_dentry_ops;
-uint64_t fs_entry_expiry(struct fs_connection *c, const struct fuse_entry *e); // also learns how long negatives may live
+uint64_t fs_entry_expiry(struct fs_connection *c,
+			 const struct fuse_entry *e); // also learns how long negatives may live
 ssize_t fs_getxattr(struct inode *i, const char *name, void *value, size_t size);
 int fs_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags);
 ssize_t fs_listxattr(struct inode *i, char *list, size_t size);

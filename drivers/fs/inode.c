@@ -18,14 +18,18 @@ uint64_t fs_deadline(uint64_t valid_ns)
 {
 	uint64_t deadline;
 	// An hour or more is for ever: a clock is not worth reading then.
-	if (valid_ns >= 3600 * (uint64_t)NSEC_PER_SEC || __builtin_add_overflow(clock_monotonic_ns(), valid_ns, &deadline))
+	if (valid_ns >= 3600 * (uint64_t)NSEC_PER_SEC ||
+	    __builtin_add_overflow(clock_monotonic_ns(), valid_ns, &deadline))
 		return UINT64_MAX;
 	return valid_ns ? deadline : 0;
 }
 
 static struct timestamp time_of(struct fuse_time t) { return (struct timestamp){ t.seconds, t.nanoseconds }; }
 
-static bool time_equal(struct timestamp a, struct timestamp b) { return a.seconds == b.seconds && a.nanoseconds == b.nanoseconds; }
+static bool time_equal(struct timestamp a, struct timestamp b)
+{
+	return a.seconds == b.seconds && a.nanoseconds == b.nanoseconds;
+}
 
 static bool has_dirty_pages(struct mobj *o)
 {
@@ -33,7 +37,8 @@ static bool has_dirty_pages(struct mobj *o)
 	if (!__atomic_load_n(&o->on_dirty_list, __ATOMIC_ACQUIRE))
 		return false;
 	spin_lock(&o->lock);
-	bool dirty = radix_next_marked(&o->pages, &first, RADIX_MARK_DIRTY) || radix_next_marked(&o->pages, &second, RADIX_MARK_WRITEBACK);
+	bool dirty = radix_next_marked(&o->pages, &first, RADIX_MARK_DIRTY) ||
+		     radix_next_marked(&o->pages, &second, RADIX_MARK_WRITEBACK);
 	spin_unlock(&o->lock);
 	return dirty;
 }
@@ -41,7 +46,8 @@ static bool has_dirty_pages(struct mobj *o)
 bool fs_owns_data(struct inode *i)
 {
 	struct fs_inode *fi = fs_inode_of(i);
-	return inode_is_reg(i) && (fi->times_dirty || fi->writers_active || fi->writes_in_flight || has_dirty_pages(&i->data));
+	return inode_is_reg(i) &&
+	       (fi->times_dirty || fi->writers_active || fi->writes_in_flight || has_dirty_pages(&i->data));
 }
 
 void fs_attributes_stale(struct inode *i) { __atomic_store_n(&fs_inode_of(i)->attr_expires_ns, 0, __ATOMIC_RELEASE); }
@@ -140,12 +146,8 @@ static void operations_set(struct inode *i, const struct fuse_attributes *a)
 		i->ops = &fs_dir_inode_ops;
 		i->file_ops = &fs_dir_file_ops;
 		break;
-	case S_IFLNK:
-		i->ops = &fs_link_inode_ops;
-		break;
-	default:
-		i->ops = &fs_special_inode_ops;
-		inode_init_special(i, a->mode, a->rdev);
+	case S_IFLNK: i->ops = &fs_link_inode_ops; break;
+	default: i->ops = &fs_special_inode_ops; inode_init_special(i, a->mode, a->rdev);
 	}
 }
 
@@ -295,7 +297,8 @@ int fs_getattr(struct inode *i, struct kstat *out)
 	out->size = __atomic_load_n(&i->data.size_bytes, __ATOMIC_ACQUIRE);
 	out->ino = fi->ino;
 	out->blocks = fi->blocks;
-	if (fs_owns_data(i)) { // the server does not know what it will have to store: at most what is cached, and no more than the size
+	if (fs_owns_data(
+		    i)) { // the server does not know what it will have to store: at most what is cached, and no more than the size
 		uint64_t cached = fi->blocks + i->data.pages.count * (PAGE_SIZE / 512);
 		out->blocks = max(fi->blocks, min(cached, (out->size + 511) / 512));
 	}
@@ -336,7 +339,8 @@ static void setattr_encode(const struct attr_change *c, bool our_clock, struct f
 	}
 }
 
-static int setattr_call(struct inode *i, const struct fuse_setattr_in *in, struct fuse_attributes *a, uint64_t *valid_ns)
+static int setattr_call(struct inode *i, const struct fuse_setattr_in *in, struct fuse_attributes *a,
+			uint64_t *valid_ns)
 {
 	struct fs_request *r = fs_request_get(fs_connection_of(i), FUSE_SETATTR, fs_node(i));
 	if (is_err(r))

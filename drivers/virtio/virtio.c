@@ -142,7 +142,8 @@ free_ring:
 void virtio_start(struct virtio_device *d)
 {
 	status_add(d, VIRTIO_CONFIG_S_DRIVER_OK);
-	for (unsigned i = 0; i < d->queue_count; i++) // buffers may have been added before the device could hear of them
+	for (unsigned i = 0; i < d->queue_count;
+	     i++) // buffers may have been added before the device could hear of them
 		if (d->queues[i])
 			virtqueue_kick(d->queues[i]);
 }

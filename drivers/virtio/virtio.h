@@ -23,25 +23,26 @@ struct virtio_transport {
 	void (*set_features)(struct virtio_device *d, uint64_t features);
 	uint8_t (*config_generation)(struct virtio_device *d);
 	void (*config_read)(struct virtio_device *d, unsigned offset, void *out, size_t size); // beyond the end: zeroes
-	unsigned (*queue_size)(struct virtio_device *d, unsigned index);    // the device's limit; 0: no such queue
+	unsigned (*queue_size)(struct virtio_device *d, unsigned index); // the device's limit; 0: no such queue
 	// Tells the device where the ring is, routes its interrupt to `cpu`, enables it.
 	int (*queue_enable)(struct virtio_device *d, struct virtqueue *q, unsigned cpu);
-	void (*notify)(struct virtqueue *q, void *device);                  // any context
+	void (*notify)(struct virtqueue *q, void *device); // any context
 };
 
 struct virtio_device {
 	const struct virtio_transport *transport;
-	uint32_t device_id;  // VIRTIO_ID_*
-	uint64_t features;   // negotiated
-	bool dead;           // reset for good: nothing will be answered
+	uint32_t device_id; // VIRTIO_ID_*
+	uint64_t features;  // negotiated
+	bool dead;          // reset for good: nothing will be answered
 	unsigned queue_count;
 	struct virtqueue *queues[VIRTIO_QUEUES_MAX];
 	struct page *rings[VIRTIO_QUEUES_MAX];
 	unsigned ring_orders[VIRTIO_QUEUES_MAX];
-	void *private;       // the driver's
+	void *private;              // the driver's
 	struct virtio_device *next; // in virtio_devices
 };
-extern struct virtio_device *virtio_devices; // all that were ever added, newest first; start-up writes it, debuggers read it
+extern struct virtio_device
+	*virtio_devices; // all that were ever added, newest first; start-up writes it, debuggers read it
 
 struct virtio_driver {
 	const char *name;

@@ -137,7 +137,7 @@ static long set_subreaper(uint64_t on)
 	spin_lock(&tasklist_lock);
 	p->is_subreaper = on != 0;
 	if (on) // those to come inherit it at fork
-		list_for_each(other, &process_list, node)
+		list_for_each (other, &process_list, node)
 			if (!other->has_child_subreaper && descends_from(other, p))
 				other->has_child_subreaper = true;
 	spin_unlock(&tasklist_lock);

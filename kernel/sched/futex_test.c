@@ -12,7 +12,8 @@ static struct mm mm;
 static struct task tasks[5];
 static uint32_t words[2];
 
-extern const struct init_entry __start_init_table_1[] __attribute__((weak)), __stop_init_table_1[] __attribute__((weak));
+extern const struct init_entry __start_init_table_1[] __attribute__((weak)),
+	__stop_init_table_1[] __attribute__((weak));
 
 void ktimer_init(struct ktimer *t, void (*expire)(struct ktimer *t)) { *t = (struct ktimer){ .expire = expire }; }
 void ktimer_set(struct ktimer *t, uint64_t deadline_ns)
@@ -127,10 +128,14 @@ static void are_bad_calls_refused(void **state)
 
 	(void)state;
 	assert_int_equal(wait_for(words, 1), -EAGAIN);
-	assert_int_equal(sys_futex((struct uptr){ (uint64_t)words + 1 }, FUTEX_WAKE, 1, (struct uptr){ 0 }, (struct uptr){ 0 }, 0), -EINVAL);
-	assert_int_equal(sys_futex(at(words), FUTEX_WAIT_BITSET, 0, (struct uptr){ 0 }, (struct uptr){ 0 }, 0), -EINVAL);
+	assert_int_equal(sys_futex((struct uptr){ (uint64_t)words + 1 }, FUTEX_WAKE, 1, (struct uptr){ 0 },
+				   (struct uptr){ 0 }, 0),
+			 -EINVAL);
+	assert_int_equal(sys_futex(at(words), FUTEX_WAIT_BITSET, 0, (struct uptr){ 0 }, (struct uptr){ 0 }, 0),
+			 -EINVAL);
 	assert_int_equal(sys_futex(at(words), 99, 0, (struct uptr){ 0 }, (struct uptr){ 0 }, 0), -ENOSYS);
-	assert_int_equal(sys_futex(at(words), FUTEX_WAIT, 0, (struct uptr){ (uint64_t)&past }, (struct uptr){ 0 }, 0), -ETIMEDOUT);
+	assert_int_equal(sys_futex(at(words), FUTEX_WAIT, 0, (struct uptr){ (uint64_t)&past }, (struct uptr){ 0 }, 0),
+			 -ETIMEDOUT);
 	assert_int_equal(wake(words, 1), 0);
 	assert_int_equal(waiting(), 0);
 }
@@ -214,8 +219,12 @@ static void does_requeue_wake_some_and_move_the_rest(void **state)
 		h[i] = host_thread_start(wait_zero, &tasks[i]);
 	while (waiting() < 4)
 		host_yield();
-	assert_int_equal(sys_futex(at(words), FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG, 1, (struct uptr){ 2 }, at(&words[1]), 1), -EAGAIN);
-	assert_int_equal(sys_futex(at(words), FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG, 1, (struct uptr){ 2 }, at(&words[1]), 0), 3);
+	assert_int_equal(sys_futex(at(words), FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG, 1, (struct uptr){ 2 },
+				   at(&words[1]), 1),
+			 -EAGAIN);
+	assert_int_equal(sys_futex(at(words), FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG, 1, (struct uptr){ 2 },
+				   at(&words[1]), 0),
+			 3);
 	assert_int_equal(waiting(), 3);
 	assert_int_equal(wake(&words[1], 10), 2);
 	assert_int_equal(wake(words, 10), 1);
@@ -234,14 +243,20 @@ static void does_wake_op_change_the_word_and_wake_both(void **state)
 		host_yield();
 	// words[1] += 3; wake one of words[0], and of words[1] if it was 5
 	assert_int_equal(sys_futex(at(words), FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 1, (struct uptr){ 1 }, at(&words[1]),
-				   FUTEX_OP(FUTEX_OP_ADD, 3, FUTEX_OP_CMP_EQ, 5)), 1);
+				   FUTEX_OP(FUTEX_OP_ADD, 3, FUTEX_OP_CMP_EQ, 5)),
+			 1);
 	assert_int_equal(words[1], 8);
 	host_thread_join(h);
 }
 
 static void does_a_dead_owners_lock_pass_on(void **state)
 {
-	struct { struct robust_list_head head; struct robust_list entry; uint32_t word; uint32_t padding; } r = { 0 };
+	struct {
+		struct robust_list_head head;
+		struct robust_list entry;
+		uint32_t word;
+		uint32_t padding;
+	} r = { 0 };
 
 	(void)state;
 	r.head.list.next = &r.entry;

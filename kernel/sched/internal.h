@@ -6,35 +6,35 @@
 #include "kernel/task.h"
 #include "kernel/timer.h"
 
-#define SCHED_SLICE_NS       (3 * NSEC_PER_MSEC)   // of a fair task while others wait
-#define SCHED_TICK_ALONE_NS  (10 * NSEC_PER_MSEC)  // sampling of a task that has the CPU for itself
-#define SCHED_WAKE_GRAIN_NS  NSEC_PER_MSEC         // lead in run time a woken task needs to preempt
+#define SCHED_SLICE_NS        (3 * NSEC_PER_MSEC)  // of a fair task while others wait
+#define SCHED_TICK_ALONE_NS   (10 * NSEC_PER_MSEC) // sampling of a task that has the CPU for itself
+#define SCHED_WAKE_GRAIN_NS   NSEC_PER_MSEC        // lead in run time a woken task needs to preempt
 #define SCHED_SLEEP_CREDIT_NS (3 * NSEC_PER_MSEC)  // how far behind the others a sleeper may be put
-#define SCHED_RR_SLICE_NS    (100 * NSEC_PER_MSEC)
+#define SCHED_RR_SLICE_NS     (100 * NSEC_PER_MSEC)
 // A waker that usually runs no longer than the first is about to park: see sched_place(). Runs count no more than the second,
 // so that the host taking a CPU away now and then does not make a short runner a long one.
-#define SCHED_SHORT_RUN_NS   (400 * NSEC_PER_USEC)
-#define SCHED_RUN_COUNTED_NS (600 * NSEC_PER_USEC)
-#define SCHED_STEAL_AGE_NS   (300 * NSEC_PER_USEC) // a task queued more recently will run soon where it is
-#define SCHED_NEVER          UINT64_MAX
+#define SCHED_SHORT_RUN_NS    (400 * NSEC_PER_USEC)
+#define SCHED_RUN_COUNTED_NS  (600 * NSEC_PER_USEC)
+#define SCHED_STEAL_AGE_NS    (300 * NSEC_PER_USEC) // a task queued more recently will run soon where it is
+#define SCHED_NEVER           UINT64_MAX
 
 // ---- runqueue.c: one CPU's runnable tasks, without what runs now ----
 
 struct run_queue {
 	struct spinlock lock;
 	uint32_t cpu;
-	uint32_t queued;         // tasks in the tree and the list; read racily by others
+	uint32_t queued; // tasks in the tree and the list; read racily by others
 	uint32_t rt_queued;
-	uint32_t kicked;         // atomic: a kick is under way, another is not needed
-	bool in_preempt_point;   // own CPU: an interrupt now hits the kernel, not the program
+	uint32_t kicked;       // atomic: a kick is under way, another is not needed
+	bool in_preempt_point; // own CPU: an interrupt now hits the kernel, not the program
 	struct task *running;
 	struct task *idle;
-	struct rb_root fair;     // by vruntime_ns
+	struct rb_root fair; // by vruntime_ns
 	struct rb_node *fair_first;
-	struct list rt;          // by priority, first come first served among equals
+	struct list rt;           // by priority, first come first served among equals
 	uint64_t min_vruntime_ns; // never goes back; read racily by others
-	uint64_t clock_ns;       // when the last switch or tick was
-	uint64_t tick_ns;        // when the next tick is due; SCHED_NEVER: none. Own CPU
+	uint64_t clock_ns;        // when the last switch or tick was
+	uint64_t tick_ns;         // when the next tick is due; SCHED_NEVER: none. Own CPU
 	uint64_t idle_ns, switches;
 	uint32_t user_ticks, nice_ticks, system_ticks; // samples of what ran at ticks
 };
@@ -59,9 +59,15 @@ bool run_queue_tick_preempts(const struct run_queue *q, uint64_t now);
 // Places a woken or new task's virtual time relative to the queue it is going to; `from` is the one it was on, or NULL.
 void run_queue_place(const struct run_queue *q, const struct run_queue *from, struct task *t);
 
-static inline bool sched_is_short_runner(const struct sched_entity *s) { return s->average_run_ns < SCHED_SHORT_RUN_NS; }
+static inline bool sched_is_short_runner(const struct sched_entity *s)
+{
+	return s->average_run_ns < SCHED_SHORT_RUN_NS;
+}
 static inline bool sched_is_rt(const struct sched_entity *s) { return s->rt_priority != 0; }
-static inline bool sched_may_run_on(const struct sched_entity *s, unsigned cpu) { return bitmap_test(s->affinity.bits, cpu); }
+static inline bool sched_may_run_on(const struct sched_entity *s, unsigned cpu)
+{
+	return bitmap_test(s->affinity.bits, cpu);
+}
 void sched_weigh(struct sched_entity *s); // weight from policy and nice
 uint64_t sched_weighted_ns(const struct sched_entity *s, uint64_t ns);
 
@@ -69,9 +75,9 @@ uint64_t sched_weighted_ns(const struct sched_entity *s, uint64_t ns);
 
 extern struct run_queue *run_queues[SCHED_CPUS_MAX]; // NULL: not up yet
 static inline struct run_queue *run_queue_here(void) { return run_queues[port_cpu_index()]; }
-void sched_block(void);              // the current task, when it is still PARKING
-void sched_leave_idle(struct run_queue *q); // the idle task gives way to what is queued
-void sched_wake(struct task *t);     // the caller made it RUNNABLE from PARKED
+void sched_block(void);                              // the current task, when it is still PARKING
+void sched_leave_idle(struct run_queue *q);          // the idle task gives way to what is queued
+void sched_wake(struct task *t);                     // the caller made it RUNNABLE from PARKED
 struct run_queue *run_queue_lock_of(struct task *t); // the queue of t's CPU, locked
 
 // ---- placement.c ----
@@ -85,7 +91,7 @@ extern unsigned sched_cpu_count;
 
 // ---- timer.c ----
 
-void timer_init_cpu(unsigned cpu); // kallocs but for CPU 0
+void timer_init_cpu(unsigned cpu);         // kallocs but for CPU 0
 void timer_tick_set(uint64_t deadline_ns); // this CPU's scheduler tick
 
 // ---- posix_timer.c ----

@@ -59,7 +59,8 @@ unsigned sched_place(struct task *t, bool new)
 
 	if (sched_cpu_count == 1)
 		return 0;
-	if (__atomic_load_n(&s->running, __ATOMIC_ACQUIRE)) // its registers are not saved yet: only that CPU may queue it
+	if (__atomic_load_n(&s->running,
+			    __ATOMIC_ACQUIRE)) // its registers are not saved yet: only that CPU may queue it
 		return last;
 	here = run_queues[port_cpu_index()];
 	if (sched_may_run_on(s, here->cpu) && here->queued == 0 &&
@@ -101,7 +102,8 @@ bool sched_pull(struct run_queue *q)
 		uint32_t queued = other && other != q ? __atomic_load_n(&other->queued, __ATOMIC_RELAXED) : 0;
 
 		// A CPU about to switch from idle to its only task keeps it.
-		if (queued > most && !(queued == 1 && __atomic_load_n(&other->running, __ATOMIC_RELAXED) == other->idle)) {
+		if (queued > most &&
+		    !(queued == 1 && __atomic_load_n(&other->running, __ATOMIC_RELAXED) == other->idle)) {
 			most = queued;
 			fullest = other;
 		}

@@ -82,7 +82,7 @@ static void rt_insert(struct run_queue *q, struct task *t, bool before_equals)
 	struct task *other;
 	struct list *before = &q->rt;
 
-	list_for_each(other, &q->rt, sched.rt_node) {
+	list_for_each (other, &q->rt, sched.rt_node) {
 		if (other->sched.rt_priority < t->sched.rt_priority ||
 		    (before_equals && other->sched.rt_priority == t->sched.rt_priority)) {
 			before = &other->sched.rt_node;
@@ -135,7 +135,10 @@ struct task *run_queue_pick(struct run_queue *q)
 	return t;
 }
 
-static bool has_aged(const struct task *t, uint64_t now) { return (int64_t)(now - t->sched.queued_ns) > SCHED_STEAL_AGE_NS; }
+static bool has_aged(const struct task *t, uint64_t now)
+{
+	return (int64_t)(now - t->sched.queued_ns) > SCHED_STEAL_AGE_NS;
+}
 
 struct task *run_queue_steal(struct run_queue *q, unsigned to, uint64_t now)
 {
@@ -143,7 +146,7 @@ struct task *run_queue_steal(struct run_queue *q, unsigned to, uint64_t now)
 	struct rb_node *n;
 	struct task *t;
 
-	list_for_each(t, &q->rt, sched.rt_node)
+	list_for_each (t, &q->rt, sched.rt_node)
 		if (sched_may_run_on(&t->sched, to))
 			goto found;
 	// The last one would wait longest here.
@@ -171,8 +174,9 @@ static void advance_min(struct run_queue *q, const struct task *running)
 	const struct task *first = q->fair_first ? fair_task(q->fair_first) : NULL;
 
 	if (running && first)
-		least = (int64_t)(running->sched.vruntime_ns - first->sched.vruntime_ns) < 0 ? running->sched.vruntime_ns
-											   : first->sched.vruntime_ns;
+		least = (int64_t)(running->sched.vruntime_ns - first->sched.vruntime_ns) < 0
+				? running->sched.vruntime_ns
+				: first->sched.vruntime_ns;
 	else if (running)
 		least = running->sched.vruntime_ns;
 	else if (first)

@@ -54,13 +54,14 @@ static void tick_for_waiting(struct run_queue *q, uint64_t now)
 
 static void enqueue(struct task *t, bool new)
 {
-	struct run_queue *here = run_queue_here(), *from = run_queues[t->sched.cpu], *q = run_queues[sched_place(t, new)];
+	struct run_queue *here = run_queue_here(), *from = run_queues[t->sched.cpu],
+			 *q = run_queues[sched_place(t, new)];
 	bool preempts;
 
 	spin_lock(&q->lock);
 	run_queue_place(q, from, t);
 	run_queue_add(q, t);
-	preempts = run_queue_preempts(q, t) && !(new && q == here);
+	preempts = run_queue_preempts(q, t) && !(new &&q == here);
 	if (preempts)
 		want_reschedule(q);
 	else if (q == here)
@@ -151,7 +152,8 @@ void sched_block(void)
 
 	assert(!t->sched.is_idle);
 	spin_lock(&q->lock);
-	if (!__atomic_compare_exchange_n(&t->sched.state, &parking, SCHED_PARKED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+	if (!__atomic_compare_exchange_n(&t->sched.state, &parking, SCHED_PARKED, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED)) {
 		spin_unlock(&q->lock);
 		return;
 	}
@@ -313,10 +315,7 @@ void sched_tick(void)
 	}
 }
 
-void kernel_upcall_interrupt(void)
-{
-	__atomic_store_n(&run_queue_here()->kicked, 0, __ATOMIC_SEQ_CST);
-}
+void kernel_upcall_interrupt(void) { __atomic_store_n(&run_queue_here()->kicked, 0, __ATOMIC_SEQ_CST); }
 
 // ---- class, priority, affinity ----
 

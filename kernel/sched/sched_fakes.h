@@ -40,7 +40,8 @@ void sched_block(void)
 	struct task *t = port_current();
 	uint32_t parking = SCHED_PARKING;
 
-	if (!__atomic_compare_exchange_n(&t->sched.state, &parking, SCHED_PARKED, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	if (!__atomic_compare_exchange_n(&t->sched.state, &parking, SCHED_PARKED, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST))
 		return;
 	host_sleep_while(&t->sched.state, SCHED_PARKED);
 }

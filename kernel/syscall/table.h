@@ -9,7 +9,7 @@ typedef long syscall_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64
 extern syscall_fn *const syscall_table[SYSCALLS_MAX]; // NULL: not implemented
 
 const char *syscall_signature(uint64_t nr); // "(int fd, struct uptr path)" or NULL
-const char *errno_name(long error); // "ENOENT" for ENOENT; NULL when it has none
+const char *errno_name(long error);         // "ENOENT" for ENOENT; NULL when it has none
 void syscall_count_unimplemented(uint64_t nr);
 
 // The tracer (--trace): called around the dispatch when task->work has WORK_TRACE.

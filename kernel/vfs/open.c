@@ -14,8 +14,9 @@
 #include "kernel/init.h"
 
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
-#define OPEN_FLAGS_ALL (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | O_LARGEFILE | \
-			O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | TMPFILE_BIT | FASYNC)
+#define OPEN_FLAGS_ALL                                                                                             \
+	(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | \
+	 O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | TMPFILE_BIT | FASYNC)
 #define OPEN_FLAGS_FORGOTTEN (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC | OPEN_EXEC)
 
 static unsigned access_mask(int flags)
@@ -32,8 +33,7 @@ static int may_open(const struct path *p, int flags, unsigned access)
 {
 	struct inode *i = p->dentry->inode;
 	switch (i->mode & S_IFMT) {
-	case S_IFLNK:
-		return -ELOOP;
+	case S_IFLNK: return -ELOOP;
 	case S_IFDIR:
 		if (access & MAY_WRITE)
 			return -EISDIR;
@@ -69,7 +69,8 @@ static int set_up(struct file *f, const struct path *p)
 		return 0;
 	}
 	unsigned access = (unsigned)flags & O_ACCMODE;
-	f->mode = (access == O_RDONLY || access == O_RDWR ? FILE_READ : 0) | (access == O_WRONLY || access == O_RDWR ? FILE_WRITE : 0);
+	f->mode = (access == O_RDONLY || access == O_RDWR ? FILE_READ : 0) |
+		  (access == O_WRONLY || access == O_RDWR ? FILE_WRITE : 0);
 	if ((f->mode & FILE_WRITE) && inode_is_reg(i)) {
 		int error = inode_write_begin(i);
 		if (error)
@@ -350,7 +351,10 @@ struct file *file_open_at(int at, const char *path, int flags, mode_t mode, unsi
 	return do_open(at, path, &how);
 }
 
-struct file *file_open(const char *path, int flags, mode_t mode) { return file_open_at(AT_FDCWD, path, flags, mode, 0); }
+struct file *file_open(const char *path, int flags, mode_t mode)
+{
+	return file_open_at(AT_FDCWD, path, flags, mode, 0);
+}
 
 static long open_user(int dir, struct uptr path, const struct open_how_kernel *how)
 {
@@ -382,7 +386,9 @@ long sys_openat(int dir, struct uptr path, int flags, mode_t mode)
 long sys_open(struct uptr path, int flags, mode_t mode) { return sys_openat(AT_FDCWD, path, flags, mode); }
 long sys_creat(struct uptr path, mode_t mode) { return sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode); }
 
-#define RESOLVE_ALL (RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED)
+#define RESOLVE_ALL                                                                                          \
+	(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT | \
+	 RESOLVE_CACHED)
 
 long sys_openat2(int dir, struct uptr path, struct uptr how, size_t size)
 {

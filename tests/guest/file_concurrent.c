@@ -128,7 +128,8 @@ static void trade_or_walk(int worker)
 {
 	for (int i = 0; i < ROUNDS; i++) {
 		if (worker == 0) {
-			CHECK_OK(syscall(SYS_renameat2, AT_FDCWD, "left/in", AT_FDCWD, "right/in", 2)); // RENAME_EXCHANGE
+			CHECK_OK(syscall(SYS_renameat2, AT_FDCWD, "left/in", AT_FDCWD, "right/in",
+					 2)); // RENAME_EXCHANGE
 		} else {
 			struct stat st;
 			char cwd[300];

@@ -89,7 +89,7 @@ static void directories(void)
 	CHECK_OK(unlink("d1/link"));
 	expect(fd, one, IN_DELETE, "link");
 	CHECK_OK(rmdir("d2/other"));
-	CHECK_ERR(read(fd, buffer, sizeof(buffer)), EAGAIN); // d2 does not ask for deletions
+	CHECK_ERR(read(fd, buffer, sizeof(buffer)), EAGAIN);                       // d2 does not ask for deletions
 	CHECK_ERR(inotify_add_watch(fd, "d1/hard", IN_ONLYDIR | IN_OPEN), ENOENT); // follows the dangling link
 	check_write_file("plain", "");
 	CHECK_ERR(inotify_add_watch(fd, "plain", IN_ONLYDIR | IN_OPEN), ENOTDIR);

@@ -22,10 +22,7 @@ static void broken(const char *what)
 	__atomic_add_fetch(&failures, 1, __ATOMIC_SEQ_CST);
 }
 
-static uint32_t next(uint32_t *seed)
-{
-	return *seed = *seed * 1664525 + 1013904223;
-}
+static uint32_t next(uint32_t *seed) { return *seed = *seed * 1664525 + 1013904223; }
 
 // Private memory of one thread: every page holds what was last stored, or zero.
 static void *private_worker(void *argument)
@@ -62,8 +59,7 @@ static void *private_worker(void *argument)
 					m = mremap(moved, PAGES * 4096 + 4096, PAGES * 4096, 0);
 				break;
 			}
-			default:
-				*word = value[i] = (uint64_t)next(&seed) << 32 | (uintptr_t)argument;
+			default: *word = value[i] = (uint64_t)next(&seed) << 32 | (uintptr_t)argument;
 			}
 		}
 		munmap(m, PAGES * 4096);
@@ -119,10 +115,7 @@ static void *store_worker(void *argument)
 }
 
 static __thread sigjmp_buf bus_return;
-static void on_bus(int signal)
-{
-	siglongjmp(bus_return, signal);
-}
+static void on_bus(int signal) { siglongjmp(bus_return, signal); }
 
 static int shared_file;
 static void *truncate_worker(void *argument)

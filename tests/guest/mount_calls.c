@@ -85,7 +85,8 @@ static void bind_mounts(void)
 
 int main(void)
 {
-	if (!getenv("CLOISTER_CELL") && (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
+	if (!getenv("CLOISTER_CELL") &&
+	    (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0))
 		CHECK_SKIP("no mount namespace of our own");
 	check_tmpdir();
 	tmpfs_mounts();

@@ -16,10 +16,14 @@ static int counters_show(struct seq *s, struct pseudo *n)
 	(void)n;
 	page_stats_get(&m);
 	dentry_stats_get(&d);
-	seq_printf(s, "pages_total %lu\npages_free %lu\npages_cached %lu\npages_anonymous %lu\npages_slab %lu\npages_tables %lu\npages_untouched %lu\n",
-		   m.total_pages, m.free_pages, m.cached_pages, m.anonymous_pages, m.slab_pages, m.table_pages, m.untouched_pages);
-	seq_printf(s, "dentries %lu\ndentries_unused %lu\ninodes %lu\nfiles %lu\npids %u\nreclaimed %lu\noom_kills %lu\n", d.dentries, d.unused,
-		   d.inodes, file_count, pid_count(), m.reclaimed, m.oom_kills);
+	seq_printf(
+		s,
+		"pages_total %lu\npages_free %lu\npages_cached %lu\npages_anonymous %lu\npages_slab %lu\npages_tables %lu\npages_untouched %lu\n",
+		m.total_pages, m.free_pages, m.cached_pages, m.anonymous_pages, m.slab_pages, m.table_pages,
+		m.untouched_pages);
+	seq_printf(s,
+		   "dentries %lu\ndentries_unused %lu\ninodes %lu\nfiles %lu\npids %u\nreclaimed %lu\noom_kills %lu\n",
+		   d.dentries, d.unused, d.inodes, file_count, pid_count(), m.reclaimed, m.oom_kills);
 	return 0;
 }
 

@@ -17,7 +17,7 @@ struct cpu_mask {
 	uint64_t bits[BITMAP_WORDS(SCHED_CPUS_MAX)];
 };
 
-enum sched_state { // sched_entity.state
+enum sched_state {      // sched_entity.state
 	SCHED_RUNNABLE, // on a run queue or running
 	SCHED_PARKING,  // task_prepare_park() was called, still running
 	SCHED_PARKED,   // off the run queue; set under the run queue's lock
@@ -26,31 +26,31 @@ enum sched_state { // sched_entity.state
 
 struct sched_entity {
 	// Park state. Whoever moves `state` from PARKED to RUNNABLE must queue the task, and alone may change `cpu` until it did.
-	uint32_t state;       // atomic, enum sched_state
-	uint32_t park_mode;   // enum park_mode; own task
-	uint32_t cpu;         // run queue it is on, or ran on last; lock of that run queue
+	uint32_t state;     // atomic, enum sched_state
+	uint32_t park_mode; // enum park_mode; own task
+	uint32_t cpu;       // run queue it is on, or ran on last; lock of that run queue
 	// The run queue's lock guards the rest, unless noted.
-	bool on_queue;        // waits in a run queue's tree or list
-	bool running;         // a CPU executes it or has not yet saved its registers; cleared with release order
-	bool migrate;         // to be queued on another CPU once its registers are saved
-	bool is_idle;         // a CPU's idle task
-	uint8_t policy;       // SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, SCHED_FIFO, SCHED_RR
-	int8_t nice;          // -20..19
-	uint8_t rt_priority;  // 1..99 for FIFO and RR
+	bool on_queue;       // waits in a run queue's tree or list
+	bool running;        // a CPU executes it or has not yet saved its registers; cleared with release order
+	bool migrate;        // to be queued on another CPU once its registers are saved
+	bool is_idle;        // a CPU's idle task
+	uint8_t policy;      // SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, SCHED_FIFO, SCHED_RR
+	int8_t nice;         // -20..19
+	uint8_t rt_priority; // 1..99 for FIFO and RR
 	bool reset_on_fork;
-	bool owns_pi;         // somebody has waited for it in futex_pi.c; atomic, never cleared
-	uint16_t io_priority; // ioprio_set(2), kept for ioprio_get
+	bool owns_pi;                    // somebody has waited for it in futex_pi.c; atomic, never cleared
+	uint16_t io_priority;            // ioprio_set(2), kept for ioprio_get
 	uint32_t weight, inverse_weight; // of nice and policy: share of the CPU, and 2^32 / weight
-	uint32_t average_run_ns; // moving average of how long it runs between two parks
-	struct rb_node node;  // fair queue
-	struct list rt_node;  // real-time queue
+	uint32_t average_run_ns;         // moving average of how long it runs between two parks
+	struct rb_node node;             // fair queue
+	struct list rt_node;             // real-time queue
 	uint64_t vruntime_ns, slice_start_ns, run_start_ns;
-	uint64_t queued_ns;   // when it was queued, by the queue's clock (its last switch or tick)
-	uint64_t cpu_time_ns; // total, up to run_start_ns
+	uint64_t queued_ns;                    // when it was queued, by the queue's clock (its last switch or tick)
+	uint64_t cpu_time_ns;                  // total, up to run_start_ns
 	uint64_t user_time_ns, system_time_ns; // split of cpu_time_ns as of the last sched_task_times()
-	uint32_t user_ticks, system_ticks; // samples since then
-	uint32_t user_share; // of 256, at the last time there were samples
-	uint64_t timer_seen_ns; // cpu_time_ns when CPU-time timers were last charged; own CPU
+	uint32_t user_ticks, system_ticks;     // samples since then
+	uint32_t user_share;                   // of 256, at the last time there were samples
+	uint64_t timer_seen_ns;                // cpu_time_ns when CPU-time timers were last charged; own CPU
 	uint64_t voluntary_switches, involuntary_switches;
 	struct cpu_mask affinity;
 };
@@ -62,11 +62,11 @@ void sched_task_init(struct task *t, const struct task *parent);
 // Makes a new task runnable. Takes the scheduler's own reference, which is put after the task's last switch.
 void sched_start(struct task *t);
 void sched_yield_current(void);
-void sched_reschedule(void);      // lets others run if they should; from user return and preempt points
-void sched_preempt_point(void);   // in long kernel loops, no spinlock held: takes interrupts, reschedules when due
+void sched_reschedule(void);    // lets others run if they should; from user return and preempt points
+void sched_preempt_point(void); // in long kernel loops, no spinlock held: takes interrupts, reschedules when due
 _Noreturn void sched_exit_current(void); // last act of a task; its memory goes when it was switched away from
-void sched_tick(void);            // interrupt context: slice accounting
-static inline void sched_account_user_enter(void) {} // times are sampled, see sched_task_times()
+void sched_tick(void);                   // interrupt context: slice accounting
+static inline void sched_account_user_enter(void) {}                 // times are sampled, see sched_task_times()
 int sched_set_affinity(struct task *t, const struct cpu_mask *mask); // -EINVAL when no CPU is left
 uint64_t sched_task_cpu_time_ns(struct task *t);
 // CPU time split into user and system by samples at ticks. Their sum is sched_task_cpu_time_ns().
@@ -79,7 +79,9 @@ int sched_set_policy(struct task *t, int policy, int rt_priority);
 void sched_set_nice(struct task *t, int nice);
 // A kernel task, started; err_ptr. It ends when fn returns; the pointer is good until then and no reference.
 struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg);
-struct sched_cpu_stats { uint64_t user_ns, nice_ns, system_ns, idle_ns, switches; };
+struct sched_cpu_stats {
+	uint64_t user_ns, nice_ns, system_ns, idle_ns, switches;
+};
 void sched_cpu_stats_get(unsigned cpu, struct sched_cpu_stats *out);
 void sched_load_average(uint64_t out[3]); // fixed point, 16 bits of fraction
 unsigned sched_runnable_count(void);
