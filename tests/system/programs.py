@@ -66,8 +66,8 @@ END
 def test_bash_process_substitution_and_jobs(t):
     t.script("""diff <(seq 1 5) <(seq 1 5) && echo same
 paste -d, <(seq 3) <(seq 4 6)
-for i in 1 2 3 4; do (exit $i) & done
-for p in $(jobs -p); do wait $p || echo "status $?"; done
+all=; for i in 1 2 3 4; do (exit $i) & all="$all $!"; done
+for p in $all; do wait $p || echo "status $?"; done
 trap 'echo trapped' USR1; kill -USR1 $$; echo after
 coproc cat; echo through >&${COPROC[1]}; read -r line <&${COPROC[0]}; echo "$line"
 ulimit -Sn 500; ulimit -n; { (kill -9 $BASHPID) || echo "killed $?"; } 2>/dev/null
