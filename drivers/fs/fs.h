@@ -60,7 +60,6 @@ struct fs_connection { // one device; lives for ever
 	uint64_t attr_clock;            // atomic: ticks at local changes, orders them with answers
 	uint64_t inode_count;           // atomic
 	uint64_t negative_valid_ns;     // how long "no such name" is believed; racy hint
-	uint64_t requests, round_trips; // counters, atomic; for `show_options` and measurement
 
 	struct spinlock lock; // guards what follows
 	struct list idle;     // struct fs_request.node

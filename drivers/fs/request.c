@@ -229,7 +229,7 @@ void fs_send(struct fs_request *r)
 {
 	struct fs_connection *c = r->connection;
 	refcount_get(&r->refs); // the device's
-	__atomic_fetch_add(&c->requests, 1, __ATOMIC_RELAXED);
+	trace_event("fuse", r->header.opcode, r->header.nodeid);
 	r->reply = arena_of(r) + FS_ARENA_ARGS + sizeof(struct fuse_out_header);
 	assert(r->reply_room + sizeof(struct fuse_out_header) <= FS_ARENA_REPLY);
 	int error = fuse_finish(&r->builder, &r->header, r->payload_bytes_out);
@@ -289,7 +289,6 @@ static void request_wait(struct fs_request *r)
 
 static int call_once(struct fs_request *r)
 {
-	__atomic_fetch_add(&r->connection->round_trips, 1, __ATOMIC_RELAXED);
 	fs_send(r);
 	request_wait(r);
 	return r->error;
