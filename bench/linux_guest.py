@@ -150,7 +150,7 @@ class LinuxGuest:
                 "-device", "virtserialport,chardev=out,name=bench.out",
                 "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng", *shares]
 
-    def run(self, command, timeout=300, watch=None):
+    def run(self, command, timeout=900, watch=None):
         """Runs a shell command in the guest. Returns its output and the seconds from QEMU's start to its end.
         `watch(pid)` is called with QEMU's pid once the command has printed "ready"."""
         scratch = tempfile.mkdtemp(prefix="cloister-bench-")
