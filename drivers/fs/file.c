@@ -448,4 +448,5 @@ const struct file_ops fs_file_ops = {
 	.seek = fs_file_seek,
 	.fsync = fs_file_fsync,
 	.fallocate = fs_file_fallocate,
+	.copy_range = fs_copy_range,
 };

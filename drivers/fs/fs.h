@@ -225,6 +225,8 @@ struct fs_handle *fs_handle_create(uint64_t nodeid, const struct fuse_opened *o,
 void fs_file_adopt(struct inode *i, struct file *f, struct fs_handle *h); // f uses h (its reference) from now on
 struct fs_handle *fs_file_handle(const struct file *f);
 extern const struct file_ops fs_file_ops;
+// copy.c: at the server, for both files on one connection. Bytes; -EOPNOTSUPP: better done here.
+ssize_t fs_copy_range(struct file *f_in, loff_t in_pos, struct file *f_out, loff_t out_pos, size_t size);
 
 // ---- data.c ----
 extern const struct mobj_ops fs_mobj_ops;

@@ -386,7 +386,16 @@ static long copy_range(struct file *in, struct uptr in_offset, struct file *out,
 	int error = check_copy(in, out, in_pos, out_pos, size);
 	if (error || !size)
 		return error;
-	ssize_t result = copy_between(in, &in_pos, out, &out_pos, size);
+	ssize_t result = -EOPNOTSUPP;
+	if (out->ops->copy_range && in->inode->super == out->inode->super) {
+		size_t allowed = size;
+		error = write_limit(out, out_pos, &allowed);
+		result = error ? error : out->ops->copy_range(in, in_pos, out, out_pos, allowed);
+		in_pos += max(result, (ssize_t)0);
+		out_pos += max(result, (ssize_t)0);
+	}
+	if (result == -EOPNOTSUPP)
+		result = copy_between(in, &in_pos, out, &out_pos, size);
 	if (result < 0)
 		return result;
 	if (uptr_is_null(in_offset))

@@ -368,6 +368,8 @@ struct file_ops {
 	int (*mmap)(struct file *f, uint64_t page, uint64_t size, unsigned *vma_flags, struct mobj **object);
 	int (*fsync)(struct file *f, loff_t start, loff_t end, bool data_only);
 	long (*fallocate)(struct file *f, int mode, loff_t offset, loff_t size);
+	// Copies between two regular files of one superblock without the data passing here. Bytes, or -EOPNOTSUPP: read and write.
+	ssize_t (*copy_range)(struct file *in, loff_t in_pos, struct file *out, loff_t out_pos, size_t size);
 	int (*lock)(struct file *f, int command, struct file_lock *l); // NULL: local
 	int (*fasync)(struct file *f, bool on);
 	void (*show_fdinfo)(struct file *f, char *buffer, size_t size);
