@@ -72,6 +72,7 @@ struct shootdown {
 struct irq_slot {
 	void (*handler)(void *);
 	void *context;
+	volatile uint32_t *moves_here; // MSI-X entry that goes to the boot CPU until this one is up; pci.c, irq_lock
 };
 
 #define VECTOR_DEVICE_FIRST 0x30u

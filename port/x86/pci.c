@@ -13,7 +13,6 @@
 #include "lib/compiler.h"
 #include "lock.h"
 #include "log.h"
-#include "smp.h"
 
 #include <asm/errno.h>
 #include <linux/pci_regs.h>
@@ -243,21 +242,25 @@ static int open_msix(struct port_pci_device *d)
 	return 0;
 }
 
-static struct irq_slot *allocate_vector(struct cpu *cpu, unsigned *vector, port_irq_handler *handler, void *context)
+// A vector that is free on both CPUs, with the handler on both.
+static bool allocate_vector(struct cpu *a, struct cpu *b, unsigned *vector, const struct irq_slot *slot)
 {
-	struct irq_slot *found = NULL;
-	x86_lock(&irq_lock);
-	for (unsigned v = 0; v < array_count(cpu->irqs) && !found; v++) {
-		if (cpu->irqs[v].handler)
+	for (unsigned v = 0; v < array_count(a->irqs); v++) {
+		if (a->irqs[v].handler || b->irqs[v].handler)
 			continue;
-		found = &cpu->irqs[v];
-		found->context = context;
+		a->irqs[v].context = b->irqs[v].context = slot->context;
 		// Last: an interrupt on the other CPU must find both.
-		__atomic_store_n(&found->handler, handler, __ATOMIC_RELEASE);
+		__atomic_store_n(&a->irqs[v].handler, slot->handler, __ATOMIC_RELEASE);
+		__atomic_store_n(&b->irqs[v].handler, slot->handler, __ATOMIC_RELEASE);
 		*vector = VECTOR_DEVICE_FIRST + v;
+		return true;
 	}
-	x86_unlock(&irq_lock);
-	return found;
+	return false;
+}
+
+static void aim(volatile uint32_t *entry, const struct cpu *cpu)
+{
+	mmio_write32(entry + PCI_MSIX_ENTRY_LOWER_ADDR / 4, (uint32_t)APIC_BASE | (cpu->apic_id & 0xff) << 12);
 }
 
 int port_pci_msix_attach(struct port_pci_device *d, unsigned entry, unsigned cpu_index, port_irq_handler *handler,
@@ -268,19 +271,37 @@ int port_pci_msix_attach(struct port_pci_device *d, unsigned entry, unsigned cpu
 		return error;
 	if (entry >= port_pci_msix_count(d) || cpu_index >= x86_cpu_count)
 		return -ENODEV;
-	// A CPU that is not up yet has its index for identifier when identifiers are contiguous, and looks at
-	// its queues when it comes up (smp.c); else the boot CPU takes the interrupt.
-	struct cpu *cpu = x86_cpus[cpu_index];
-	if (!cpu->online && !x86_apic_ids_contiguous)
-		cpu = x86_cpus[0];
-	unsigned vector;
-	if (!allocate_vector(cpu, &vector, handler, context))
-		return -ENOSPC;
-	uint32_t id = cpu->online ? cpu->apic_id : cpu->index;
 	volatile uint32_t *e = d->msix_table + entry * (PCI_MSIX_ENTRY_SIZE / 4);
-	mmio_write32(e + PCI_MSIX_ENTRY_LOWER_ADDR / 4, (uint32_t)APIC_BASE | (id & 0xff) << 12);
-	mmio_write32(e + PCI_MSIX_ENTRY_UPPER_ADDR / 4, 0);
-	mmio_write32(e + PCI_MSIX_ENTRY_DATA / 4, vector);
-	mmio_write32(e + PCI_MSIX_ENTRY_VECTOR_CTRL / 4, 0);
-	return 0;
+	const struct irq_slot slot = { .handler = handler, .context = context };
+	unsigned vector;
+	x86_lock(&irq_lock);
+	// Until a CPU is up the boot CPU takes its interrupts.
+	struct cpu *wanted = x86_cpus[cpu_index], *now = wanted->online ? wanted : x86_cpus[0];
+	bool found = allocate_vector(wanted, now, &vector, &slot);
+	if (found) {
+		aim(e, now);
+		mmio_write32(e + PCI_MSIX_ENTRY_UPPER_ADDR / 4, 0);
+		mmio_write32(e + PCI_MSIX_ENTRY_DATA / 4, vector);
+		mmio_write32(e + PCI_MSIX_ENTRY_VECTOR_CTRL / 4, 0);
+		if (now != wanted)
+			wanted->irqs[vector - VECTOR_DEVICE_FIRST].moves_here = e;
+	}
+	x86_unlock(&irq_lock);
+	return found ? 0 : -ENOSPC;
+}
+
+void x86_pci_take_interrupts(struct cpu *cpu)
+{
+	x86_lock(&irq_lock);
+	for (unsigned v = 0; v < array_count(cpu->irqs); v++) {
+		volatile uint32_t *e = cpu->irqs[v].moves_here;
+		if (!e)
+			continue;
+		// An entry may change only while it is masked; what the device has to say meanwhile is kept pending.
+		mmio_write32(e + PCI_MSIX_ENTRY_VECTOR_CTRL / 4, PCI_MSIX_ENTRY_CTRL_MASKBIT);
+		aim(e, cpu);
+		mmio_write32(e + PCI_MSIX_ENTRY_VECTOR_CTRL / 4, 0);
+		cpu->irqs[v].moves_here = NULL;
+	}
+	x86_unlock(&irq_lock);
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starting the other CPUs, and asking something of a running one.
 //
-// They start when the boot CPU first looks for work (the kernel is initialised then), so they delay nothing: each enters
-// at the trampoline, finds its struct cpu by its APIC identifier and calls kernel_upcall_cpu_started(). Until then a kick
-// for it is only remembered. Source: SDM vol. 3, 8.4.
+// They start when the first program is about to run, so they delay nothing: each enters at the trampoline, finds its
+// struct cpu by its APIC identifier and calls kernel_upcall_cpu_started(). Until then a kick for it is only remembered.
+//
+// Not earlier: drivers change the machine's memory map (BARs, device start). QEMU 7.2's emulation publishes the new map
+// before the other CPUs have dropped what they cached of the old one, and an access of theirs to the APIC then lands in
+// another device; QEMU was seen to die of it (msix_table_mmio_write: assertion).
+// Source: SDM vol. 3, 8.4.
 #include "smp.h"
 
 #include "abi/handoff.h"
@@ -14,6 +18,7 @@
 #include "kernel/upcall.h"
 #include "lib/string.h"
 #include "log.h"
+#include "pci.h"
 
 bool x86_smp_started;
 uint32_t x86_next_cpu = 1; // trampoline.S: next index when identifiers are not contiguous
@@ -64,10 +69,7 @@ _Noreturn void x86_ap_main(struct cpu *cpu)
 	// A kick that came before `online` was remembered; make it an interrupt now.
 	if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST))
 		x86_apic_send(cpu->apic_id, VECTOR_REQUEST);
-	// Device interrupts that came before were lost: every handler looks for itself whether there is something.
-	for (unsigned v = 0; v < array_count(cpu->irqs); v++)
-		if (__atomic_load_n(&cpu->irqs[v].handler, __ATOMIC_ACQUIRE))
-			x86_apic_send(cpu->apic_id, VECTOR_DEVICE_FIRST + v);
+	x86_pci_take_interrupts(cpu);
 	kernel_upcall_cpu_started();
 }
 
@@ -83,8 +85,6 @@ void port_cpu_kick(unsigned index)
 void port_cpu_idle(void)
 {
 	struct cpu *cpu = this_cpu();
-	if (!x86_smp_started)
-		x86_smp_start();
 	x86_aspace_reap(cpu);
 	// STI takes effect after the next instruction: an interrupt that is pending ends the HLT.
 	__asm__ volatile("sti; hlt; cli" : : : "memory");

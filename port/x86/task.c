@@ -7,6 +7,7 @@
 #include "io.h"
 #include "kernel/upcall.h"
 #include "lib/string.h"
+#include "smp.h"
 #include "trap.h"
 #include "xstate.h"
 
@@ -166,6 +167,8 @@ void port_task_enter_user(void)
 		write_fs_base(p->fs_base);
 		write_gs_base(p->gs_base);
 	}
+	if (!x86_smp_started)
+		x86_smp_start();
 	x86_enter_user(task_frame(p));
 }
 
