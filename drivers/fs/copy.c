@@ -10,8 +10,8 @@
 #define WORTH_IT_BYTES (1u << 20) // below, the page cache is quicker than two syncs and a round trip
 #define ONE_CALL_BYTES (1u << 26) // so that a signal does not wait for a disk for minutes
 
-static ssize_t copy_call(struct inode *in, struct fs_handle *from, loff_t in_pos, struct inode *out, struct fs_handle *to,
-			 loff_t out_pos, uint32_t size)
+static ssize_t copy_call(struct inode *in, struct fs_handle *from, loff_t in_pos, struct inode *out,
+			 struct fs_handle *to, loff_t out_pos, uint32_t size)
 {
 	struct fuse_copy_file_range_in message = {
 		.fh_in = from->fh,
@@ -37,8 +37,8 @@ static ssize_t copy_call(struct inode *in, struct fs_handle *from, loff_t in_pos
 }
 
 // Destination locked and marked as being written.
-static ssize_t copy_locked(struct inode *in, struct fs_handle *from, loff_t in_pos, struct inode *out, struct fs_handle *to,
-			   loff_t out_pos, uint32_t size)
+static ssize_t copy_locked(struct inode *in, struct fs_handle *from, loff_t in_pos, struct inode *out,
+			   struct fs_handle *to, loff_t out_pos, uint32_t size)
 {
 	struct mobj *o = &out->data;
 	int error = mobj_sync(&in->data, (uint64_t)in_pos, (uint64_t)in_pos + size, true);

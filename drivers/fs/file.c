@@ -395,7 +395,9 @@ static int fs_file_fsync(struct file *f, loff_t start, loff_t end, bool data_onl
 
 static int fallocate_call(struct inode *i, struct fs_handle *h, int mode, loff_t offset, loff_t size)
 {
-	struct fuse_fallocate_in in = { .fh = h->fh, .offset = (uint64_t)offset, .length = (uint64_t)size, .mode = (uint32_t)mode };
+	struct fuse_fallocate_in in = {
+		.fh = h->fh, .offset = (uint64_t)offset, .length = (uint64_t)size, .mode = (uint32_t)mode
+	};
 	int error = plain_call(i, FUSE_FALLOCATE, &in, sizeof(in));
 	return error == -ENOSYS ? -EOPNOTSUPP : error;
 }
@@ -424,7 +426,8 @@ static long fs_file_fallocate(struct file *f, int mode, loff_t offset, loff_t si
 {
 	struct inode *i = f->inode;
 	struct fs_connection *c = fs_connection_of(i);
-	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) || !fs_supports(c, FUSE_FALLOCATE))
+	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) ||
+	    !fs_supports(c, FUSE_FALLOCATE))
 		return -EOPNOTSUPP;
 	struct fs_handle *h = fs_handle_get(i, true);
 	if (is_err(h))

@@ -149,7 +149,8 @@ static void events(void)
 	pid_t pid = traced_child(forks_and_execs);
 	unsigned long message = 0;
 
-	CHECK_OK(ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(PTRACE_O_TRACEFORK | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT)));
+	CHECK_OK(ptrace(PTRACE_SETOPTIONS, pid, NULL,
+			(void *)(PTRACE_O_TRACEFORK | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT)));
 	CHECK_OK(ptrace(PTRACE_CONT, pid, NULL, NULL));
 	int status = next_stop(pid);
 	CHECK_EQ(status >> 8, SIGTRAP | PTRACE_EVENT_FORK << 8);
