@@ -239,6 +239,7 @@ static struct task *become_leader(struct task *t)
 	signal_flush(&old->pending);
 	__atomic_sub_fetch(&old->cred->user->tasks, 1, __ATOMIC_RELAXED);
 	t->start_ns = old->start_ns;
+	t->exit_signal = SIGCHLD; // a thread has none: a parent that waits now would not take the process for a child
 	p->leader = t;
 	return old;
 }
