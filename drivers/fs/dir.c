@@ -203,6 +203,7 @@ static int fs_link(struct dentry *from, struct inode *dir, struct dentry *d)
 	struct fs_request *r = fs_request_get(fs_connection_of(dir), FUSE_LINK, fs_node(dir));
 	if (is_err(r))
 		return (int)ptr_err(r);
+	fs_inode_of(from->inode)->ctime_ours = true;
 	fs_arg(r, &in, sizeof(in));
 	fs_name(r, d);
 	return make_call(dir, d, r, from->inode->mode & S_IFMT);

@@ -55,11 +55,11 @@ struct fs_connection { // one device; lives for ever
 	bool writeback;
 	uint32_t io_bytes; // most of one READ or WRITE
 
-	uint64_t unsupported;           // atomic bits by opcode: the server said ENOSYS
-	uint64_t next_unique;           // atomic
-	uint64_t attr_clock;            // atomic: ticks at local changes, orders them with answers
-	uint64_t inode_count;           // atomic
-	uint64_t negative_valid_ns;     // how long "no such name" is believed; racy hint
+	uint64_t unsupported;       // atomic bits by opcode: the server said ENOSYS
+	uint64_t next_unique;       // atomic
+	uint64_t attr_clock;        // atomic: ticks at local changes, orders them with answers
+	uint64_t inode_count;       // atomic
+	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
 
 	struct spinlock lock; // guards what follows
 	struct list idle;     // struct fs_request.node
@@ -176,6 +176,7 @@ struct fs_inode {
 	unsigned writers_active; // write(2) calls under way
 	bool writes_blocked;     // a truncation waits for none in flight
 	bool times_busy;         // times_request, or its successor, is with the server
+	bool ctime_ours;         // something done here changes ctime: a new one does not mean that the host wrote
 	bool read_granted;       // the server opened it for reading before: it will again
 	bool times_dirty;        // mtime is ours and the server does not know it
 	uint64_t times_version;

@@ -58,12 +58,14 @@ void fs_attributes_changed(struct inode *i)
 	uint64_t tick = __atomic_add_fetch(&fi->connection->attr_clock, 1, __ATOMIC_ACQ_REL);
 	spin_lock(&fi->lock);
 	fi->attr_changed = tick;
+	fi->ctime_ours = true;
 	spin_unlock(&fi->lock);
 }
 
 static bool data_differs(const struct inode *i, const struct fuse_attributes *a)
 {
-	return i->data.size_bytes != a->size || !time_equal(i->mtime, time_of(a->mtime));
+	return i->data.size_bytes != a->size || !time_equal(i->mtime, time_of(a->mtime)) ||
+	       (!fs_inode_of(i)->ctime_ours && !time_equal(i->ctime, time_of(a->ctime)));
 }
 
 // Stores what is the server's. fi->lock held.
@@ -86,6 +88,7 @@ static void attributes_store(struct inode *i, const struct fuse_attributes *a, b
 		return;
 	i->mtime = time_of(a->mtime);
 	i->ctime = time_of(a->ctime);
+	fi->ctime_ours = false;
 	__atomic_store_n(&i->data.size_bytes, a->size, __ATOMIC_RELEASE);
 }
 

@@ -22,6 +22,7 @@ static void touched_locked(struct fs_inode *fi) // fi->lock
 	fi->attr_changed = __atomic_add_fetch(&fi->connection->attr_clock, 1, __ATOMIC_ACQ_REL);
 	fi->times_dirty = true;
 	fi->times_version++;
+	fi->ctime_ours = true;
 }
 
 void fs_times_touched(struct inode *i)

@@ -93,7 +93,8 @@ int fs_setxattr(struct inode *i, const char *name, const void *value, size_t siz
 	}
 	if (p)
 		page_put(p);
-	fs_attributes_stale(i); // ctime, perhaps mode
+	fs_attributes_changed(i); // ctime, perhaps mode
+	fs_attributes_stale(i);
 	return error;
 }
 
@@ -108,6 +109,7 @@ int fs_removexattr(struct inode *i, const char *name)
 	fuse_put_name(&r->builder, name, strlen(name));
 	int error = unsupported(fs_call(r));
 	fs_request_put(r);
+	fs_attributes_changed(i);
 	fs_attributes_stale(i);
 	return error;
 }
