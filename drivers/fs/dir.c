@@ -22,6 +22,18 @@ uint64_t fs_entry_expiry(struct fs_connection *c, const struct fuse_entry *e)
 	return fs_deadline(e->entry_valid_ns);
 }
 
+bool fs_entry_fits(struct dentry *parent, const struct inode *i)
+{
+	struct dentry *d = parent;
+	if (!inode_is_dir(i))
+		return true;
+	spin_lock(&dentry_tree_lock);
+	while (d->inode != i && d->parent != d)
+		d = d->parent;
+	spin_unlock(&dentry_tree_lock);
+	return d->inode != i;
+}
+
 // LOOKUP. 0 with an entry whose nodeid may be 0 (not there); the lookup is counted at the server otherwise.
 static int lookup_call(struct inode *dir, const char *name, size_t length, struct fuse_entry *e)
 {
@@ -55,6 +67,10 @@ static int fs_lookup(struct inode *dir, struct dentry *d)
 		i = fs_inode_get(dir->super, dir, &e, clock);
 		if (is_err(i))
 			return (int)ptr_err(i);
+		if (!fs_entry_fits(d->parent, i)) {
+			inode_put(i);
+			return -ELOOP;
+		}
 		fs_inode_of(dir)->plus_wanted = true;
 	}
 	d->expires_ns = fs_entry_expiry(c, &e);
@@ -144,6 +160,10 @@ static int make_call(struct inode *dir, struct dentry *d, struct fs_request *r, 
 	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
 	if (is_err(i))
 		return (int)ptr_err(i);
+	if (!fs_entry_fits(d->parent, i)) {
+		inode_put(i);
+		return -ELOOP;
+	}
 	d->expires_ns = fs_entry_expiry(c, &e);
 	dentry_instantiate(d, i);
 	return 0;

@@ -240,6 +240,8 @@ void fs_writes_unblock(struct fs_inode *fi);
 extern const struct inode_ops fs_dir_inode_ops, fs_file_inode_ops, fs_link_inode_ops, fs_special_inode_ops;
 extern const struct file_ops fs_dir_file_ops;
 extern const struct dentry_ops fs_dentry_ops;
+// May the name be put below `parent`? Not a directory that is one of its own ancestors: walks and locks would go round in circles.
+bool fs_entry_fits(struct dentry *parent, const struct inode *i);
 uint64_t fs_entry_expiry(struct fs_connection *c,
 			 const struct fuse_entry *e); // also learns how long negatives may live
 ssize_t fs_getxattr(struct inode *i, const char *name, void *value, size_t size);

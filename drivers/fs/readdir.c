@@ -116,7 +116,7 @@ static void entry_link(struct dentry *parent, const struct fuse_directory_entry 
 	struct inode *i = fs_inode_get(s, parent->inode, e, clock);
 	if (is_err(i))
 		return;
-	d = dentry_create(parent, entry->name, entry->name_length);
+	d = fs_entry_fits(parent, i) ? dentry_create(parent, entry->name, entry->name_length) : NULL;
 	if (!d) {
 		inode_put(i);
 		return;

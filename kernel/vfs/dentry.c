@@ -427,13 +427,17 @@ void dentry_exchange(struct dentry *a, struct dentry *b)
 	spin_unlock(&dentry_tree_lock);
 }
 
+// A server may give one directory two names: what counts is the inode, whose lock is taken.
+static bool same_directory(const struct dentry *a, const struct dentry *b) { return a == b || (a->inode && a->inode == b->inode); }
+
 bool dentry_is_below(struct dentry *d, struct dentry *ancestor)
 {
 	spin_lock(&dentry_tree_lock);
-	while (d != ancestor && d->parent != d)
+	while (!same_directory(d, ancestor) && d->parent != d)
 		d = d->parent;
+	bool below = same_directory(d, ancestor);
 	spin_unlock(&dentry_tree_lock);
-	return d == ancestor;
+	return below;
 }
 
 // ---- reclaim ----
