@@ -228,6 +228,11 @@ def check_shell():
     return problems
 
 
+def check_syscall_table():
+    r = subprocess.run([sys.executable, "tools/syscalls-doc.py", "--check"], cwd=TOP, capture_output=True, text=True)
+    return [r.stderr.strip()] if r.returncode else []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default=os.path.join(TOP, "build"), help="build directory (default: build/)")
@@ -244,6 +249,7 @@ def main():
         ("ports apart", lambda: check_ports_apart(c_files)),
         ("headers alone", lambda: check_headers_alone(c_files)),
         ("shell", check_shell),
+        ("system-call table", check_syscall_table),
         ("port contract", (lambda: check_contract(archive)) if os.path.exists(archive) else None),
         ("skeleton port", (lambda: check_skeleton(arguments.build)) if os.path.exists(archive) else None),
         ("size", (lambda: report_sizes(arguments.build)) if os.path.exists(image) else None),
