@@ -126,7 +126,8 @@ struct inode *inode_get_cached(struct super *s, ino_t ino, bool *is_new)
 		}
 		if (!inode_is_ready(i))
 			wait_event(&ready_wait, inode_is_ready(i));
-		if (!(i->state & INODE_DEAD))
+		// Only what left the table: a removed directory that is still open is dead too, and would be found again for ever.
+		if (!(__atomic_load_n(&i->state, __ATOMIC_ACQUIRE) & INODE_UNHASHED))
 			return i;
 		inode_put(i); // its filling failed: try ourselves
 	}
