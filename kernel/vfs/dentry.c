@@ -428,7 +428,10 @@ void dentry_exchange(struct dentry *a, struct dentry *b)
 }
 
 // A server may give one directory two names: what counts is the inode, whose lock is taken.
-static bool same_directory(const struct dentry *a, const struct dentry *b) { return a == b || (a->inode && a->inode == b->inode); }
+static bool same_directory(const struct dentry *a, const struct dentry *b)
+{
+	return a == b || (a->inode && a->inode == b->inode);
+}
 
 bool dentry_is_below(struct dentry *d, struct dentry *ancestor)
 {
