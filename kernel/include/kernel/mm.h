@@ -206,7 +206,3 @@ uint64_t mm_resident_pages(struct mm *mm); // updates peak_resident too
 
 // Futex keys: the object and offset a shared address names. Private: mm and address. *object is referenced or NULL.
 int mm_futex_key(struct mm *mm, uint64_t address, bool write, struct mobj **object, uint64_t *offset);
-
-struct oom_stats {
-	uint64_t kills;
-};

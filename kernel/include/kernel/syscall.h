@@ -7,9 +7,6 @@
 
 #define SYSCALLS_MAX 512u
 
-struct syscall_stats {
-	uint64_t unimplemented_calls;
-};
 // Name of a system call or NULL.
 const char *syscall_name(uint64_t nr);
 // Prints `nr name count` of calls that were answered ENOSYS.
