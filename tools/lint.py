@@ -20,10 +20,10 @@ IMAGE_MAX_BYTES = 1 << 20
 LAYERS = {
     "abi": ["abi/"],
     "lib": ["abi/", "lib/"],
-    "kernel": ["abi/", "lib/", "kernel/", "port/port.h", "port/inline.h"],
+    "kernel": ["abi/", "lib/", "kernel/", "port/port.h", "port/host.h", "port/inline.h"],
     "port": ["abi/", "lib/", "port/", "kernel/upcall.h"],
     "drivers": ["abi/", "lib/", "kernel/", "port/"],
-    "host": ["abi/", "lib/", "base/", "boot/", "broker/", "cli/", "manifest/", "qemu/"],
+    "host": ["abi/", "lib/", "base/", "boot/", "broker/", "cli/", "hosted/", "manifest/", "net/", "qemu/", "vsock/"],
 }
 INCLUDE_DIRS = {
     "abi": ["abi/include"],

@@ -41,6 +41,7 @@ static_assert(sizeof(struct user_regs) == 21 * 8, "struct user_regs is pt_regs")
 //                                                    0: kernel/sched multiplexes tasks over CPUs (x86)
 //   PORT_DEMAND_PAGING                               1: port_aspace_* page operations and faults (x86);
 //                                                    0: whole ranges are mapped at mmap time (hosted)
+//   PORT_HOST                                        1: the port stands on another kernel, and port/host.h is there too
 
 // ---- CPUs ----
 

@@ -6,6 +6,7 @@
 
 #define PORT_SCHEDULES_TASKS 1
 #define PORT_DEMAND_PAGING   0
+#define PORT_HOST            1
 
 struct task;
 

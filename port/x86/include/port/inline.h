@@ -7,6 +7,7 @@
 
 #define PORT_SCHEDULES_TASKS 0
 #define PORT_DEMAND_PAGING   1
+#define PORT_HOST            0
 
 struct task;
 

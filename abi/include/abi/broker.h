@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What kernel and broker say to each other on port hosted.
+//
+// Each channel is a SOCK_SEQPACKET socket pair: one request, one answer, in turn; several channels are served at the same
+// time. A request is a struct broker_request and a FUSE message (linux/fuse.h: struct fuse_in_header, then the operation's
+// arguments); the answer is a FUSE answer (struct fuse_out_header, then the payload). So the broker is a FUSE server for
+// the granted trees, with these differences:
+//
+//   - OPEN and CREATE answer with the host's descriptor in an SCM_RIGHTS message beside FOPEN_PASSTHROUGH in open_flags: data is
+//     read, written and mapped through it and READ, WRITE, FLUSH, FSYNC, LSEEK, FALLOCATE are never asked for. RELEASE is still sent.
+//   - BROKER_LOOKUP_OPEN does a LOOKUP and an OPEN of what was found in one round trip.
+//   - FORGET, BATCH_FORGET and RELEASE have no answer.
+//   - Unasked messages (struct broker_event) come on a socket of their own.
+//
+// Both sides treat the other as hostile: lengths are checked, node numbers looked up, messages over BROKER_MESSAGE_MAX_BYTES
+// end the conversation.
+#pragma once
+
+#include <assert.h>
+#include <stdint.h>
+
+#define BROKER_MESSAGE_MAX_BYTES (128u << 10)
+#define BROKER_DESCRIPTORS_MAX   32u // with one answer
+
+#define BROKER_FOPEN_PASSTHROUGH (1u << 7) // as FOPEN_PASSTHROUGH of newer fuse.h
+
+struct broker_request {
+	uint32_t grant;      // number of the granted tree: the N of "fsN" in the boot record
+	uint32_t size_bytes; // of the FUSE message that follows
+};
+static_assert(sizeof(struct broker_request) == 8, "broker request layout");
+
+// Operations beside FUSE's.
+enum broker_opcode {
+	// struct broker_lookup_open_in, then the NUL-terminated name, nodeid = directory. Answer: struct fuse_entry_out, struct fuse_open_out.
+	// When the name is no regular file, or may not be opened so, the open part has fh = UINT64_MAX and the error in `padding`
+	// (as a positive errno), and no descriptor comes.
+	BROKER_LOOKUP_OPEN = 0x4001,
+	// nodeid = directory. From now on the broker tells of changes in it (struct broker_event). ENOSPC: no more watches.
+	BROKER_WATCH = 0x4002,
+	// nodeid = directory. No answer.
+	BROKER_UNWATCH = 0x4003,
+};
+
+struct broker_lookup_open_in {
+	uint32_t flags; // O_* of open(2)
+	uint32_t reserved;
+};
+static_assert(sizeof(struct broker_lookup_open_in) == 8, "broker lookup-open layout");
+
+// Something changed in a watched directory, by whomever.
+struct broker_event {
+	uint32_t grant;
+	uint32_t mask;       // IN_* of inotify(7); IN_Q_OVERFLOW: anything may have changed anywhere (nodeid 0)
+	uint64_t nodeid;     // the directory
+	uint32_t cookie;     // joins the two halves of a rename
+	uint32_t name_bytes; // of the name that follows, without a NUL; 0: the directory itself
+};
+static_assert(sizeof(struct broker_event) == 24, "broker event layout");

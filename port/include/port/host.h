@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The second half of the port contract, for ports that stand on another kernel (PORT_HOST): there memory is mapped by whole
+// ranges, tasks are the host's threads, and files of granted trees are the host's descriptors. Portable code that calls
+// these does so under `if (PORT_HOST)`, so that other ports need not have them.
+//
+// PORT_HOST = !PORT_DEMAND_PAGING = PORT_SCHEDULES_TASKS.
+#pragma once
+
+#include "port/port.h"
+
+struct stat;
+struct iovec;
+
+// ---- tasks ----
+
+// Makes the host thread of a task that port_task_fork() or port_task_set_entry() prepared. It waits at its start for
+// port_task_release(). `as` NULL: a thread of the kernel's own process; the current task's address space: a thread beside the
+// current one; another one: a new host process with a private copy of the current task's memory, all threads but the caller
+// left behind, which backs `as` from then on. The caller holds the current mm's lock so that nothing is mapped meanwhile.
+// -EAGAIN, -ENOMEM. Task context.
+int port_task_spawn(struct port_task *p, struct port_aspace *as);
+// Lets a spawned task run, or (run = false) makes its host thread end at once. Never fails.
+void port_task_release(struct port_task *p, bool run);
+// The end of the current task: its host thread goes, its kernel stack is not used after the thread's death. The task's scheduler
+// reference is dropped by kernel_upcall_task_gone(), called from another task's context or the kernel's process.
+_Noreturn void port_task_exit(void);
+// A thread in program code enters the kernel soon (kernel_upcall_user_return()), one that sleeps in the host on behalf of the
+// kernel returns from it. Atomic.
+void port_task_kick(struct port_task *p);
+// CPU time of the current task's host thread.
+void port_task_times(uint64_t *user_ns, uint64_t *system_ns);
+// CPU time of all threads of the address space's host process, whoever asks; 0 when it is gone.
+uint64_t port_aspace_time_ns(struct port_aspace *as);
+void port_task_yield(void);
+// Restricts the current task to some CPUs (bit n: the cell's CPU n). 0, -EINVAL.
+int port_task_affinity(const uint64_t *mask, unsigned words);
+// As port_lock_wait(), at most until the deadline (port_time_ns() clock); also returns early for no reason.
+void port_lock_wait_until(uint32_t *word, uint32_t seen, uint64_t deadline_ns);
+
+// ---- address spaces by whole ranges ----
+//
+// Private anonymous memory and files of the host are mapped with these; pages of memory objects that live in the kernel's
+// frames (tmpfs, shared anonymous memory) with port_aspace_set_page() and kin, which keep a table of their own.
+// An address space can be changed only by a task that runs in it. On one that is not active yet (exec builds it) or no longer
+// (its process is gone) map, move, protect and advise do nothing and succeed; unmap only takes pages out of the table.
+
+struct port_backing {
+	int file;        // host descriptor, or -1: anonymous memory
+	uint64_t offset; // in the file, page aligned
+	bool shared;     // stores reach the file
+};
+// Maps [start, end), which nothing overlaps; prot: PORT_PROT_*. -ENOMEM, -EACCES, -ENODEV, ...
+int port_aspace_map(struct port_aspace *as, uint64_t start, uint64_t end, unsigned prot, const struct port_backing *b);
+// Moves mappings made by port_aspace_map(), with their contents; [to, to + size) is free. For growing in place, map the rest.
+int port_aspace_move(struct port_aspace *as, uint64_t from, uint64_t to, uint64_t size);
+// madvise(2) with Linux's numbers, on ranges made by port_aspace_map() only.
+int port_aspace_advise(struct port_aspace *as, uint64_t start, uint64_t end, int advice);
+// mincore(2): one byte a page.
+int port_aspace_resident(struct port_aspace *as, uint64_t start, uint64_t end, uint8_t *vector);
+// msync(2) of shared file mappings.
+int port_aspace_sync(struct port_aspace *as, uint64_t start, uint64_t end, int flags);
+// Does the current task run in `as`?
+bool port_aspace_is_current(const struct port_aspace *as);
+// Private pages of a mapping of frames: port_aspace_set_page() with this bit maps the frame copy-on-write.
+#define PORT_PROT_PRIVATE 0x80u
+// membarrier(2), as the host has it.
+int port_barrier(int command, unsigned flags);
+
+// ---- the host's descriptors ----
+//
+// Numbers are valid in every process of the cell. Addresses in iovecs are the kernel's, or the program's after the caller has
+// checked that they lie below port_user_end(); a bad one is -EFAULT. Calls that wait return -EINTR when the task is kicked
+// (port_task_kick()) or has task->work; the caller looks why. Task context; they sleep.
+
+// offset -1: at the stream's position (pipes, sockets, terminals). flags: RWF_* of preadv2(2).
+long port_file_read(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags);
+long port_file_write(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags);
+int port_file_stat(int fd, struct stat *out); // fstat(2), the UAPI structure of <asm/stat.h>
+int port_file_sync(int fd, bool data_only);
+int port_file_truncate(int fd, uint64_t size);
+int port_file_allocate(int fd, int mode, int64_t offset, int64_t size);
+int64_t port_file_seek(int fd, int64_t offset, int whence);                                 // SEEK_DATA, SEEK_HOLE only
+long port_file_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t size); // copy_file_range(2)
+void port_file_close(int fd);
+// Waits until one of the descriptors is ready, the deadline passes, or the task is kicked. Count of ready ones, 0, -EINTR.
+struct pollfd;
+int port_file_poll(struct pollfd *fds, unsigned count, uint64_t deadline_ns);
+// One message on a SOCK_SEQPACKET socket. Descriptors that came with it go to fds (at most *fd_count, in and out).
+long port_message_send(int fd, const struct iovec *v, unsigned count);
+long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fds, unsigned *fd_count);
+
+// What the launcher handed over. Streams by enum hosted_stream (abi/hosted.h); -1 = none.
+int port_host_stream(unsigned stream);
+int port_host_channel(unsigned index); // sockets to the broker; -1 past the last
+int port_host_events(void);            // the socket of the broker's unasked messages; -1
