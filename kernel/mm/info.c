@@ -21,6 +21,8 @@ bool mm_next_vma(struct mm *mm, uint64_t address, struct vma_info *out)
 {
 	rwsem_read_lock(&mm->lock);
 	struct vma *v = mm_find(mm, address);
+	while (v && v->flags & VMA_HIDDEN)
+		v = vma_next(v);
 	if (v) {
 		*out = (struct vma_info){ .start = v->start,
 					  .end = v->end,

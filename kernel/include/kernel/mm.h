@@ -112,6 +112,7 @@ ssize_t filemap_write(struct mobj *o, struct iov_iter *from, loff_t *pos);
 #define VMA_MAY_READ   0x4000u
 #define VMA_MAY_EXEC   0x8000u
 #define VMA_HEAP       0x10000u
+#define VMA_HIDDEN     0x20000u // the port's: not in /proc/PID/maps
 
 struct vma {
 	struct rb_node node; // mm->vmas, by start

@@ -29,9 +29,13 @@ void kernel_upcall_user_return(struct user_regs *regs);
 // the task that ran before on this CPU, as port_task_switch() returns it: hand it to the scheduler. Atomic until then.
 void kernel_upcall_task_started(struct task *prev);
 
+// Ports that schedule tasks: the host thread of `t` is gone after port_task_exit(). Drops the scheduler's reference. Task or idle context.
+void kernel_upcall_task_gone(struct task *t);
+
 #define UPCALL_FAULT_WRITE 1u
 #define UPCALL_FAULT_EXEC  2u
 #define UPCALL_FAULT_USER  4u // in user mode; else in a user-memory access of the kernel
+#define UPCALL_FAULT_BUS   8u // the host has nothing there: a mapped file is shorter. Ports with PORT_HOST
 // A page fault on a user address. 0: retry the access. -EFAULT: for a user-mode fault the signal was already
 // queued (return through kernel_upcall_user_return); for a kernel access the port takes its fixup. Task context.
 int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned flags);
@@ -46,6 +50,15 @@ void kernel_upcall_interrupt(void);
 
 // A fault in the kernel itself that no fixup covers. Prints and ends the machine.
 _Noreturn void kernel_upcall_panic(const char *what, uintptr_t ip, uintptr_t address, const struct user_regs *regs);
+
+// ---- ports that rewrite system-call sites (PORT_HOST); current address space, task context ----
+
+// Reserves a page of the program's address space less than `reach` from `near`, which the program's view of its mappings does not
+// show. The port maps what it likes there. Address; 0: none is free.
+uint64_t kernel_upcall_code_page(uint64_t near, uint64_t reach);
+// Calls fn(context) if [address, address + size) lies in one mapping that the program can execute, cannot write, and has for
+// itself; meanwhile no mapping changes and nothing forks. fn must not sleep for long nor touch mappings by upcalls. Was it called?
+bool kernel_upcall_code_change(uint64_t address, uint64_t size, void (*fn)(void *context), void *context);
 
 // ---- memory for the port's own tables (implemented in kernel/mm/upcall.c) ----
 
