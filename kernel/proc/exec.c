@@ -300,6 +300,7 @@ static void switch_mm(struct mm *mm)
 	}
 	t->clear_child_tid = t->set_child_tid = 0;
 	t->robust_list = 0;
+	sched_exec_times();
 	spin_lock(&t->lock);
 	t->mm = mm;
 	spin_unlock(&t->lock);

@@ -359,6 +359,7 @@ _Noreturn void task_exit(int status)
 		tty_disassociate(p, true);
 	if (last)
 		tty_process_release(p);
+	sched_exit_times();
 	exit_notify(t);
 	sched_exit_current();
 }

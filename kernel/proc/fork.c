@@ -136,6 +136,8 @@ static int copy_mm(struct task *t, uint64_t flags)
 		refcount_get(&mm->users);
 		mm_get(mm);
 		t->mm = mm;
+		if (!(flags & CLONE_THREAD))
+			t->process->borrows_mm = true;
 		return 0;
 	}
 	mm = mm_fork(mm);

@@ -73,7 +73,7 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		user_ns = usage.user_ns;
 		system_ns = usage.system_ns;
 	} else {
-		sched_task_times(t, &user_ns, &system_ns);
+		sched_thread_times(t, &user_ns, &system_ns);
 	}
 	tty_process_info(p, &terminal, &foreground);
 	if (mm) {
@@ -98,7 +98,7 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		   ticks(t->start_ns), vsize, rss, (uint64_t)p->rlimits[RLIMIT_RSS].rlim_cur);
 	seq_printf(s, " %lu 0 %lu 0 0 %lu %lu %lu %lu 0 0 0 %d %u %u %u 0 0 0", code_start, stack,
 		   masks.pending | masks.shared, masks.blocked, masks.ignored, masks.caught, t->exit_signal,
-		   t->sched.cpu, (unsigned)t->sched.rt_priority, (unsigned)t->sched.policy);
+		   sched_task_cpu(t), (unsigned)t->sched.rt_priority, (unsigned)t->sched.policy);
 	seq_printf(s, " 0 0 %lu %lu %lu %lu %lu %d\n", brk, args[0], args[1], args[2], args[3],
 		   p->zombie ? p->exit_code : 0);
 	return 0;
@@ -282,8 +282,9 @@ int proc_limits_show(struct seq *s, struct pseudo *n)
 int proc_schedstat_show(struct seq *s, struct pseudo *n)
 {
 	struct task *t = proc_task(n);
+	uint64_t user_ns, system_ns;
 
-	seq_printf(s, "%lu 0 %lu\n", sched_task_cpu_time_ns(t),
-		   t->sched.voluntary_switches + t->sched.involuntary_switches);
+	sched_thread_times(t, &user_ns, &system_ns);
+	seq_printf(s, "%lu 0 %lu\n", user_ns + system_ns, t->sched.voluntary_switches + t->sched.involuntary_switches);
 	return 0;
 }

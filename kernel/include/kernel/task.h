@@ -101,6 +101,9 @@ struct task {
 	bool dead;                 // has left the scheduler's sight but for its last switch; tasklist_lock
 	bool did_exec;             // setpgid() by the parent: EACCES
 	uint64_t trap_address, trap_number, trap_error; // last fault, for signal frames
+#if CLOISTER_DEBUG
+	struct lock_stack locks_held; // where the port schedules; own task
+#endif
 };
 
 // task->jobctl
@@ -159,8 +162,17 @@ struct process {              // what Linux calls a thread group
 	uint64_t real_interval_ns;
 	uint64_t virtual_left_ns, virtual_interval_ns, prof_left_ns, prof_interval_ns;
 	struct list posix_timers; // lock
-	uint64_t cpu_charged_ns;  // CPU time seen at ticks; atomic
+	uint64_t cpu_charged_ns;  // CPU time seen so far, at ticks or whenever somebody asked; atomic
 	uint32_t cpu_timers;      // armed POSIX timers on CPU time; lock, read racily at ticks
+	// Ports without ticks: kernel/sched/cputimer.c, lock.
+	struct ktimer cpu_timer;                        // looks at the timers and limits on CPU time
+	uint64_t cpu_timer_user_ns, cpu_timer_total_ns; // up to where they have counted
+	uint8_t cpu_timer_rounds;                       // looks in vain
+	bool timers_gone;                               // the process ends: nothing is armed any more
+	// Ports that schedule: kernel/sched/cputime.c.
+	bool borrows_mm;      // its tasks run in another process's memory (CLONE_VM), until exec
+	uint64_t cpu_base_ns; // used while it did
+	uint64_t cpu_user_seen_ns, cpu_system_seen_ns; // sighand->lock
 	int next_timer_id;
 	// usage of dead threads, and of waited-for children
 	uint64_t dead_user_ns, dead_system_ns, children_user_ns, children_system_ns;

@@ -29,8 +29,12 @@ void kernel_upcall_user_return(struct user_regs *regs);
 // the task that ran before on this CPU, as port_task_switch() returns it: hand it to the scheduler. Atomic until then.
 void kernel_upcall_task_started(struct task *prev);
 
-// Ports that schedule tasks: the host thread of `t` is gone after port_task_exit(). Drops the scheduler's reference. Task or idle context.
+// The host thread of `t` is gone for good (PORT_SCHEDULES_TASKS): nothing uses its kernel stack any more. Frees the task when
+// this was the last reference. Task context, of another task.
 void kernel_upcall_task_gone(struct task *t);
+
+// Bits of task_head.work that end a wait; the others matter only on the way to user mode.
+#define UPCALL_WORK_INTERRUPTS 0x15u
 
 #define UPCALL_FAULT_WRITE 1u
 #define UPCALL_FAULT_EXEC  2u
@@ -44,7 +48,8 @@ int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned 
 // instruction or 0. Becomes a signal. Task context.
 void kernel_upcall_trap(struct user_regs *regs, unsigned vector, uint64_t error, uint64_t address);
 
-// Interrupt context: the timer of this CPU fired; a kick or device interrupt was handled.
+// Interrupt context: the timer of this CPU fired; a kick or device interrupt was handled. With PORT_SCHEDULES_TASKS the
+// timer's is called in a kernel task of the port's, one call at a time, and there are no interrupts.
 void kernel_upcall_timer(void);
 void kernel_upcall_interrupt(void);
 
