@@ -12,6 +12,7 @@
 // and no lock then, and a deadline is the host's: the sleeper itself moves PARKED -> RUNNABLE when it has passed, unless a waker
 // is faster. Only a waker that has seen PARKED needs to wake a thread.
 
+#include "kernel/mm.h"
 #include "kernel/task.h"
 #include "kernel/waitq.h"
 
@@ -149,12 +150,16 @@ int task_park(uint64_t deadline_ns)
 		task_finish_park();
 		return -EINTR;
 	}
+	if (PORT_HOST && unlikely(task_work_test(t, WORK_REMOTE)) && mm_serve_parked())
+		return 0;
 	if (unlikely(deadline_ns != PARK_FOREVER))
 		result = park_until(t, deadline_ns);
 	else if (PORT_SCHEDULES_TASKS)
 		(void)thread_block(t, PARK_FOREVER);
 	else
 		sched_block();
+	if (PORT_HOST && unlikely(task_work_test(t, WORK_REMOTE)))
+		(void)mm_serve_parked();
 	return unlikely(interrupted(t)) ? -EINTR : result;
 }
 

@@ -423,6 +423,18 @@ int port_task_affinity(const uint64_t *mask, unsigned words)
 
 unsigned port_cpu_count(void) { return hosted.cpu_count; }
 
+unsigned port_cpu_now(void)
+{
+	uint32_t low, high, host;
+	// Linux keeps node << 12 | cpu in TSC_AUX.
+	__asm__ volatile("rdtscp" : "=a"(low), "=d"(high), "=c"(host));
+	host &= 0xfff;
+	for (unsigned cpu = 0; cpu < hosted.cpu_count; cpu++)
+		if (hosted.cpus[cpu] == host)
+			return cpu;
+	return 0;
+}
+
 void port_cpu_kick(unsigned cpu) { (void)cpu; }
 
 void port_preempt_point(void) {}

@@ -102,6 +102,16 @@ void port_task_times(uint64_t *user_ns, uint64_t *system_ns)
 	*system_ns = (uint64_t)r.system.sec * NSEC + (uint64_t)r.system.usec * 1000;
 }
 
+// pthread_getcpuclockid(3): the host's clock of a thread, for threads of this process only.
+uint64_t port_task_time_ns(struct port_task *p)
+{
+	struct __kernel_timespec t = { 0 };
+	int32_t tid = __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE);
+	if (!tid || p->tgid != current_port()->tgid || HOST(clock_gettime, (int)((~(unsigned)tid) << 3 | 6), &t))
+		return 0;
+	return (uint64_t)t.tv_sec * NSEC + (uint64_t)t.tv_nsec;
+}
+
 // clock_getcpuclockid(3): the host's clock of a process.
 uint64_t hosted_process_time_ns(int32_t tgid)
 {
