@@ -223,7 +223,7 @@ static int find_or_create(struct walk *w, struct file *f, mode_t mode, struct de
 	dentry_put(d);
 	bool opened = false;
 	mutex_lock(&dir->lock);
-	d = dentry_lookup_locked(parent, w->last, w->last_length);
+	d = dentry_lookup_for(parent, w->last, w->last_length, f->flags & O_EXCL ? NO_OPEN : w->open_flags);
 	int error = is_err(d) ? (int)ptr_err(d) : 0;
 	if (!error && !d->inode) {
 		error = create_locked(f, &w->path, d, mode, &opened);
@@ -336,6 +336,8 @@ struct file *do_open(int at, const char *name, const struct open_how_kernel *how
 		return err_ptr(-ENFILE);
 	struct walk w;
 	int error = walk_start(&w, at, name, walk_flags, how->resolve);
+	if (!(flags & (O_PATH | O_DIRECTORY)))
+		w.open_flags = flags;
 	if (!error)
 		error = open_walk(&w, f, how->mode);
 	walk_end(&w);

@@ -33,6 +33,8 @@ struct mobj_ops {
 	// under mm.lock; never sleeps. NULL: fine.
 	int (*charge)(struct mobj *o, int64_t pages);
 	void (*release)(struct mobj *o); // last reference of an object without inode; after mobj_destroy()
+	// PORT_HOST: the host's descriptor that mappings of `o` opened as `f` are made of, valid while f is open; -errno.
+	int (*host_file)(struct mobj *o, struct file *f);
 };
 
 struct mobj {
