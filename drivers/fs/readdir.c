@@ -6,6 +6,7 @@
 // An answer is kept with the open directory and given out as the program takes it. The VFS holds the directory's lock.
 #include "fs.h"
 
+#include "abi/broker.h"
 #include "kernel/log.h"
 #include "kernel/slab.h"
 #include "kernel/task.h"
@@ -21,28 +22,37 @@ struct fs_open_dir { // file.private; guarded by the directory's lock
 	bool plus, filled, ended;
 };
 
+static int opendir_call(struct inode *i, const struct fuse_open_in *in, struct fuse_opened *o)
+{
+	struct fs_connection *c = fs_connection_of(i);
+	if (!fs_supports(c, FUSE_OPENDIR) && c->parameters.flags & FUSE_NO_OPENDIR_SUPPORT)
+		return -ENOSYS;
+	struct fs_request *r = fs_request_get(c, FUSE_OPENDIR, fs_node(i));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, in, sizeof(*in));
+	fs_reply_room(r, sizeof(struct fuse_open_out));
+	int error = fs_call(r);
+	if (!error)
+		error = fuse_decode_opened(r->reply, r->reply_bytes, o);
+	fs_request_put(r);
+	return error;
+}
+
 static int fs_dir_open(struct inode *i, struct file *f)
 {
 	struct fs_connection *c = fs_connection_of(i);
 	struct fuse_open_in in = { .flags = f->flags & O_ACCMODE };
 	struct fuse_opened o;
-	struct fs_request *r = fs_request_get(c, FUSE_OPENDIR, fs_node(i));
-	if (is_err(r))
-		return (int)ptr_err(r);
-	fs_arg(r, &in, sizeof(in));
-	fs_reply_room(r, sizeof(struct fuse_open_out));
-	int error = fs_call(r);
+	int error = opendir_call(i, &in, &o);
 	if (error == -ENOSYS && c->parameters.flags & FUSE_NO_OPENDIR_SUPPORT) {
-		o = (struct fuse_opened){ 0, 0 };
+		o = (struct fuse_opened){ BROKER_NO_HANDLE, 0 };
 		error = 0;
-	} else if (!error) {
-		error = fuse_decode_opened(r->reply, r->reply_bytes, &o);
 	}
-	fs_request_put(r);
 	if (error)
 		return error;
 	struct fs_open_dir *dir = kalloc(sizeof(*dir));
-	struct fs_handle *h = fs_handle_create(fs_node(i), &o, in.flags, true);
+	struct fs_handle *h = fs_handle_create(c, fs_node(i), &o, in.flags, true, -1);
 	if (!dir || !h) {
 		kfree(dir);
 		fs_handle_put(c, h, NULL);
@@ -72,7 +82,7 @@ static void fs_dir_release(struct file *f)
 static bool buffer_allocate(struct fs_open_dir *dir)
 {
 	for (unsigned order = BUFFER_ORDER; !dir->buffer; order = 0) {
-		dir->buffer = page_alloc(order, PAGE_DEVICE);
+		dir->buffer = page_alloc(order, FS_PAGE_FLAGS);
 		dir->capacity = PAGE_SIZE << order;
 		if (!order)
 			break;
@@ -95,13 +105,15 @@ static bool entry_refresh(struct dentry *d, const struct fuse_entry *e, uint64_t
 	return true;
 }
 
-static void entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock)
+static void entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock, uint64_t mark)
 {
 	const struct fuse_entry *e = &entry->entry;
 	struct super *s = parent->super;
 	struct dentry *d = dentry_lookup_cached(parent, entry->name, entry->name_length);
 	if (d) {
 		bool same = entry_refresh(d, e, clock);
+		if (same)
+			fs_watch_bless(parent->inode, d, mark);
 		bool busy = d->flags & (DENTRY_MADE_UP | DENTRY_MOUNTPOINT | DENTRY_HAS_MADE_UP);
 		if (!same && !busy)
 			dentry_drop(d);
@@ -123,17 +135,18 @@ static void entry_link(struct dentry *parent, const struct fuse_directory_entry 
 	}
 	d->expires_ns = fs_entry_expiry(s->private, e);
 	dentry_instantiate(d, i);
+	fs_watch_bless(parent->inode, d, mark);
 	dentry_hash(d);
 	dentry_put(d);
 }
 
-static void entries_link(struct file *f, struct fs_open_dir *dir, uint64_t clock)
+static void entries_link(struct file *f, struct fs_open_dir *dir, uint64_t clock, uint64_t mark)
 {
 	struct fuse_directory_entry *e = kalloc(sizeof(*e));
 	size_t at = 0;
 	while (e && fuse_decode_dirent(page_address(dir->buffer), dir->size, &at, true, e) > 0)
 		if (e->has_entry)
-			entry_link(f->path.dentry, e, clock);
+			entry_link(f->path.dentry, e, clock, mark);
 	kfree(e);
 }
 
@@ -160,7 +173,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	struct fuse_read_in in = { .fh = dir->handle->fh,
 				   .offset = (uint64_t)position,
 				   .size = (uint32_t)dir->capacity };
-	uint64_t clock = fs_clock_now(c);
+	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
 	struct fs_request *r = fs_request_get(c, dir->plus ? FUSE_READDIRPLUS : FUSE_READDIR, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
@@ -176,7 +189,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	dir->filled = true;
 	dir->ended = !dir->size;
 	if (dir->plus)
-		entries_link(f, dir, clock);
+		entries_link(f, dir, clock, mark);
 	return 0;
 }
 

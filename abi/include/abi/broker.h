@@ -7,9 +7,11 @@
 // the granted trees, with these differences:
 //
 //   - OPEN and CREATE answer with the host's descriptor in an SCM_RIGHTS message beside FOPEN_PASSTHROUGH in open_flags: data is
-//     read, written and mapped through it and READ, WRITE, FLUSH, FSYNC, LSEEK, FALLOCATE are never asked for. RELEASE is still sent.
+//     read, written and mapped through it and READ, WRITE, FLUSH, FSYNC, LSEEK, FALLOCATE are never asked for. A broker that
+//     has nothing to keep for it says fh = BROKER_NO_HANDLE; only for another fh RELEASE is sent.
 //   - BROKER_LOOKUP_OPEN does a LOOKUP and an OPEN of what was found in one round trip.
-//   - FORGET, BATCH_FORGET and RELEASE have no answer.
+//   - FORGET, BATCH_FORGET, RELEASE, RELEASEDIR and BROKER_UNWATCH have no answer.
+//   - Forgetting a directory's last lookup ends its watch.
 //   - Unasked messages (struct broker_event) come on a socket of their own.
 //
 // Both sides treat the other as hostile: lengths are checked, node numbers looked up, messages over BROKER_MESSAGE_MAX_BYTES
@@ -22,6 +24,8 @@
 #define BROKER_MESSAGE_MAX_BYTES (128u << 10)
 #define BROKER_DESCRIPTORS_MAX   32u // with one answer
 
+#define BROKER_NO_HANDLE UINT64_MAX // fuse_open_out.fh: nothing to RELEASE
+
 #define BROKER_FOPEN_PASSTHROUGH (1u << 7) // as FOPEN_PASSTHROUGH of newer fuse.h
 
 struct broker_request {
@@ -33,8 +37,8 @@ static_assert(sizeof(struct broker_request) == 8, "broker request layout");
 // Operations beside FUSE's.
 enum broker_opcode {
 	// struct broker_lookup_open_in, then the NUL-terminated name, nodeid = directory. Answer: struct fuse_entry_out, struct fuse_open_out.
-	// When the name is no regular file, or may not be opened so, the open part has fh = UINT64_MAX and the error in `padding`
-	// (as a positive errno), and no descriptor comes.
+	// When the name is no regular file, or may not be opened so, the open part has fh = BROKER_NO_HANDLE and the error in `padding`
+	// (as a positive errno), and no descriptor comes. flags are an access mode: nothing is created or truncated.
 	BROKER_LOOKUP_OPEN = 0x4001,
 	// nodeid = directory. From now on the broker tells of changes in it (struct broker_event). ENOSPC: no more watches.
 	BROKER_WATCH = 0x4002,
@@ -48,7 +52,7 @@ struct broker_lookup_open_in {
 };
 static_assert(sizeof(struct broker_lookup_open_in) == 8, "broker lookup-open layout");
 
-// Something changed in a watched directory, by whomever.
+// Something changed in a watched directory, by whomever. A message has one or more, each with its name behind it, unpadded.
 struct broker_event {
 	uint32_t grant;
 	uint32_t mask;       // IN_* of inotify(7); IN_Q_OVERFLOW: anything may have changed anywhere (nodeid 0)
