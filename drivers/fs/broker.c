@@ -160,7 +160,7 @@ static bool has_answer(const struct fs_request *r)
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:
 	case FUSE_RELEASE:
-	case FUSE_RELEASEDIR:
+	case FUSE_INTERRUPT:
 	case BROKER_UNWATCH: return false;
 	}
 	return !r->no_reply;

@@ -83,7 +83,7 @@ static int fs_lookup(struct inode *dir, struct dentry *d)
 	if (!error)
 		error = entry_take(dir, d, &e, clock);
 	if (!error)
-		fs_watch_bless(dir, d, mark);
+		fs_watch_bless(dir, d, &e, mark);
 	return error;
 }
 
@@ -134,7 +134,7 @@ static int fs_lookup_open(struct inode *dir, struct dentry *d, int open_flags)
 	if (!error)
 		error = entry_take(dir, d, &e, clock);
 	if (!error)
-		fs_watch_bless(dir, d, mark);
+		fs_watch_bless(dir, d, &e, mark);
 	bool wanted = h && !error && inode_is_reg(d->inode) &&
 		      (flags == O_RDONLY || !inode_permission(d->inode, MAY_WRITE)); // else it would block executing it
 	if (wanted)
@@ -202,7 +202,7 @@ static int fs_revalidate(struct dentry *d)
 	if (!result)
 		result = revalidate_entry(d, dir, &e, clock);
 	if (result == 1)
-		fs_watch_bless(dir, d, mark);
+		fs_watch_bless(dir, d, &e, mark);
 	dentry_put(n.parent);
 	return result;
 }
@@ -366,6 +366,44 @@ static int fs_create_open(struct inode *dir, struct dentry *d, struct file *f, m
 	return 0;
 }
 
+// TMPFILE: a file without a name, open. The handle waits for file_ops->open, which comes next.
+static int fs_tmpfile(struct inode *dir, struct inode **out, mode_t mode)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct fuse_create_in in = { .flags = O_RDWR, .mode = mode };
+	struct fuse_entry e;
+	struct fuse_opened o;
+	if (!fs_supports(c, FUSE_TMPFILE))
+		return -EOPNOTSUPP;
+	struct fs_request *r = fs_request_get(c, FUSE_TMPFILE, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	uint64_t clock = fs_clock_now(c);
+	fs_arg(r, &in, sizeof(in));
+	fuse_put_name(&r->builder, "", 0);
+	fs_reply_room(r, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+	r->wants_file = true;
+	int error = fs_call(r);
+	if (!error)
+		error = fuse_decode_create(r->reply, r->reply_bytes, &e, &o);
+	int file = error ? -1 : fs_request_file(r);
+	fs_request_put(r);
+	if (error || file < 0)
+		return error == -ENOSYS ? -EOPNOTSUPP : error ? error : -EIO;
+	struct fs_handle *h = fs_handle_create(c, e.nodeid, &o, in.flags, false, file);
+	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
+	error = !h ? -ENOMEM : is_err(i) ? (int)ptr_err(i) : inode_is_reg(i) ? 0 : -EIO;
+	if (error) {
+		fs_handle_put(c, h, NULL);
+		if (!is_err(i))
+			inode_put(i);
+		return error;
+	}
+	fs_handle_keep(i, h);
+	*out = i;
+	return 0;
+}
+
 // ---- removing and moving ----
 
 void fs_link_dropped(struct inode *i, bool all)
@@ -496,6 +534,7 @@ const struct inode_ops fs_dir_inode_ops = {
 	.unlink = fs_unlink,
 	.rmdir = fs_rmdir,
 	.rename = fs_rename,
+	.tmpfile = PORT_HOST ? fs_tmpfile : NULL,
 };
 const struct inode_ops fs_file_inode_ops = { FS_COMMON_OPS };
 const struct inode_ops fs_link_inode_ops = { FS_COMMON_OPS, .readlink = fs_readlink };

@@ -30,7 +30,8 @@
 #define FS_IO_PAGES   128u // of one READ or WRITE
 #define FS_SEGMENTS   (FS_IO_PAGES + 4u)
 #define FS_QUEUES_MAX 8u
-#define FS_ROOT_NODE  1u // FUSE_ROOT_ID
+#define FS_NO_HANDLE  UINT64_MAX // fuse_open_out.fh: nothing to release
+#define FS_ROOT_NODE  1u         // FUSE_ROOT_ID
 
 // Pages a server may read and write. Without devices any page will do.
 #define FS_PAGE_FLAGS (PORT_HOST ? 0u : PAGE_DEVICE)
@@ -204,6 +205,7 @@ struct fs_inode {
 	struct list idle_node; // connection.idle_handles; connection.lock
 	bool ctime_ours;       // something done here changes ctime: a new one does not mean that the host wrote
 	bool read_granted;     // the server opened it for reading before: it will again
+	bool attr_lasting;     // the server said of its attributes that it will tell when they change
 	bool plus_wanted;      // names of this directory are looked up: READDIRPLUS pays
 
 	// pages
@@ -233,7 +235,8 @@ static inline uint64_t fs_clock_now(struct fs_connection *c)
 {
 	return __atomic_load_n(&c->attr_clock, __ATOMIC_ACQUIRE);
 }
-uint64_t fs_deadline(uint64_t valid_ns); // from now; saturates
+uint64_t fs_deadline(uint64_t valid_ns);            // from now; saturates
+#define FS_LASTING_NS (3600 * UINT64_C(1000000000)) // so long is for ever, or until the server tells (PORT_HOST)
 static inline bool fs_attributes_fresh(const struct fs_inode *fi)
 {
 	uint64_t expires = __atomic_load_n(&fi->attr_expires_ns, __ATOMIC_ACQUIRE);
@@ -343,12 +346,12 @@ static inline void fs_watch_want(struct inode *dir)
 	if (PORT_HOST && !fs_inode_of(dir)->watch)
 		fs_watch_start(dir, false);
 }
-// d and the attributes of its inode were just stored, asked for with `mark`: good from now on?
-void fs_watch_bless_entry(struct inode *dir, struct dentry *d, uint64_t mark);
-static inline void fs_watch_bless(struct inode *dir, struct dentry *d, uint64_t mark)
+// d and the attributes of its inode were just stored, as `e` said, asked for with `mark`: good from now on?
+void fs_watch_bless_entry(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t mark);
+static inline void fs_watch_bless(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t mark)
 {
-	if (PORT_HOST && mark)
-		fs_watch_bless_entry(dir, d, mark);
+	if (PORT_HOST && mark && e->entry_valid_ns >= FS_LASTING_NS)
+		fs_watch_bless_entry(dir, d, e, mark);
 }
 static inline uint64_t fs_own_begin(struct inode *dir, const struct dentry *d, uint32_t mask)
 {

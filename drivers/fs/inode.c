@@ -19,9 +19,10 @@
 uint64_t fs_deadline(uint64_t valid_ns)
 {
 	uint64_t deadline;
-	// An hour or more is for ever: a clock is not worth reading then.
-	if (valid_ns >= 3600 * (uint64_t)NSEC_PER_SEC ||
-	    __builtin_add_overflow(clock_monotonic_ns(), valid_ns, &deadline))
+	if (PORT_HOST && valid_ns >= FS_LASTING_NS)
+		valid_ns = NSEC_PER_SEC; // until watch.c has made sure that we were told
+	// A clock is not worth reading.
+	if (valid_ns >= FS_LASTING_NS || __builtin_add_overflow(clock_monotonic_ns(), valid_ns, &deadline))
 		return UINT64_MAX;
 	return valid_ns ? deadline : 0;
 }
@@ -111,6 +112,7 @@ void fs_attributes_apply(struct inode *i, const struct fuse_attributes *a, uint6
 	if (!old_news && !changed)
 		fs_attributes_store(i, a, owned);
 	fi->attr_expires_ns = old_news ? 0 : fs_deadline(valid_ns);
+	fi->attr_lasting = !old_news && valid_ns >= FS_LASTING_NS;
 	spin_unlock(&fi->lock);
 	if (changed)
 		host_changed(i, a, valid_ns, clock);

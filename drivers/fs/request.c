@@ -297,6 +297,23 @@ static bool server_make_room(struct fs_connection *c)
 	return some;
 }
 
+// The server knows most things by their names, and this one has been given to something else: the names we know for it are to be
+// asked for again.
+static void node_is_stale(struct fs_request *r)
+{
+	struct super *s = r->connection->super;
+	struct inode *i = s ? inode_find(s, r->header.nodeid) : NULL;
+	struct dentry *d;
+	if (!i)
+		return;
+	fs_attributes_stale(i);
+	spin_lock(&i->alias_lock);
+	list_for_each (d, &i->dentries, alias_node)
+		d->expires_ns = 0;
+	spin_unlock(&i->alias_lock);
+	inode_put(i);
+}
+
 int fs_call(struct fs_request *r)
 {
 	int error = call_once(r);
@@ -308,6 +325,8 @@ int fs_call(struct fs_request *r)
 		file_drop(r);
 		error = call_once(r);
 	}
+	if (PORT_HOST && unlikely(error == -ESTALE))
+		node_is_stale(r);
 	return error;
 }
 

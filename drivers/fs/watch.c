@@ -79,21 +79,21 @@ void fs_watch_bless_attributes(struct inode *dir, struct inode *i, uint64_t mark
 {
 	struct fs_inode *fi = fs_inode_of(i);
 	// Another name may be in another directory; what happens in a directory is reported by its own watch.
-	if (!mark || (inode_is_dir(i) ? i != dir : i->nlink != 1) || !fs_attributes_fresh(fi))
+	if (!mark || (inode_is_dir(i) ? i != dir : i->nlink != 1) || !fi->attr_lasting || !fs_attributes_fresh(fi))
 		return;
 	__atomic_store_n(&fi->attr_expires_ns, UINT64_MAX, __ATOMIC_RELEASE);
 	if (!fs_watch_holds(dir, mark))
 		fs_attributes_stale(i);
 }
 
-void fs_watch_bless_entry(struct inode *dir, struct dentry *d, uint64_t mark)
+void fs_watch_bless_entry(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t mark)
 {
 	d->expires_ns = UINT64_MAX;
 	if (!fs_watch_holds(dir, mark)) {
 		d->expires_ns = 0;
 		return;
 	}
-	if (d->inode)
+	if (d->inode && e->attr_valid_ns >= FS_LASTING_NS)
 		fs_watch_bless_attributes(dir, d->inode, mark);
 }
 
@@ -220,11 +220,13 @@ static bool room_make(bool pin)
 }
 
 // BROKER_WATCH. From its answer on everything is reported.
-static int watch_call(struct inode *dir)
+static int watch_call(struct inode *dir, bool pin)
 {
+	struct broker_watch_in in = { .mask = BROKER_WATCH_DEFAULT | (pin ? IN_CLOSE_WRITE : 0) };
 	struct fs_request *r = fs_request_try(fs_connection_of(dir), BROKER_WATCH, fs_node(dir));
 	if (!r)
 		return -ENOMEM;
+	fs_arg(r, &in, sizeof(in));
 	int error = fs_call(r);
 	fs_request_put(r);
 	return error;
@@ -251,6 +253,7 @@ void fs_watch_start(struct inode *dir, bool pin)
 	if (__atomic_load_n(&deaf, __ATOMIC_RELAXED) || !inode_is_dir(dir) ||
 	    !fs_supports(fi->connection, BROKER_WATCH))
 		return;
+	bool more = false;
 	struct fs_watch *w = fi->watch || !room_make(pin) ? NULL : kalloc(sizeof(*w));
 	if (w) {
 		list_init(&w->node);
@@ -264,13 +267,17 @@ void fs_watch_start(struct inode *dir, bool pin)
 		list_add_tail(&watches, &w->node);
 		watch_count++;
 	}
-	if (pin && fi->watch)
+	if (pin && fi->watch) {
+		more = !fresh && !fi->watch->pinned;
 		fi->watch->pinned = true;
+	}
 	spin_unlock(&watch_lock);
 	if (fresh)
-		watch_settle(fi, w, watch_call(dir));
+		watch_settle(fi, w, watch_call(dir, pin));
 	else
 		kfree(w);
+	if (more)
+		(void)!watch_call(dir, true); // it was for the caches only
 }
 
 void fs_watched(struct inode *i, struct dentry *d)

@@ -407,7 +407,7 @@ int walk_run(struct walk *w)
 
 // ---- the whole walk ----
 
-int path_lookup(int at, const char *name, unsigned flags, struct path *out)
+static int path_lookup_once(int at, const char *name, unsigned flags, struct path *out)
 {
 	struct walk w;
 	int error = walk_start(&w, at, name, flags, 0);
@@ -419,6 +419,13 @@ int path_lookup(int at, const char *name, unsigned flags, struct path *out)
 	}
 	walk_end(&w);
 	return error;
+}
+
+int path_lookup(int at, const char *name, unsigned flags, struct path *out)
+{
+	int error = path_lookup_once(at, name, flags, out);
+	// The file system found that a name on the way has been given to something else, and looks again this time.
+	return unlikely(error == -ESTALE) ? path_lookup_once(at, name, flags, out) : error;
 }
 
 int path_lookup_name(int at, const struct path_name *name, unsigned flags, struct path *out)
