@@ -47,6 +47,7 @@ struct hosted_handoff {
 	uint32_t flags; // HOSTED_FLAG_*
 	uint32_t cpu_count;
 	uint16_t cpus[HOSTED_CPUS_MAX]; // the host's numbers, ascending: the cell's CPU n is the host's cpus[n]
+	int32_t log; // text for a person, before the control channel works and when the kernel panics; -1
 	uint64_t hwcap, hwcap2;
 	// Time: at the same moment the TSC was tsc_base and CLOCK_MONOTONIC monotonic_ns. 0 = no usable TSC.
 	uint64_t tsc_hz, tsc_base;
