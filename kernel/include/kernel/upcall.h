@@ -32,6 +32,7 @@ void kernel_upcall_task_started(struct task *prev);
 #define UPCALL_FAULT_WRITE 1u
 #define UPCALL_FAULT_EXEC  2u
 #define UPCALL_FAULT_USER  4u // in user mode; else in a user-memory access of the kernel
+#define UPCALL_FAULT_BUS   8u // the host said SIGBUS: the file behind the mapping ends before it
 // A page fault on a user address. 0: retry the access. -EFAULT: for a user-mode fault the signal was already
 // queued (return through kernel_upcall_user_return); for a kernel access the port takes its fixup. Task context.
 int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned flags);

@@ -53,7 +53,7 @@ struct port_backing {
 int port_aspace_map(struct port_aspace *as, uint64_t start, uint64_t end, unsigned prot, const struct port_backing *b);
 // Moves mappings made by port_aspace_map(), with their contents; [to, to + size) is free. For growing in place, map the rest.
 int port_aspace_move(struct port_aspace *as, uint64_t from, uint64_t to, uint64_t size);
-// madvise(2) with Linux's numbers, on ranges made by port_aspace_map() only.
+// madvise(2) with Linux's numbers, on ranges made by port_aspace_map() only; MADV_DONTFORK and MADV_DOFORK on any range, with holes.
 int port_aspace_advise(struct port_aspace *as, uint64_t start, uint64_t end, int advice);
 // mincore(2): one byte a page.
 int port_aspace_resident(struct port_aspace *as, uint64_t start, uint64_t end, uint8_t *vector);
@@ -61,7 +61,8 @@ int port_aspace_resident(struct port_aspace *as, uint64_t start, uint64_t end, u
 int port_aspace_sync(struct port_aspace *as, uint64_t start, uint64_t end, int flags);
 // Does the current task run in `as`?
 bool port_aspace_is_current(const struct port_aspace *as);
-// Private pages of a mapping of frames: port_aspace_set_page() with this bit maps the frame copy-on-write.
+// Private pages of a mapping of frames: port_aspace_set_page() with this bit maps the frame copy-on-write. struct port_pte shows the
+// bit and port_aspace_protect() keeps it, and the copy: the kernel never sets such a page again while it is present.
 #define PORT_PROT_PRIVATE 0x80u
 // membarrier(2), as the host has it.
 int port_barrier(int command, unsigned flags);

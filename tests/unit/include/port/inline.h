@@ -4,8 +4,13 @@
 
 #include <stddef.h>
 
-#define PORT_SCHEDULES_TASKS 0
-#define PORT_DEMAND_PAGING   1
+// A test program of code for ports that stand on another kernel is compiled with -DFAKE_PORT_HOST=1.
+#ifndef FAKE_PORT_HOST
+#define FAKE_PORT_HOST 0
+#endif
+#define PORT_SCHEDULES_TASKS FAKE_PORT_HOST
+#define PORT_DEMAND_PAGING   (!FAKE_PORT_HOST)
+#define PORT_HOST            FAKE_PORT_HOST
 
 struct task;
 
