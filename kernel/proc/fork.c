@@ -138,7 +138,7 @@ static int copy_mm(struct task *t, uint64_t flags)
 		t->mm = mm;
 		return 0;
 	}
-	mm = mm_fork(mm);
+	mm = mm_fork(mm, t->port);
 	if (is_err(mm))
 		return (int)ptr_err(mm);
 	t->mm = mm;
@@ -357,6 +357,8 @@ long task_clone(const struct clone_request *r)
 	error = link(t, r, event, traced);
 	if (error)
 		goto undo;
+	if (PORT_HOST)
+		mm_enter(t->mm, t);
 	if (pidfd >= 0)
 		fd_install(pidfd, pidfd_file);
 	pid_t tid = t->tid;

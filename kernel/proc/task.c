@@ -64,6 +64,7 @@ static void task_init(struct task *t)
 	list_init(&t->thread_node);
 	list_init(&t->pending.queue);
 	list_init(&t->tracee_node);
+	list_init(&t->mm_node);
 	t->exit_signal = -1;
 	t->timer_slack_ns = 50000;
 }

@@ -10,6 +10,7 @@
 //
 // Where the port schedules (one host thread a task), the state word itself is what the thread sleeps on: see block().
 
+#include "kernel/mm.h"
 #include "kernel/task.h"
 #include "kernel/waitq.h"
 
@@ -94,10 +95,14 @@ int task_park(uint64_t deadline_ns)
 		task_finish_park();
 		return -EINTR;
 	}
+	if (PORT_HOST && unlikely(task_work_test(t, WORK_REMOTE)) && mm_serve_parked())
+		return 0;
 	if (likely(deadline_ns == PARK_FOREVER))
 		block(t);
 	else
 		result = park_until(t, deadline_ns);
+	if (PORT_HOST && unlikely(task_work_test(t, WORK_REMOTE)))
+		(void)mm_serve_parked();
 	return unlikely(interrupted(t)) ? -EINTR : result;
 }
 

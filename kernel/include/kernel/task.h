@@ -31,6 +31,7 @@ struct tty;
 #define WORK_RESTORE_MASK 0x40u  // saved_blocked is to be restored unless a handler runs
 #define WORK_PTRACE       0x80u  // ptrace system-call stops
 #define WORK_RSEQ         0x100u // was switched away from or moved: the scheduler sets it when rseq_area is not 0
+#define WORK_REMOTE       0x200u // another task wants something of this address space: mm_serve()
 
 struct restart_block { // restart_syscall(2)
 	long (*fn)(struct restart_block *r);
@@ -56,7 +57,8 @@ struct task {
 	struct list thread_node; // process->threads; tasklist_lock
 	char comm[16];
 
-	struct mm *mm; // NULL for kernel tasks; own task; others by task_mm_get()
+	struct mm *mm;       // NULL for kernel tasks; own task; others by task_mm_get()
+	struct list mm_node; // mm->tasks; its remote_lock
 	struct files *files;
 	struct fs_context *fs;
 	struct sighand *sighand;
@@ -116,6 +118,8 @@ struct task {
 #define TASK_FORKED_NO_EXEC 4u
 #define TASK_VFORKED        8u
 #define TASK_IO_FLUSHER     16u
+#define TASK_SERVING        32u // runs a request of another task's (kernel/mm/remote.c), or must not: MM_RUN_SLEEPS
+#define TASK_SERVING_ATOMIC 64u // the same: MM_RUN_ATOMIC
 
 struct process {              // what Linux calls a thread group
 	struct refcount refs; // its tasks, its children's look-ups, zombies not yet waited for
