@@ -57,7 +57,7 @@ struct task {
 	struct list thread_node; // process->threads; tasklist_lock
 	char comm[16];
 
-	struct mm *mm; // NULL for kernel tasks; own task; others by task_mm_get()
+	struct mm *mm;       // NULL for kernel tasks; own task; others by task_mm_get()
 	struct list mm_node; // mm->tasks; its remote_lock
 	struct files *files;
 	struct fs_context *fs;
