@@ -44,5 +44,5 @@ int port_cpuinfo(unsigned cpu, char *buffer, size_t size)
 	return amd64_cpuinfo(&c, cpu, cpu, &place, buffer, size);
 }
 
-uint64_t port_hwcap(void) { return hosted.hwcap; }
+uint64_t port_hwcap(void) { return amd64_hwcap(); } // what C libraries give for the host's is another word
 uint64_t port_hwcap2(void) { return hosted.hwcap2; }

@@ -139,12 +139,14 @@ static uint64_t stub_take(struct rewriting *w, uint64_t site, uint8_t **bytes)
 
 // ---- sites ----
 
-static void serialise(struct rewriting *w)
+// Every thread of the process executes what memory holds now.
+static void serialise(void) { (void)HOST(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0); }
+
+static void serialise_register(struct rewriting *w)
 {
 	if (!w->registered)
 		(void)HOST(membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
-	w->registered = true;
-	(void)HOST(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
+	__atomic_store_n(&w->registered, true, __ATOMIC_SEQ_CST);
 }
 
 // The page is writable and executable.
@@ -165,13 +167,14 @@ static void site_write(struct rewriting *w, uint64_t at, uint64_t stub, bool alo
 		memcpy(code, jump, SITE_BYTES);
 		return;
 	}
+	serialise_register(w);
 	__atomic_store_n(&w->busy, at, __ATOMIC_SEQ_CST);
 	__atomic_store_n(code, BREAKPOINT, __ATOMIC_SEQ_CST);
-	serialise(w);
+	serialise();
 	memcpy(code + 1, jump + 1, SITE_BYTES - 1);
-	serialise(w);
+	serialise();
 	__atomic_store_n(code, jump[0], __ATOMIC_SEQ_CST);
-	serialise(w);
+	serialise();
 	__atomic_store_n(&w->busy, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -259,7 +262,8 @@ void hosted_rewrite_forbid(void)
 	for (struct stub_page *s = w->stubs; s; s = s->next)
 		for (unsigned i = 0; i < STUBS_A_PAGE; i++)
 			__atomic_store_n((uint64_t *)(s->frame->bytes + i * STUB_BYTES), word, __ATOMIC_SEQ_CST);
-	serialise(w);
+	serialise_register(w);
+	serialise();
 	__atomic_store_n(&w->lock, 0, __ATOMIC_RELEASE);
 }
 
