@@ -26,6 +26,8 @@ FUZZERS = {
                   ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
     "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/base/buffer.c",
                         "host/base/err.c"], 2048),
+    "broker_requests": (HOST, [f"host/broker/{n}.c" for n in "attributes broker channel create directory lookup node node_fd "
+                               "open remove request watch xattr".split()] + ["host/base/err.c"], 1024),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"
