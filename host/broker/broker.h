@@ -29,11 +29,12 @@ struct broker_spec {
 	uint32_t descriptors_max; // of the broker itself; default: all that RLIMIT_NOFILE allows
 };
 
-// Opens the host's `source` as the root of a grant. `private_mounts`: the caller has a mount namespace of its own (with
-// the capabilities in it); then the tree is cloned, so that "read only" and "no devices" are the host kernel's to enforce and
-// the system trees are covered. Else they are left to the broker. Call it for all grants before broker_roots_attach().
+// Opens the host's `source` as the root of a grant: sets `fd` and `no_devices`, reads the other fields. `private_mounts`: the
+// caller has a mount namespace of its own, with the capabilities in it; then the tree is cloned, so that "read only" and
+// "no devices" are the host kernel's to enforce. EXIT_GRANT.
 bool broker_root_open(struct broker_root *root, const char *source, bool private_mounts, struct err *e);
-// Covers the system trees of those roots that hide_system, in the caller's private mount namespace; its /tmp is lost.
+// Covers the system trees of cloned roots that hide_system, which those need not say any more. The caller's /tmp is lost: open
+// all roots before. Roots that are not cloned stay for the broker to mind.
 bool broker_roots_cover(struct broker_root *roots, unsigned count, struct err *e);
 
 // Becomes the broker: closes every descriptor that is not in `spec` and not standard error, confines itself, serves.
