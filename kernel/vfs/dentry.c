@@ -534,6 +534,37 @@ void dentry_kill_tree(struct dentry *root)
 	}
 }
 
+// Takes up to SHRINK_BATCH entries of `s` out of the table, for the caller to put. False: there was none.
+static bool take_batch(struct super *s, struct list *dead)
+{
+	unsigned count = 0;
+	struct dentry *d, *next;
+	spin_lock(&dentry_tree_lock);
+	list_for_each_safe (d, next, &lru, lru) {
+		if (d->super != s)
+			continue;
+		unhash(d);
+		list_add_tail(dead, &d->lru);
+		if (++count == SHRINK_BATCH)
+			break;
+	}
+	spin_unlock(&dentry_tree_lock);
+	return count;
+}
+
+void dentry_kill_super(struct super *s)
+{
+	struct list dead = LIST_INIT(dead);
+	dentry_kill_tree(s->root);
+	// What hangs below a directory that lost its name meanwhile is not reached from the root.
+	while (take_batch(s, &dead))
+		while (!list_empty(&dead)) {
+			struct dentry *d = list_first(&dead, struct dentry, lru);
+			list_remove(&d->lru);
+			dentry_put(d);
+		}
+}
+
 void dentry_stats_get(struct dentry_stats *out)
 {
 	*out = (struct dentry_stats){ .dentries = __atomic_load_n(&dentry_count, __ATOMIC_RELAXED),

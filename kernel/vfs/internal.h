@@ -24,7 +24,8 @@ struct dentry *dentry_lookup_for(struct dentry *parent, const char *name, size_t
 // 1: still good. Asks the file system only when the entry's time is over.
 int dentry_revalidate(struct dentry *d);
 static inline bool dentry_needs_revalidate(const struct dentry *d) { return d->ops && d->ops->revalidate; }
-void dentry_kill_tree(struct dentry *root);                      // umount: drops every hashed dentry below
+void dentry_kill_tree(struct dentry *root);                      // drops every hashed dentry below
+void dentry_kill_super(struct super *s);                         // umount: all of its dentries, but the root
 bool dentry_is_below(struct dentry *d, struct dentry *ancestor); // or the same
 
 // ---- inode.c ----
