@@ -10,7 +10,7 @@
 #include "kernel/task.h"
 #include "map.h"
 
-#define VECTOR_MAX  1024u                           // UIO_MAXIOV
+#define VECTOR_MAX  1024u                                    // UIO_MAXIOV
 #define CHUNK_BYTES (PORT_HOST ? 16 * PAGE_SIZE : PAGE_SIZE) // moved at a time: each may be a request to another task
 
 // Moves [address, address + size) of `mm` to or from the local iterator. Bytes moved.

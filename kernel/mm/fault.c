@@ -28,13 +28,13 @@
 #include "remote.h"
 #include "vma.h"
 
-#define AROUND_PAGES 16u // cached neighbours a file fault maps
-#define AHEAD_PAGES  16u // pages a sequential anonymous fault makes at most
-#define REGION_BYTES (UINT64_C(2) << 20)
-#define POPULATE_BYTES (UINT64_C(16) << 20) // of the host's mappings, between looks for a fatal signal
-#define GROW_BYTES   (UINT64_C(128) << 10) // by which stacks grow with PORT_HOST
+#define AROUND_PAGES   16u // cached neighbours a file fault maps
+#define AHEAD_PAGES    16u // pages a sequential anonymous fault makes at most
+#define REGION_BYTES   (UINT64_C(2) << 20)
+#define POPULATE_BYTES (UINT64_C(16) << 20)  // of the host's mappings, between looks for a fatal signal
+#define GROW_BYTES     (UINT64_C(128) << 10) // by which stacks grow with PORT_HOST
 
-#define FAULT_RETRY 1      // look again: something changed under us
+#define FAULT_RETRY 1 // look again: something changed under us
 
 struct page *mm_zero_page;
 

@@ -100,7 +100,8 @@ int mm_check_limits(struct mm *mm, uint64_t pages, uint32_t flags)
 	if (is_data(flags) && mm->data_pages + pages > limit_pages(RLIMIT_DATA))
 		return -ENOMEM;
 	// Overcommit as Linux's heuristic: only what can never be had is refused. A host judges for itself.
-	if (PORT_DEMAND_PAGING && (flags & (VMA_WRITE | VMA_NORESERVE | VMA_SHARED)) == VMA_WRITE && pages > page_total_count())
+	if (PORT_DEMAND_PAGING && (flags & (VMA_WRITE | VMA_NORESERVE | VMA_SHARED)) == VMA_WRITE &&
+	    pages > page_total_count())
 		return -ENOMEM;
 	return 0;
 }

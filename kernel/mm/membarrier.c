@@ -91,8 +91,7 @@ long sys_membarrier(int command, unsigned flags, int cpu)
 		return 0;
 	case MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED: return register_command(mm, command, REGISTERED_GLOBAL);
 	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: return register_command(mm, command, REGISTERED_PRIVATE);
-	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE:
-		return register_command(mm, command, REGISTERED_SYNC);
+	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: return register_command(mm, command, REGISTERED_SYNC);
 	case MEMBARRIER_CMD_PRIVATE_EXPEDITED: return private_expedited(mm, command, REGISTERED_PRIVATE);
 	case MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE: return private_expedited(mm, command, REGISTERED_SYNC);
 	default: return -EINVAL;

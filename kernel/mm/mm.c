@@ -212,7 +212,8 @@ static int fork_host(struct mm *to, struct mm *from, struct port_task *child)
 	mutex_lock(&to->unmap_lock);
 	for (struct vma *v = vma_first(to); v && !error; v = vma_next(v))
 		if (!vma_is_host(v))
-			error = port_aspace_copy(to->aspace, from->aspace, v->start, v->end, false, page_shared, &pages);
+			error = port_aspace_copy(to->aspace, from->aspace, v->start, v->end, false, page_shared,
+						 &pages);
 	to->resident_anon = pages.anonymous;
 	to->resident_file = pages.file;
 	to->host_anon = from->host_anon;

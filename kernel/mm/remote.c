@@ -345,8 +345,6 @@ static void access_here(struct mm *mm, void *arg)
 
 size_t remote_access(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write, bool forced)
 {
-	struct access a = {
-		.address = address, .buffer = buffer, .size = size, .write = write, .forced = forced
-	};
+	struct access a = { .address = address, .buffer = buffer, .size = size, .write = write, .forced = forced };
 	return mm_run_in(mm, access_here, &a, MM_RUN_SLEEPS) ? 0 : a.done;
 }

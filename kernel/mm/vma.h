@@ -18,7 +18,7 @@ void vma_free(struct vma *v); // not linked; drops its references; may sleep: wi
 void vma_link(struct mm *mm, struct vma *v);
 // Behind `last`, the highest there is; on the object's list behind `parent`, whose copy it is.
 void vma_link_last(struct mm *mm, struct vma *v, struct vma *last, struct vma *parent);
-void vma_unlink(struct vma *v);                                     // its translations stay
+void vma_unlink(struct vma *v);                               // its translations stay
 void vma_unlink_final(struct vma *v);                         // from its object only: the tree is thrown away whole
 void vma_resize(struct vma *v, uint64_t start, uint64_t end); // moves object_page with start
 void vma_set_flags(struct vma *v, uint32_t flags);            // neither VMA_SHARED nor VMA_MAY_WRITE may change

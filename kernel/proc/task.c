@@ -386,8 +386,7 @@ void process_usage_get(struct process *p, struct process_usage *out)
 {
 	struct task *t;
 	memset(out, 0, sizeof(*out));
-	if (p == current->process)
-		sched_note_times();
+	sched_note_times(p);
 	struct sighand *s = process_sighand_lock(p);
 	out->user_ns = p->dead_user_ns;
 	out->system_ns = p->dead_system_ns;

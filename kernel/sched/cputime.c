@@ -4,7 +4,8 @@
 // A task knows its own time and how it splits, and the time of the threads in its own host process. Of other processes it can
 // learn the time of the host process as a whole. So a thread of another process has the time it was last known to have used
 // (when it asked itself, when it parked after somebody had looked, when it ended) and, while it runs, its share of what the
-// process has used beyond that. What was shown once never shrinks: every sum is kept and only raised.
+// process has used beyond that. How the time of others splits is a guess. What was shown once never shrinks: sums and parts are kept
+// and only raised.
 //
 // A host process and a process of the cell are the same but for two cases. A process made by clone(CLONE_VM) without CLONE_THREAD
 // (vfork) lives in its parent's host process until it execs: process.borrows_mm; its time is the sum of its threads'. And a
@@ -57,11 +58,18 @@ static uint64_t system_share(uint64_t more, uint64_t user_ns, uint64_t system_ns
 
 static void raise_total(struct sched_entity *s, uint64_t total)
 {
-	uint64_t seen = s->user_time_ns + s->system_time_ns;
+	if (total > s->cpu_time_ns)
+		s->cpu_time_ns = total;
+}
 
-	if (total > seen)
-		raise_parts(&s->user_time_ns, &s->system_time_ns, total,
-			    s->system_time_ns + system_share(total - seen, s->user_time_ns, s->system_time_ns));
+// A guess where the task itself was not asked since.
+static void split(const struct sched_entity *s, uint64_t *user_ns, uint64_t *system_ns)
+{
+	uint64_t more = s->cpu_time_ns - s->user_time_ns - s->system_time_ns;
+
+	*user_ns = s->user_time_ns;
+	*system_ns = s->system_time_ns;
+	raise_parts(user_ns, system_ns, s->cpu_time_ns, *system_ns + system_share(more, *user_ns, *system_ns));
 }
 
 void cputime_note_current(void)
@@ -69,7 +77,7 @@ void cputime_note_current(void)
 	struct task *t = current;
 	struct sched_entity *s = &t->sched;
 	struct run_queue *q;
-	uint64_t user, system, total, seen;
+	uint64_t user, system, more;
 
 	if (s->times_final)
 		return;
@@ -77,27 +85,19 @@ void cputime_note_current(void)
 	__atomic_store_n(&s->last_cpu, port_cpu_now(), __ATOMIC_RELAXED);
 	port_task_times(&user, &system);
 	q = run_queue_lock_of(t);
-	total = max(thread_clock(t), user + system);
-	seen = s->user_time_ns + s->system_time_ns;
-	if (s->earlier_ns && total > seen) // the parts are those of the present thread
-		system = s->system_time_ns + system_share(total - seen, user, system);
-	raise_parts(&s->user_time_ns, &s->system_time_ns, total, system);
+	raise_total(s, max(thread_clock(t), user + system));
+	more = s->cpu_time_ns - s->user_time_ns - s->system_time_ns;
+	if (s->earlier_ns) // the parts are those of the present thread
+		system = s->system_time_ns + system_share(more, user, system);
+	raise_parts(&s->user_time_ns, &s->system_time_ns, s->cpu_time_ns, system);
 	spin_unlock(&q->lock);
-}
-
-void sched_note_times(void)
-{
-	if (PORT_SCHEDULES_TASKS)
-		cputime_note_current();
 }
 
 static void note_other(struct task *t)
 {
 	struct run_queue *q = run_queue_lock_of(t);
-	uint64_t total = thread_clock(t);
 
-	if (total)
-		raise_total(&t->sched, total);
+	raise_total(&t->sched, thread_clock(t));
 	spin_unlock(&q->lock);
 }
 
@@ -110,30 +110,31 @@ void sched_known_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns)
 		return;
 	}
 	q = run_queue_lock_of(t);
-
-	*user_ns = t->sched.user_time_ns;
-	*system_ns = t->sched.system_time_ns;
+	split(&t->sched, user_ns, system_ns);
 	spin_unlock(&q->lock);
 }
 
 void cputime_task_get(struct task *t, uint64_t *user_ns, uint64_t *system_ns)
 {
+	struct run_queue *q;
+
 	if (t == current)
 		cputime_note_current();
 	else if (t->process == current->process)
 		note_other(t);
-	sched_known_times(t, user_ns, system_ns);
+	q = run_queue_lock_of(t);
+	split(&t->sched, user_ns, system_ns);
+	t->sched.user_time_ns = *user_ns; // shown: must not shrink
+	t->sched.system_time_ns = *system_ns;
+	spin_unlock(&q->lock);
 }
 
 // Without the split, which costs another question.
 uint64_t cputime_task_total_ns(struct task *t)
 {
-	uint64_t user, system;
-
 	if (t->process == current->process && !t->sched.times_final)
 		note_other(t);
-	sched_known_times(t, &user, &system);
-	return user + system;
+	return __atomic_load_n(&t->sched.cpu_time_ns, __ATOMIC_RELAXED);
 }
 
 unsigned sched_task_cpu(struct task *t)
@@ -176,24 +177,50 @@ static uint64_t process_clock(struct process *p)
 	return ns ? p->cpu_base_ns + ns : 0;
 }
 
+// Does the current task's host process stand for `p`, as a whole?
+static bool is_mine(const struct process *p) { return p == current->process && !p->borrows_mm && current->mm; }
+
+static uint64_t my_process_clock(struct process *p)
+{
+	return raise_atomic(&p->cpu_charged_ns, p->cpu_base_ns + port_aspace_time_ns(current->mm->aspace));
+}
+
+void sched_note_times(struct process *p)
+{
+	uint64_t user, system;
+
+	if (!PORT_SCHEDULES_TASKS || p != current->process)
+		return;
+	if (!is_mine(p)) {
+		cputime_note_current();
+		return;
+	}
+	(void)my_process_clock(p);
+	port_process_times(&user, &system);
+	(void)raise_atomic(&p->cpu_charged_ns, p->cpu_base_ns + user + system);
+	(void)raise_atomic(&p->cpu_system_ns, system);
+}
+
 void sched_process_times(struct process *p, uint64_t *user_ns, uint64_t *system_ns)
 {
-	uint64_t known = *user_ns + *system_ns, total = max(known, process_clock(p));
+	uint64_t known = *user_ns + *system_ns, total = known, system;
+	bool mine = is_mine(p); // then sched_note_times() has asked
 
+	if (!mine)
+		total = max(total, process_clock(p));
 	total = raise_atomic(&p->cpu_charged_ns, total);
-	raise_parts(&p->cpu_user_seen_ns, &p->cpu_system_seen_ns, total,
-		    *system_ns + system_share(total - known, *user_ns, *system_ns));
+	system = mine ? p->cpu_system_ns : *system_ns + system_share(total - known, *user_ns, *system_ns);
+	raise_parts(&p->cpu_user_seen_ns, &p->cpu_system_seen_ns, total, system);
 	*user_ns = p->cpu_user_seen_ns;
 	*system_ns = p->cpu_system_seen_ns;
 }
 
 uint64_t cputime_process_total_ns(struct process *p)
 {
-	struct task *t = current;
 	struct process_usage u;
 
-	if (t->process == p && !p->borrows_mm && t->mm)
-		return raise_atomic(&p->cpu_charged_ns, p->cpu_base_ns + port_aspace_time_ns(t->mm->aspace));
+	if (is_mine(p))
+		return my_process_clock(p);
 	process_usage_get(p, &u);
 	return u.user_ns + u.system_ns;
 }
@@ -276,6 +303,8 @@ void sched_exit_times(void)
 
 void sched_add_dead(struct task *t)
 {
+	if (!PORT_SCHEDULES_TASKS)
+		return;
 	dead.user_ns += t->sched.user_time_ns;
 	dead.system_ns += t->sched.system_time_ns;
 	dead.switches += t->sched.voluntary_switches;

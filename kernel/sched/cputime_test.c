@@ -12,7 +12,7 @@ struct spinlock tasklist_lock;
 struct list process_list = LIST_INIT(process_list);
 
 // What the host says.
-static uint64_t thread_ns[4], user_ns, system_ns, process_ns[2];
+static uint64_t thread_ns[4], user_ns, system_ns, process_ns[2], process_user_ns, process_system_ns;
 static struct port_task ports[4];
 static struct mm mms[2];
 static struct task tasks[4]; // 0, 1: of the first process, 2, 3: of the second
@@ -30,6 +30,11 @@ void port_task_times(uint64_t *user, uint64_t *system)
 	*user = user_ns;
 	*system = system_ns;
 }
+void port_process_times(uint64_t *user, uint64_t *system)
+{
+	*user = process_user_ns;
+	*system = process_system_ns;
+}
 uint64_t port_task_time_ns(struct port_task *p) { return p == ports || p == ports + 1 ? thread_ns[p - ports] : 0; }
 uint64_t port_aspace_time_ns(struct port_aspace *as) { return process_ns[(uintptr_t)as - 1]; }
 unsigned port_cpu_now(void) { return 3; }
@@ -42,8 +47,7 @@ void process_usage_get(struct process *p, struct process_usage *out)
 	struct task *t;
 
 	memset(out, 0, sizeof(*out));
-	if (p == current->process)
-		sched_note_times();
+	sched_note_times(p);
 	out->user_ns = p->dead_user_ns;
 	out->system_ns = p->dead_system_ns;
 	list_for_each (t, &p->threads, thread_node) {
@@ -79,7 +83,7 @@ static int set_up(void **state)
 		list_add_tail(&processes[i / 2].threads, &tasks[i].thread_node);
 	}
 	memset(thread_ns, 0, sizeof(thread_ns));
-	user_ns = system_ns = process_ns[0] = process_ns[1] = 0;
+	user_ns = system_ns = process_ns[0] = process_ns[1] = process_user_ns = process_system_ns = 0;
 	fake_task_enter(&tasks[0]);
 	return 0;
 }
@@ -104,6 +108,27 @@ static void do_the_parts_add_up_and_never_shrink(void **state)
 		last_system = system;
 	}
 	assert_int_equal(cputime_task_total_ns(&tasks[0]), thread_ns[0]);
+}
+
+// Asking for the sum first must not make a wrong guess of the parts stick.
+static void are_the_parts_right_after_the_sum_was_asked_for(void **state)
+{
+	struct process_usage u;
+	uint64_t user, system;
+
+	(void)state;
+	thread_ns[0] = SECOND;
+	system_ns = SECOND;
+	assert_int_equal(cputime_task_total_ns(&tasks[0]), SECOND);
+	sched_task_times(&tasks[0], &user, &system);
+	assert_int_equal(system, SECOND);
+	process_ns[0] = 3 * SECOND;
+	process_user_ns = SECOND;
+	process_system_ns = 2 * SECOND;
+	assert_int_equal(cputime_process_total_ns(&processes[0]), 3 * SECOND);
+	process_usage_get(&processes[0], &u);
+	assert_int_equal(u.user_ns, SECOND);
+	assert_int_equal(u.system_ns, 2 * SECOND);
 }
 
 static void does_a_task_keep_its_time_in_another_host_thread(void **state)
@@ -164,7 +189,7 @@ static void does_a_vfork_child_not_show_its_parents_time(void **state)
 	assert_int_equal(cputime_process_total_ns(&processes[0]), 100 * SECOND);
 	// It has used a second when it execs, and two afterwards.
 	fake_current = &tasks[2];
-	tasks[2].sched.user_time_ns = SECOND;
+	tasks[2].sched.cpu_time_ns = SECOND;
 	sched_exec_times();
 	tasks[2].mm = tasks[3].mm = &mms[1];
 	process_ns[1] = 2 * SECOND;
@@ -198,6 +223,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(do_the_parts_add_up_and_never_shrink),
+		TEST(are_the_parts_right_after_the_sum_was_asked_for),
 		TEST(does_a_task_keep_its_time_in_another_host_thread),
 		TEST(is_the_time_of_another_threads_of_mine_exact),
 		TEST(do_running_threads_of_another_process_get_what_it_used),

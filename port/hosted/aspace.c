@@ -21,7 +21,7 @@
 #include <linux/mman.h>
 
 #define ENTRY_PRESENT UINT64_C(1)
-#define ENTRY_PROT    UINT64_C(0xf00) // PORT_PROT_* and PORT_PROT_PRIVATE, from bit 8 on
+#define ENTRY_PROT    UINT64_C(0x700) // PORT_PROT_*, from bit 8 on
 #define ENTRY_FRAME   UINT64_C(0xfffffffffffff000)
 #define ENTRY_PRIVATE UINT64_C(0x800)
 #define LEVELS        4u
@@ -34,7 +34,8 @@ bool port_aspace_is_current(const struct port_aspace *as) { return is_mine(as); 
 
 static int host_prot(unsigned prot)
 {
-	return (prot & PORT_PROT_READ ? PROT_READ : 0) | (prot & PORT_PROT_WRITE ? PROT_WRITE : 0) |
+	// Execute without read is a key of its own on some hosts: no program expects that of PROT_EXEC here.
+	return (prot & (PORT_PROT_READ | PORT_PROT_EXEC) ? PROT_READ : 0) | (prot & PORT_PROT_WRITE ? PROT_WRITE : 0) |
 	       (prot & PORT_PROT_EXEC ? PROT_EXEC : 0);
 }
 
@@ -150,7 +151,7 @@ static void decode(uint64_t entry, struct port_pte *out)
 		return;
 	out->present = true;
 	out->frame = entry & ENTRY_FRAME;
-	out->prot = (uint8_t)((entry & ENTRY_PROT) >> 8) & (PORT_PROT_READ | PORT_PROT_WRITE | PORT_PROT_EXEC);
+	out->prot = (uint8_t)((entry & ENTRY_PROT) >> 8 & 7u) | (entry & ENTRY_PRIVATE ? PORT_PROT_PRIVATE : 0);
 }
 
 static uint64_t encode(paddr_t frame, unsigned prot)
@@ -302,7 +303,12 @@ int port_aspace_move(struct port_aspace *as, uint64_t from, uint64_t to, uint64_
 	if (!is_mine(as))
 		return 0;
 	long r = HOST(mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-	return r < 0 ? (int)r : 0;
+	if (r != -EFAULT || size <= PAGE_BYTES)
+		return r < 0 ? (int)r : 0;
+	// Several mappings of the host's, which moves one at a time: half by half.
+	uint64_t half = size / 2 & ~(PAGE_BYTES - 1);
+	int error = port_aspace_move(as, from, to, half);
+	return error ? error : port_aspace_move(as, from + half, to + half, size - half);
 }
 
 int port_aspace_advise(struct port_aspace *as, uint64_t start, uint64_t end, int advice)

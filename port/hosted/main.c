@@ -2,6 +2,7 @@
 // The start: from the loader's jump (abi/hosted.h) to the portable kernel. What is set up here is inherited by every thread and
 // process of the cell: signal handlers, the filter, the absence of anything else in memory.
 #include "aspace.h"
+#include "cpu.h"
 #include "idle.h"
 #include "kernel/upcall.h"
 #include "layout.h"
@@ -60,6 +61,7 @@ _Noreturn void hosted_main(const struct hosted_handoff *h)
 	hosted_signals_init();
 	if (hosted_memory_init())
 		hosted_refuse("the host does not let go of the loader's memory");
+	hosted_features_init();
 	hosted_xstate_init();
 	hosted_time_init();
 	confine();

@@ -18,8 +18,8 @@ void port_log_write(const char *text, size_t size)
 		size_t size;
 	} v = { text, size };
 
-	if (hosted.log >= 0)
-		(void)HOST(pwritev2, hosted.log, &v, 1, -1, -1, 0);
+	if (hosted.streams[HOSTED_LOG] >= 0)
+		(void)HOST(pwritev2, hosted.streams[HOSTED_LOG], &v, 1, -1, -1, 0);
 }
 
 void hosted_log(const char *format, ...)

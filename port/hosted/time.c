@@ -94,13 +94,17 @@ struct host_rusage {
 	int64_t rest[14];
 };
 
-void port_task_times(uint64_t *user_ns, uint64_t *system_ns)
+static void usage(int who, uint64_t *user_ns, uint64_t *system_ns)
 {
 	struct host_rusage r = { 0 };
-	(void)HOST(getrusage, 1 /* RUSAGE_THREAD */, &r);
+	(void)HOST(getrusage, who, &r);
 	*user_ns = (uint64_t)r.user.sec * NSEC + (uint64_t)r.user.usec * 1000;
 	*system_ns = (uint64_t)r.system.sec * NSEC + (uint64_t)r.system.usec * 1000;
 }
+
+void port_task_times(uint64_t *user_ns, uint64_t *system_ns) { usage(1 /* RUSAGE_THREAD */, user_ns, system_ns); }
+
+void port_process_times(uint64_t *user_ns, uint64_t *system_ns) { usage(0 /* RUSAGE_SELF */, user_ns, system_ns); }
 
 // pthread_getcpuclockid(3): the host's clock of a thread, for threads of this process only.
 uint64_t port_task_time_ns(struct port_task *p)

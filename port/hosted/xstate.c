@@ -2,35 +2,29 @@
 // See xstate.h. Source: SDM vol. 1, ch. 13; the host's signal frames are in the standard format and end in FP_XSTATE_MAGIC2.
 #include "xstate.h"
 
+#include "cpu.h"
 #include "layout.h"
 #include "lib/compiler.h"
 #include "port/host.h"
 #include "lib/string.h"
+#include "log.h"
 #include "syscall.h"
 #include "task.h"
 
 #include <asm/errno.h>
 #include <linux/futex.h>
 
-#define OFFSET_MXCSR      24
-#define OFFSET_MXCSR_MASK 28
-#define OFFSET_HEADER     512
-#define HEADER_BYTES      64
+#define OFFSET_HEADER     AMD64_XSTATE_HEADER
+#define HEADER_BYTES      AMD64_XSTATE_HEADER_BYTES
 #define ASK_PATIENCE_NS   UINT64_C(10000000) // between looks whether the thread still lives
 #define XSTATE_MAX_BYTES  4096u // components 0 to 7 need 2.7 KiB
 
 // Set at start, constant afterwards.
-static uint64_t features; // of XCR0, what the program has
+static uint64_t features; // components of vector state the program has
 static size_t size_bytes;
-static uint32_t mxcsr_mask = 0xffbf;
 static struct xstate {
 	uint8_t bytes[XSTATE_MAX_BYTES];
 } __attribute__((aligned(64))) initial;
-
-static inline void cpuid(uint32_t leaf, uint32_t sub, uint32_t out[4])
-{
-	__asm__ volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3]) : "a"(leaf), "c"(sub));
-}
 
 static inline void xsave(void *area)
 {
@@ -50,28 +44,11 @@ static inline void xrstor(const void *area)
 
 void hosted_xstate_init(void)
 {
-	uint32_t low, high, r[4];
-	uint8_t probe[512] __attribute__((aligned(64)));
-
-	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	// PKRU is the kernel's business, AMX (17, 18) needs a permission that nobody has asked for.
-	features = ((uint64_t)high << 32 | low) & 0xff;
-	size_bytes = OFFSET_HEADER + HEADER_BYTES;
-	for (unsigned i = 2; i < 8; i++) {
-		if (!(features >> i & 1))
-			continue;
-		cpuid(0xd, i, r);
-		if (r[1] + r[0] > size_bytes && r[1] + r[0] <= XSTATE_MAX_BYTES)
-			size_bytes = r[1] + r[0];
-	}
-	memset(probe, 0, sizeof(probe));
-	__asm__ volatile("fxsave64 (%0)" : : "r"(probe) : "memory");
-	memcpy(&low, probe + OFFSET_MXCSR_MASK, sizeof(low));
-	if (low)
-		mxcsr_mask = low;
-	*(uint16_t *)initial.bytes = 0x37f;
-	*(uint32_t *)(initial.bytes + OFFSET_MXCSR) = 0x1f80;
-	*(uint32_t *)(initial.bytes + OFFSET_MXCSR_MASK) = mxcsr_mask;
+	features = hosted_features.xcr0;
+	size_bytes = amd64_xstate_size_bytes(&hosted_features);
+	if (size_bytes > XSTATE_MAX_BYTES)
+		hosted_refuse("the CPU's vector state is too large");
+	amd64_xstate_initial(&hosted_features, &initial);
 }
 
 size_t port_xstate_size_bytes(void) { return size_bytes; }
@@ -81,17 +58,6 @@ void hosted_xstate_load(const void *state)
 {
 	if (state)
 		xrstor(state);
-}
-
-static bool well_formed(const uint8_t *b)
-{
-	const uint64_t *header = (const uint64_t *)(b + OFFSET_HEADER);
-	if ((header[0] & ~features) || header[1])
-		return false;
-	for (unsigned i = 2; i < HEADER_BYTES / 8; i++)
-		if (header[i])
-			return false;
-	return !(*(const uint32_t *)(b + OFFSET_MXCSR) & ~mxcsr_mask);
 }
 
 void hosted_xstate_exchange(void *state, void *buffer, bool to_frame)
@@ -140,7 +106,7 @@ void port_xstate_get(struct port_task *p, void *buffer)
 
 int port_xstate_set(struct port_task *p, const void *buffer)
 {
-	if (!well_formed(buffer))
+	if (amd64_xstate_check(&hosted_features, buffer))
 		return -EINVAL;
 	if (p != current_port()) {
 		ask(p, (void *)buffer, XSTATE_SET);

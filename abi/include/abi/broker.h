@@ -50,8 +50,8 @@ enum broker_opcode {
 };
 
 // What a watch tells of unless it is said: everything that makes names or attributes known before wrong.
-#define BROKER_WATCH_DEFAULT                                                                                          \
-	(0x002u /* IN_MODIFY */ | 0x004u /* IN_ATTRIB */ | 0x040u /* IN_MOVED_FROM */ | 0x080u /* IN_MOVED_TO */ |    \
+#define BROKER_WATCH_DEFAULT                                                                                       \
+	(0x002u /* IN_MODIFY */ | 0x004u /* IN_ATTRIB */ | 0x040u /* IN_MOVED_FROM */ | 0x080u /* IN_MOVED_TO */ | \
 	 0x100u /* IN_CREATE */ | 0x200u /* IN_DELETE */ | 0x400u /* IN_DELETE_SELF */ | 0x800u /* IN_MOVE_SELF */)
 
 struct broker_watch_in {
@@ -66,11 +66,12 @@ struct broker_lookup_open_in {
 };
 static_assert(sizeof(struct broker_lookup_open_in) == 8, "broker lookup-open layout");
 
-// Something changed in a watched directory, by whomever.
+// Something changed in a watched directory, by whomever. IN_DELETE_SELF may come late, since the broker may have the directory open: the
+// one above it, when watched, tells in time (IN_DELETE | IN_ISDIR).
 struct broker_event {
 	uint32_t grant;
 	uint32_t mask;       // IN_* of inotify(7); IN_Q_OVERFLOW: anything may have changed anywhere (nodeid 0);
-	                     // IN_IGNORED: the directory is gone and no longer watched
+			     // IN_IGNORED: the directory is gone and no longer watched
 	uint64_t nodeid;     // the directory
 	uint32_t cookie;     // joins the two halves of a rename
 	uint32_t name_bytes; // of the name that follows, without a NUL; 0: the directory itself

@@ -92,9 +92,9 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		rss = anonymous + file;
 		mm_release_user(mm);
 	}
-	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, state, ids.parent,
-		   ids.group, ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul,
-		   usage.maj_faults, 0ul);
+	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, state, ids.parent, ids.group,
+		   ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul, usage.maj_faults,
+		   0ul);
 	seq_printf(s, " %lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu", ticks(user_ns), ticks(system_ns),
 		   ticks(p->children_user_ns), ticks(p->children_system_ns),
 		   t->sched.rt_priority ? -1 - t->sched.rt_priority : 20 + t->sched.nice, t->sched.nice, ids.threads,

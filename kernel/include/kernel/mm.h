@@ -158,7 +158,7 @@ struct mm {
 	struct spinlock remote_lock; // guards the lists; a leaf
 	struct list tasks;           // struct task.mm_node
 	struct list requests;
-	bool active;                 // the host maps it; changed under unmap_lock and remote_lock both
+	bool active; // the host maps it; changed under unmap_lock and remote_lock both
 	// pages of the host's mappings when they were last counted, at counted_ns; atomic
 	uint64_t host_anon, host_file, counted_ns;
 	// counters; atomic

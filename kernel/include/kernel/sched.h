@@ -94,7 +94,7 @@ void sched_task_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns);
 void sched_thread_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns); // any process's; no spinlock held
 // The same as far as known, without asking anybody: for sums under a lock.
 void sched_known_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns);
-void sched_note_times(void); // asks for the current task's, if that is necessary
+void sched_note_times(struct process *p); // before that: asks, when it is the current process
 // The current task exits: what it has used by now is what it will have used. Task context.
 void sched_exit_times(void);
 void sched_add_dead(struct task *t); // and now counts among the cell's dead; tasklist_lock held

@@ -57,7 +57,7 @@ struct task {
 	struct list thread_node; // process->threads; tasklist_lock
 	char comm[16];
 
-	struct mm *mm; // NULL for kernel tasks; own task; others by task_mm_get()
+	struct mm *mm;       // NULL for kernel tasks; own task; others by task_mm_get()
 	struct list mm_node; // mm->tasks; its remote_lock
 	struct files *files;
 	struct fs_context *fs;
@@ -174,9 +174,10 @@ struct process {              // what Linux calls a thread group
 	uint8_t cpu_timer_rounds;                       // looks in vain
 	bool timers_gone;                               // the process ends: nothing is armed any more
 	// Ports that schedule: kernel/sched/cputime.c.
-	bool borrows_mm;      // its tasks run in another process's memory (CLONE_VM), until exec
-	uint64_t cpu_base_ns; // used while it did
-	uint64_t cpu_user_seen_ns, cpu_system_seen_ns; // sighand->lock
+	bool borrows_mm;        // its tasks run in another process's memory (CLONE_VM), until exec
+	uint64_t cpu_base_ns;   // used while it did
+	uint64_t cpu_system_ns; // as the host says; atomic
+	uint64_t cpu_user_seen_ns, cpu_system_seen_ns; // as shown last; sighand->lock
 	int next_timer_id;
 	// usage of dead threads, and of waited-for children
 	uint64_t dead_user_ns, dead_system_ns, children_user_ns, children_system_ns;

@@ -29,6 +29,8 @@ _Noreturn void port_task_exit(void);
 void port_task_kick(struct port_task *p);
 // CPU time of the current task's host thread, as the host splits it.
 void port_task_times(uint64_t *user_ns, uint64_t *system_ns);
+// The same of the current task's whole host process, dead threads included.
+void port_process_times(uint64_t *user_ns, uint64_t *system_ns);
 // CPU time of p's host thread, exact; 0 when the host does not tell: the thread is in another host process than the current task,
 // or gone. Atomic.
 uint64_t port_task_time_ns(struct port_task *p);
