@@ -356,6 +356,15 @@ struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_
 	return d;
 }
 
+void dentry_forget_file(struct dentry *parent, const char *name, size_t length, uint32_t hash)
+{
+	struct dentry *d = dentry_find(parent, name, length, hash);
+	if (d && d->inode && inode_is_reg(d->inode) && parent->inode->ops->lookup_open &&
+	    !(d->flags & (DENTRY_MOUNTPOINT | DENTRY_PINNED)))
+		dentry_drop(d);
+	dentry_put(d);
+}
+
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t length)
 {
 	struct dentry *d = find_valid(parent, name, length, name_hash(name, length));
