@@ -23,6 +23,15 @@ FUZZERS = {
     "elf": (KERNEL, ["lib/elf.c"], 4096),
     "boot_record": (KERNEL, ["kernel/core/boot_record.c", "lib/sha256.c"], 4096),
     "fuse_codec": (KERNEL + ["-Idrivers/fs"], ["drivers/fs/codec.c"], 4096),
+    "broker_answers": (KERNEL + ["-Idrivers/fs", "-Idrivers", "-Ikernel/vfs", "-Ikernel/include/freestanding", "-ffreestanding",
+                                 "-DPORT_HOST=1"],
+                       [f"drivers/fs/{f}.c" for f in "codec dir handle inode mount readdir request xattr attr_host broker own "
+                        "passthrough watch".split()] +
+                       [f"kernel/vfs/{f}.c" for f in "attr dentry fcntl fdtable file fs_context inode ioctl iov lock lookup mount namei "
+                        "open read_write readdir rename seq stat super sync xattr".split()] +
+                       [f"kernel/fs/tmpfs/{f}.c" for f in "directory file super xattr".split()] +
+                       [f"kernel/ipc/{f}.c" for f in "inotify pipe splice".split()] +
+                       [f"lib/{f}.c" for f in "bitmap fmt radix text".split()], 16384),
     "virtqueue": (KERNEL + ["-Idrivers/virtio"],
                   ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
     "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/base/buffer.c",
