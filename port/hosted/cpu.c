@@ -18,10 +18,7 @@ void hosted_features_init(void)
 	amd64_xstate_detect(&hosted_features);
 }
 
-static struct amd64_cpus cpus(void)
-{
-	return (struct amd64_cpus){ &hosted_features, hosted.cpu_count, port_tsc_hz() };
-}
+static struct amd64_cpus cpus(void) { return (struct amd64_cpus){ &hosted_features, hosted.cpu_count, port_tsc_hz() }; }
 
 void port_cpu_topology(unsigned cpu, struct port_cpu_topology *out)
 {

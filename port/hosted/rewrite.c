@@ -202,7 +202,8 @@ static void rewrite_locked(struct port_aspace *as, uint32_t nr, uint64_t site)
 	uint8_t code[SITE_BYTES + 2], *bytes;
 	uint32_t number;
 
-	if (port_copy_in(code, site - SITE_BYTES, sizeof(code)) || code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
+	if (port_copy_in(code, site - SITE_BYTES, sizeof(code)) || code[0] != 0xb8 || code[5] != 0x0f ||
+	    code[6] != 0x05)
 		return;
 	memcpy(&number, code + 1, sizeof(number));
 	if (number != nr)
@@ -274,7 +275,8 @@ void hosted_rewrite_inherit(struct rewriting *child, struct rewriting *parent)
 	child->forbidden = parent->forbidden;
 	for (struct stub_page *s = parent->stubs; s; s = s->next) {
 		struct stub_page *copy = kernel_upcall_alloc(sizeof(*copy));
-		__atomic_fetch_add(&s->frame->refs, 1, __ATOMIC_RELAXED); // without a copy for good: the child's sites jump there
+		__atomic_fetch_add(&s->frame->refs, 1,
+				   __ATOMIC_RELAXED); // without a copy for good: the child's sites jump there
 		if (!copy)
 			continue;
 		*copy = (struct stub_page){ child->stubs, s->va, s->frame };
