@@ -30,7 +30,7 @@ INCLUDE_DIRS = {
     "lib": ["lib/include", "abi/include"],
     "kernel": ["port/x86/include", "kernel/include", "port/include", "lib/include", "abi/include"],
     "drivers": ["drivers", "port/x86/include", "kernel/include", "port/include", "lib/include", "abi/include"],
-    "port": ["port/x86/include", "kernel/include", "port/include", "lib/include", "abi/include"],
+    "port": ["port", "port/x86/include", "kernel/include", "port/include", "lib/include", "abi/include"],
     "host": ["host", "lib/include", "abi/include"],
 }
 

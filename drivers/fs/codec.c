@@ -107,6 +107,24 @@ int fuse_decode_create(const void *payload, size_t size, struct fuse_entry *entr
 				  size - sizeof(struct fuse_entry_out), opened);
 }
 
+int fuse_decode_lookup_open(const void *payload, size_t size, struct fuse_entry *entry, struct fuse_opened *opened,
+			    int *open_error)
+{
+	struct fuse_open_out o;
+	int error = fuse_decode_entry(payload, size, entry);
+	if (error)
+		return error;
+	*open_error = -ENOENT;
+	if (!entry->nodeid)
+		return 0;
+	if (!take(&o, (const char *)payload + sizeof(struct fuse_entry_out), size - sizeof(struct fuse_entry_out)) ||
+	    o.padding >= 512)
+		return -EIO;
+	*opened = (struct fuse_opened){ o.fh, o.open_flags };
+	*open_error = -(int)o.padding;
+	return 0;
+}
+
 int fuse_decode_attributes(const void *payload, size_t size, struct fuse_attributes *out, uint64_t *valid)
 {
 	struct fuse_attr_out a;

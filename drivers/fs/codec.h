@@ -71,6 +71,9 @@ int fuse_decode_header(const void *message, size_t written, uint64_t unique, siz
 int fuse_decode_init(const void *payload, size_t size, struct fuse_parameters *out);
 int fuse_decode_entry(const void *payload, size_t size, struct fuse_entry *out);
 int fuse_decode_create(const void *payload, size_t size, struct fuse_entry *entry, struct fuse_opened *opened);
+// BROKER_LOOKUP_OPEN (abi/broker.h): *open_error 0 when it was opened too; -ENOENT with nodeid 0.
+int fuse_decode_lookup_open(const void *payload, size_t size, struct fuse_entry *entry, struct fuse_opened *opened,
+			    int *open_error);
 int fuse_decode_attributes(const void *payload, size_t size, struct fuse_attributes *out, uint64_t *valid_ns);
 int fuse_decode_opened(const void *payload, size_t size, struct fuse_opened *out);
 int fuse_decode_written(const void *payload, size_t size, uint32_t asked, uint32_t *written); // WRITE, COPY_FILE_RANGE

@@ -8,13 +8,94 @@
 
 #include "fs.h"
 #include "kernel/init.h"
-#include "kernel/leak.h"
 #include "kernel/log.h"
 #include "kernel/slab.h"
-#include "kernel/timer.h"
 #include "lib/string.h"
+#include "virtio/virtio.h"
+
+#define QUEUES_MAX 8u
+
+static_assert(sizeof(struct fs_segment) == sizeof(struct vq_segment) &&
+		      offsetof(struct fs_segment, size) == offsetof(struct vq_segment, size),
+	      "a request's segments are the ring's");
+
+struct fs_queue {
+	struct virtqueue *queue;
+	struct fs_device *device;
+	struct spinlock lock; // guards waiting, and the order of additions
+	struct list waiting;  // struct fs_request.node: the ring was full
+};
+
+struct fs_device {
+	struct fs_connection connection; // first
+	struct virtio_device *device;
+	struct fs_queue urgent; // FORGET and INTERRUPT
+	struct fs_queue queues[QUEUES_MAX];
+	unsigned queue_count;
+};
+
+const char fs_transport_name[] = "virtiofs";
+const unsigned fs_transport_forgets = 1;
 
 static struct fs_connection *connections; // filled by probes at start-up, constant afterwards
+
+static inline struct fs_device *device_of(struct fs_connection *c)
+{
+	return container_of(c, struct fs_device, connection);
+}
+
+struct fs_connection *fs_connections(void) { return connections; }
+
+// ---- sending ----
+
+static int ring_add(struct fs_queue *q, struct fs_request *r)
+{
+	unsigned out_count, in_count;
+	const struct fs_segment *s = fs_request_segments(r, &out_count, &in_count);
+	struct vq_table table = { fs_request_arena(r) + FS_ARENA_TABLE, page_to_frame(r->arena) + FS_ARENA_TABLE,
+				  FS_SEGMENTS };
+	return virtqueue_add(q->queue, (const struct vq_segment *)s, out_count, in_count, &table, r);
+}
+
+void fs_transport_send(struct fs_request *r)
+{
+	struct fs_device *d = device_of(r->connection);
+	struct fs_queue *q = r->queued_urgent ? &d->urgent : &d->queues[port_cpu_index() % d->queue_count];
+	bool added = false;
+	int error = -EIO;
+	spin_lock(&q->lock);
+	if (!__atomic_load_n(&r->connection->dead, __ATOMIC_ACQUIRE)) {
+		error = list_empty(&q->waiting) ? ring_add(q, r) : -ENOSPC;
+		added = !error;
+		if (error == -ENOSPC) {
+			list_add_tail(&q->waiting, &r->node);
+			error = 0;
+		}
+	}
+	spin_unlock(&q->lock);
+	if (added)
+		virtqueue_kick(q->queue);
+	if (error)
+		fs_request_finish(r, 0, -EIO);
+}
+
+static void queue_drain(struct fs_queue *q) // ring space may be free
+{
+	bool added = false;
+	spin_lock(&q->lock);
+	while (!list_empty(&q->waiting)) {
+		struct fs_request *r = list_first(&q->waiting, struct fs_request, node);
+		if (ring_add(q, r)) // full again, or broken: then the connection fails as a whole
+			break;
+		list_remove(&r->node);
+		added = true;
+	}
+	spin_unlock(&q->lock);
+	if (added)
+		virtqueue_kick(q->queue);
+}
+
+// ---- interrupts ----
 
 static void fs_queue_interrupt(struct virtqueue *queue, void *context)
 {
@@ -24,10 +105,10 @@ static void fs_queue_interrupt(struct virtqueue *queue, void *context)
 	do {
 		while ((r = virtqueue_take(queue, &written)))
 			fs_request_finish(r, written, 0);
-		fs_queue_drain(q);
+		queue_drain(q);
 	} while (!virtqueue_enable_callback(queue));
 	if (virtqueue_is_broken(queue))
-		fs_connection_fail(q->connection, "nonsense in its ring");
+		fs_connection_fail(&q->device->connection, "nonsense in its ring");
 }
 
 static void queue_fail(struct fs_queue *q)
@@ -49,65 +130,62 @@ void fs_connection_fail(struct fs_connection *c, const char *why)
 {
 	if (__atomic_exchange_n(&c->dead, true, __ATOMIC_SEQ_CST))
 		return;
+	struct fs_device *d = device_of(c);
 	klog("virtiofs: %s: device given up: %s", c->tag, why);
-	virtio_stop(c->device);
-	for (unsigned i = 0; i < c->queue_count; i++)
-		queue_fail(&c->queues[i]);
-	queue_fail(&c->urgent);
+	virtio_stop(d->device);
+	for (unsigned i = 0; i < d->queue_count; i++)
+		queue_fail(&d->queues[i]);
+	queue_fail(&d->urgent);
 }
 
-static int queue_start(struct fs_connection *c, struct fs_queue *q, unsigned index, unsigned cpu)
+static int queue_start(struct fs_device *d, struct fs_queue *q, unsigned index, unsigned cpu)
 {
-	q->connection = c;
+	q->device = d;
 	spin_init(&q->lock);
 	list_init(&q->waiting);
-	int error = virtio_queue_create(c->device, index, 256, cpu, fs_queue_interrupt, q);
-	q->queue = c->device->queues[index];
+	int error = virtio_queue_create(d->device, index, 256, cpu, fs_queue_interrupt, q);
+	q->queue = d->device->queues[index];
 	return error;
 }
 
-static int queues_start(struct fs_connection *c, unsigned offered)
+static int queues_start(struct fs_device *d, unsigned offered)
 {
 	unsigned cpus = port_cpu_count();
-	int error = queue_start(c, &c->urgent, 0, 0);
-	c->queue_count = min(min(offered, cpus), FS_QUEUES_MAX);
-	for (unsigned i = 0; i < c->queue_count && !error; i++)
-		error = queue_start(c, &c->queues[i], i + 1, i);
+	int error = queue_start(d, &d->urgent, 0, 0);
+	d->queue_count = min(min(offered, cpus), QUEUES_MAX);
+	for (unsigned i = 0; i < d->queue_count && !error; i++)
+		error = queue_start(d, &d->queues[i], i + 1, i);
 	return error;
 }
 
-static int fs_probe(struct virtio_device *d)
+static int fs_probe(struct virtio_device *v)
 {
 	struct virtio_fs_config config;
-	int error = virtio_negotiate(d, 0);
+	int error = virtio_negotiate(v, 0);
 	if (error)
 		return error;
 	// A request needs more segments than a ring may have entries; every device we know of has indirect descriptors.
-	if (!virtio_has(d, VIRTIO_RING_F_INDIRECT_DESC))
+	if (!virtio_has(v, VIRTIO_RING_F_INDIRECT_DESC))
 		return -ENODEV;
-	virtio_config_read(d, 0, &config, sizeof(config));
+	virtio_config_read(v, 0, &config, sizeof(config));
 	if (!config.num_request_queues)
 		return -ENODEV;
-	struct fs_connection *c = kalloc(sizeof(*c));
-	if (!c)
+	struct fs_device *d = kalloc(sizeof(*d));
+	if (!d)
 		return -ENOMEM;
-	c->device = d;
+	struct fs_connection *c = &d->connection;
+	d->device = v;
 	memcpy(c->tag, config.tag, sizeof(config.tag));
-	spin_init(&c->lock);
-	list_init(&c->idle);
-	list_init(&c->forgets);
-	list_init(&c->idle_handles);
-	list_init(&c->dirty);
-	waitq_init(&c->idle_wait);
-	error = queues_start(c, config.num_request_queues);
+	fs_connection_init(c);
+	error = queues_start(d, config.num_request_queues);
 	if (error) { // once per boot at most: what the queues hold stays with the dead device
-		virtio_stop(d);
+		virtio_stop(v);
 		return error;
 	}
-	d->private = c;
+	v->private = c;
 	c->next = connections;
 	connections = c;
-	virtio_start(d);
+	virtio_start(v);
 	return 0;
 }
 
@@ -119,35 +197,7 @@ struct fs_connection *fs_connection_find(const char *tag)
 	return c;
 }
 
-// ---- leak check ----
-
-static int64_t requests_held(void)
-{
-	int64_t held = 0;
-	for (struct fs_connection *c = connections; c; c = c->next) {
-		spin_lock(&c->lock);
-		held += (int64_t)c->request_count - c->idle_count - (c->forget_request ? 1 : 0);
-		spin_unlock(&c->lock);
-	}
-	return held;
-}
-
-// Requests that nobody waits for (RELEASE, FORGET) get a moment to come back.
-static int64_t requests_leaked(void)
-{
-	static struct waitq never = WAITQ_INIT(never);
-	uint64_t patience = clock_monotonic_ns() + NSEC_PER_SEC;
-	while (requests_held() && clock_monotonic_ns() < patience)
-		(void)wait_event_mode(&never, false, PARK_KILLABLE, clock_monotonic_ns() + 10 * NSEC_PER_MSEC);
-	return requests_held();
-}
-static struct leak_counter request_leaks = { .name = "virtiofs-requests", .left = requests_leaked };
-
 static struct virtio_driver fs_driver = { .name = "virtiofs", .device_id = VIRTIO_ID_FS, .probe = fs_probe };
 
-static void fs_device_init(void)
-{
-	virtio_driver_register(&fs_driver);
-	leak_counter_register(&request_leaks);
-}
+static void fs_device_init(void) { virtio_driver_register(&fs_driver); }
 KERNEL_INIT(2, fs_device_init);

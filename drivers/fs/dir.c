@@ -8,7 +8,9 @@
 
 #include <linux/fcntl.h>
 #include <linux/fs.h>
+#include <linux/inotify.h>
 
+#include "abi/broker.h"
 #include "kernel/slab.h"
 #include "kernel/task.h"
 #include "lib/string.h"
@@ -54,17 +56,12 @@ static int lookup_call(struct inode *dir, const char *name, size_t length, struc
 	return error;
 }
 
-static int fs_lookup(struct inode *dir, struct dentry *d)
+// `d` becomes what the server says of its name.
+static int entry_take(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t clock)
 {
-	struct fs_connection *c = fs_connection_of(dir);
-	struct fuse_entry e;
-	uint64_t clock = fs_clock_now(c);
-	int error = lookup_call(dir, d->name, d->name_length, &e);
-	if (error)
-		return error;
 	struct inode *i = NULL;
-	if (e.nodeid) {
-		i = fs_inode_get(dir->super, dir, &e, clock);
+	if (e->nodeid) {
+		i = fs_inode_get(dir->super, dir, e, clock);
 		if (is_err(i))
 			return (int)ptr_err(i);
 		if (!fs_entry_fits(d->parent, i)) {
@@ -73,9 +70,78 @@ static int fs_lookup(struct inode *dir, struct dentry *d)
 		}
 		fs_inode_of(dir)->plus_wanted = true;
 	}
-	d->expires_ns = fs_entry_expiry(c, &e);
+	d->expires_ns = fs_entry_expiry(fs_connection_of(dir), e);
 	dentry_instantiate(d, i);
 	return 0;
+}
+
+static int fs_lookup(struct inode *dir, struct dentry *d)
+{
+	struct fuse_entry e;
+	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
+	int error = lookup_call(dir, d->name, d->name_length, &e);
+	if (!error)
+		error = entry_take(dir, d, &e, clock);
+	if (!error)
+		fs_watch_bless(dir, d, &e, mark);
+	return error;
+}
+
+// ---- lookup for open(2) ---- (abi/broker.h)
+
+// BROKER_LOOKUP_OPEN. 0 with an entry as LOOKUP gives it; *h: the file open, or NULL: it is none that can be opened so.
+static int lookup_open_call(struct inode *dir, const struct dentry *d, uint32_t flags, struct fuse_entry *e,
+			    struct fs_handle **h)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct broker_lookup_open_in in = { .flags = flags };
+	struct fuse_opened o;
+	int open_error = 0;
+	struct fs_request *r = fs_request_get(c, BROKER_LOOKUP_OPEN, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	fs_name(r, d);
+	fs_reply_room(r, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+	r->wants_file = true;
+	int error = fs_call(r);
+	if (!error)
+		error = fuse_decode_lookup_open(r->reply, r->reply_bytes, e, &o, &open_error);
+	if (!error && e->nodeid && !open_error && r->file >= 0)
+		*h = fs_handle_create(c, e->nodeid, &o, flags, false, fs_request_file(r));
+	fs_request_put(r);
+	if (error == -ENOENT) {
+		*e = (struct fuse_entry){ .entry_valid_ns = __atomic_load_n(&c->negative_valid_ns, __ATOMIC_RELAXED) };
+		error = 0;
+	}
+	return error;
+}
+
+// What can be opened waits as the inode's cached handle for file_ops->open, which comes next. Whether it may be opened is the VFS's
+// question, still to be asked; whether it could be, the broker's: hence nothing is truncated or created here.
+static int fs_lookup_open(struct inode *dir, struct dentry *d, int open_flags)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct fuse_entry e;
+	struct fs_handle *h = NULL;
+	uint32_t flags = (open_flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR;
+	if (!fs_supports(c, BROKER_LOOKUP_OPEN) || open_flags & (O_DIRECT | O_DIRECTORY))
+		return fs_lookup(dir, d);
+	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(dir);
+	int error = lookup_open_call(dir, d, flags, &e, &h);
+	if (error == -ENOSYS)
+		return fs_lookup(dir, d);
+	if (!error)
+		error = entry_take(dir, d, &e, clock);
+	if (!error)
+		fs_watch_bless(dir, d, &e, mark);
+	bool wanted = h && !error && inode_is_reg(d->inode) &&
+		      (flags == O_RDONLY || !inode_permission(d->inode, MAY_WRITE)); // else it would block executing it
+	if (wanted)
+		fs_handle_keep(d->inode, h);
+	else
+		fs_handle_put(c, h, NULL);
+	return error;
 }
 
 // ---- revalidation ----
@@ -99,8 +165,16 @@ static void dentry_name_get(struct dentry *d, struct dentry_name *n)
 static int revalidate_entry(struct dentry *d, struct inode *dir, const struct fuse_entry *e, uint64_t clock)
 {
 	struct inode *i = d->inode;
+	if (!e->nodeid && !i) { // still not there
+		d->expires_ns = fs_entry_expiry(fs_connection_of(dir), e);
+		return 1;
+	}
 	if (!e->nodeid)
 		return 0;
+	if (!i) {
+		fs_forget_node(fs_connection_of(dir), e->nodeid, 1);
+		return 0;
+	}
 	if (e->nodeid != fs_node(i) || (i->mode ^ e->attr.mode) & S_IFMT) {
 		fs_forget_node(fs_connection_of(dir), e->nodeid, 1);
 		return 0;
@@ -114,7 +188,7 @@ static int revalidate_entry(struct dentry *d, struct inode *dir, const struct fu
 
 static int fs_revalidate(struct dentry *d)
 {
-	if (!d->inode)
+	if (!d->inode && !PORT_HOST)
 		return 0;
 	if (d->parent == d)
 		return 1;
@@ -122,10 +196,13 @@ static int fs_revalidate(struct dentry *d)
 	struct fuse_entry e;
 	dentry_name_get(d, &n);
 	struct inode *dir = n.parent->inode;
-	uint64_t clock = fs_clock_now(fs_connection_of(dir));
+	fs_watch_want(dir); // what is asked for again will be asked for again
+	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
 	int result = lookup_call(dir, n.name, n.length, &e);
 	if (!result)
 		result = revalidate_entry(d, dir, &e, clock);
+	if (result == 1)
+		fs_watch_bless(dir, d, &e, mark);
 	dentry_put(n.parent);
 	return result;
 }
@@ -139,9 +216,10 @@ static int make_call(struct inode *dir, struct dentry *d, struct fs_request *r, 
 {
 	struct fs_connection *c = fs_connection_of(dir);
 	struct fuse_entry e;
-	uint64_t clock = fs_clock_now(c);
+	uint64_t clock = fs_clock_now(c), own = fs_own_begin(dir, d, IN_CREATE);
 	fs_reply_room(r, sizeof(struct fuse_entry_out));
 	int error = fs_call(r);
+	fs_own_end(own, error);
 	if (!error)
 		error = fuse_decode_entry(r->reply, r->reply_bytes, &e);
 	fs_request_put(r);
@@ -202,7 +280,7 @@ static int fs_symlink(struct inode *dir, struct dentry *d, const char *target)
 	size_t size = strlen(target) + 1;
 	if (size > PAGE_SIZE)
 		return -ENAMETOOLONG;
-	struct page *p = page_alloc(0, PAGE_DEVICE);
+	struct page *p = page_alloc(0, FS_PAGE_FLAGS);
 	if (!p)
 		return -ENOMEM;
 	struct fs_request *r = fs_request_get(c, FUSE_SYMLINK, fs_node(dir));
@@ -231,8 +309,9 @@ static int fs_link(struct dentry *from, struct inode *dir, struct dentry *d)
 
 // CREATE: makes, looks up and opens in one message.
 static int create_call(struct inode *dir, struct dentry *d, uint32_t flags, mode_t mode, struct fuse_entry *e,
-		       struct fuse_opened *o)
+		       struct fuse_opened *o, int *file)
 {
+	uint64_t own = fs_own_begin(dir, d, IN_CREATE);
 	struct fuse_create_in in = { .flags = flags, .mode = mode };
 	struct fs_request *r = fs_request_get(fs_connection_of(dir), FUSE_CREATE, fs_node(dir));
 	if (is_err(r))
@@ -240,9 +319,14 @@ static int create_call(struct inode *dir, struct dentry *d, uint32_t flags, mode
 	fs_arg(r, &in, sizeof(in));
 	fs_name(r, d);
 	fs_reply_room(r, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+	r->wants_file = PORT_HOST;
 	int error = fs_call(r);
+	fs_own_end(own, error);
 	if (!error)
 		error = fuse_decode_create(r->reply, r->reply_bytes, e, o);
+	*file = PORT_HOST && !error ? fs_request_file(r) : -1;
+	if (PORT_HOST && !error && *file < 0)
+		error = -EIO;
 	fs_request_put(r);
 	return error;
 }
@@ -252,20 +336,21 @@ static int fs_create_open(struct inode *dir, struct dentry *d, struct file *f, m
 	struct fs_connection *c = fs_connection_of(dir);
 	struct fuse_entry e;
 	struct fuse_opened o;
-	if (!fs_supports(c, FUSE_CREATE))
+	if (!fs_supports(c, FUSE_CREATE) ||
+	    (PORT_HOST && f->flags & O_DIRECT)) // that one wants a descriptor of its own
 		return -ENOSYS;
 	uint64_t clock = fs_clock_now(c);
 	// For writing is for reading too (file.c). Always exclusive: the VFS looks again when the host has made the file meanwhile, and
 	// some servers (QEMU 7.2's with libc's fortification) end when they find one here that they may open.
 	uint32_t flags = O_CREAT | O_EXCL | ((f->flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR);
-	int error = create_call(dir, d, flags, mode, &e, &o);
+	int file = -1, error = create_call(dir, d, flags, mode, &e, &o, &file);
 	if (error == -EEXIST)
 		d->expires_ns = 0;
 	if (error)
 		return error;
 	fs_attributes_changed(dir);
 	fs_attributes_stale(dir);
-	struct fs_handle *h = fs_handle_create(e.nodeid, &o, flags & ~(uint32_t)(O_CREAT | O_EXCL), false);
+	struct fs_handle *h = fs_handle_create(c, e.nodeid, &o, flags & ~(uint32_t)(O_CREAT | O_EXCL), false, file);
 	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
 	error = !h ? -ENOMEM : is_err(i) ? (int)ptr_err(i) : inode_is_reg(i) ? 0 : -EIO;
 	if (error) {
@@ -276,13 +361,52 @@ static int fs_create_open(struct inode *dir, struct dentry *d, struct file *f, m
 	}
 	d->expires_ns = fs_entry_expiry(c, &e);
 	dentry_instantiate(d, i);
-	fs_file_adopt(i, f, h);
+	fs_handle_adopt(i, f, h);
+	fs_handle_remember(i, h, (f->flags & O_ACCMODE) != O_RDONLY);
+	return 0;
+}
+
+// TMPFILE: a file without a name, open. The handle waits for file_ops->open, which comes next.
+static int fs_tmpfile(struct inode *dir, struct inode **out, mode_t mode)
+{
+	struct fs_connection *c = fs_connection_of(dir);
+	struct fuse_create_in in = { .flags = O_RDWR, .mode = mode };
+	struct fuse_entry e;
+	struct fuse_opened o;
+	if (!fs_supports(c, FUSE_TMPFILE))
+		return -EOPNOTSUPP;
+	struct fs_request *r = fs_request_get(c, FUSE_TMPFILE, fs_node(dir));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	uint64_t clock = fs_clock_now(c);
+	fs_arg(r, &in, sizeof(in));
+	fuse_put_name(&r->builder, "", 0);
+	fs_reply_room(r, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+	r->wants_file = true;
+	int error = fs_call(r);
+	if (!error)
+		error = fuse_decode_create(r->reply, r->reply_bytes, &e, &o);
+	int file = error ? -1 : fs_request_file(r);
+	fs_request_put(r);
+	if (error || file < 0)
+		return error == -ENOSYS ? -EOPNOTSUPP : error ? error : -EIO;
+	struct fs_handle *h = fs_handle_create(c, e.nodeid, &o, in.flags, false, file);
+	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
+	error = !h ? -ENOMEM : is_err(i) ? (int)ptr_err(i) : inode_is_reg(i) ? 0 : -EIO;
+	if (error) {
+		fs_handle_put(c, h, NULL);
+		if (!is_err(i))
+			inode_put(i);
+		return error;
+	}
+	fs_handle_keep(i, h);
+	*out = i;
 	return 0;
 }
 
 // ---- removing and moving ----
 
-static void link_dropped(struct inode *i, bool all)
+void fs_link_dropped(struct inode *i, bool all)
 {
 	struct fs_inode *fi = fs_inode_of(i);
 	fs_attributes_changed(i);
@@ -299,14 +423,18 @@ static int remove_call(struct inode *dir, struct dentry *d, unsigned opcode)
 	if (is_err(r))
 		return (int)ptr_err(r);
 	fs_name(r, d);
+	uint64_t own = fs_own_begin(dir, d, IN_DELETE);
+	if (d->inode)
+		fs_attributes_changed(d->inode); // the host may tell before the answer comes
 	int error = fs_call(r);
+	fs_own_end(own, error);
 	fs_request_put(r);
 	if (error)
 		return error;
 	fs_attributes_changed(dir);
 	fs_attributes_stale(dir);
 	if (d->inode)
-		link_dropped(d->inode, opcode == FUSE_RMDIR);
+		fs_link_dropped(d->inode, opcode == FUSE_RMDIR);
 	return 0;
 }
 
@@ -334,7 +462,12 @@ static int rename_call(struct inode *from_dir, struct dentry *from, struct inode
 static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *to_dir, struct dentry *to,
 		     unsigned flags)
 {
+	uint64_t own[4] = { fs_own_begin(from_dir, from, IN_MOVED_FROM), fs_own_begin(to_dir, to, IN_MOVED_TO),
+			    flags & RENAME_EXCHANGE ? fs_own_begin(from_dir, from, IN_MOVED_TO) : 0,
+			    flags & RENAME_EXCHANGE ? fs_own_begin(to_dir, to, IN_MOVED_FROM) : 0 };
 	int error = rename_call(from_dir, from, to_dir, to, flags);
+	for (unsigned k = 0; k < array_count(own); k++)
+		fs_own_end(own[k], error);
 	if (error)
 		return error;
 	struct inode *touched[] = { from_dir, to_dir, from->inode };
@@ -345,7 +478,7 @@ static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *
 	if (to->inode && flags & RENAME_EXCHANGE)
 		fs_attributes_stale(to->inode);
 	else if (to->inode)
-		link_dropped(to->inode, inode_is_dir(to->inode));
+		fs_link_dropped(to->inode, inode_is_dir(to->inode));
 	return 0;
 }
 
@@ -354,7 +487,7 @@ static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *
 static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size_t size)
 {
 	struct fs_connection *c = fs_connection_of(i);
-	struct page *p = page_alloc(0, PAGE_DEVICE);
+	struct page *p = page_alloc(0, FS_PAGE_FLAGS);
 	if (!p)
 		return -ENOMEM;
 	struct fs_request *r = fs_request_get(c, FUSE_READLINK, fs_node(i));
@@ -386,12 +519,22 @@ static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size
 
 #define FS_COMMON_OPS                                                                                   \
 	.getattr = fs_getattr, .setattr = fs_setattr, .getxattr = fs_getxattr, .setxattr = fs_setxattr, \
-	.listxattr = fs_listxattr, .removexattr = fs_removexattr
+	.listxattr = fs_listxattr, .removexattr = fs_removexattr, .watched = PORT_HOST ? fs_watched : NULL
 
 const struct inode_ops fs_dir_inode_ops = {
-	FS_COMMON_OPS,       .lookup = fs_lookup, .create = fs_create,   .create_open = fs_create_open,
-	.mknod = fs_mknod,   .mkdir = fs_mkdir,   .symlink = fs_symlink, .link = fs_link,
-	.unlink = fs_unlink, .rmdir = fs_rmdir,   .rename = fs_rename,
+	FS_COMMON_OPS,
+	.lookup = fs_lookup,
+	.lookup_open = PORT_HOST ? fs_lookup_open : NULL,
+	.create = fs_create,
+	.create_open = fs_create_open,
+	.mknod = fs_mknod,
+	.mkdir = fs_mkdir,
+	.symlink = fs_symlink,
+	.link = fs_link,
+	.unlink = fs_unlink,
+	.rmdir = fs_rmdir,
+	.rename = fs_rename,
+	.tmpfile = PORT_HOST ? fs_tmpfile : NULL,
 };
 const struct inode_ops fs_file_inode_ops = { FS_COMMON_OPS };
 const struct inode_ops fs_link_inode_ops = { FS_COMMON_OPS, .readlink = fs_readlink };

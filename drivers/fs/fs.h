@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of the virtio-fs client: connection, requests, inodes, handles, and which file does what.
+// Inside of the file-system client: connection, requests, inodes, handles, and which file does what. It speaks FUSE to a server
+// over one of two transports, and keeps files' data in one of two ways; which, is settled when the kernel is linked:
 //
-//   device.c   the virtio device: queues, interrupts, its death        request.c  requests: memory, submission, waiting, forgets
-//   mount.c    INIT, superblock, statfs, sync                          inode.c    attributes, their freshness, inode life
-//   dir.c      names: lookup, create, link, rename                     readdir.c  directory reading
-//   file.c     open files and their handles                            data.c     page-cache reads and writes, direct I/O
-//   xattr.c    extended attributes                                     codec.c    the messages
+//                 a device (virtio-fs): pages        a broker on the host (PORT_HOST): the host's descriptors
+//   transport     device.c                           broker.c
+//   files         file.c data.c times.c copy.c       passthrough.c
+//   attributes    change.c                           freshness.c
+//   coherence     timeouts                           watch.c own.c
 //
-// A call goes: operation (dir.c and kin) -> fs_call() in request.c -> virtqueue_add/kick -> doorbell; back: fs_queue_interrupt() in
-// device.c -> fs_request_finish() -> the waiting task, or r->complete() in interrupt context.
+//   request.c  requests: memory, waiting, forgets    inode.c    attributes, inode life
+//   mount.c    INIT, superblock, statfs, sync        handle.c   files open at the server, and those kept for the next open
+//   dir.c      names: lookup, create, link, rename   readdir.c  directory reading
+//   xattr.c    extended attributes                   codec.c    the messages
+//
+// A call goes: operation (dir.c and kin) -> fs_call() in request.c -> fs_transport_send(); back: fs_request_finish() -> the waiting
+// task, or r->complete(). On a device that is an interrupt; the broker is asked and waited for within fs_transport_send().
 //
 // Lock order: inode.lock (VFS) -> page locks -> fs_inode.lock -> connection.lock; fs_queue.lock -> the virtqueue's. All but the first
-// two are spinlocks; none is held over a call to the server. fs_inode.lock -> mobj.lock.
+// two are spinlocks; none is held over a call to the server. fs_inode.lock -> mobj.lock. watch.c has its own, leaves.
 #pragma once
 
 #include "codec.h"
@@ -20,34 +26,25 @@
 #include "kernel/refcount.h"
 #include "kernel/spinlock.h"
 #include "kernel/waitq.h"
-#include "virtio/virtio.h"
 
 #define FS_IO_PAGES   128u // of one READ or WRITE
 #define FS_SEGMENTS   (FS_IO_PAGES + 4u)
 #define FS_QUEUES_MAX 8u
-#define FS_ROOT_NODE  1u // FUSE_ROOT_ID
+#define FS_NO_HANDLE  UINT64_MAX // fuse_open_out.fh: nothing to release
+#define FS_ROOT_NODE  1u         // FUSE_ROOT_ID
+
+// Pages a server may read and write. Without devices any page will do.
+#define FS_PAGE_FLAGS (PORT_HOST ? 0u : PAGE_DEVICE)
 
 struct fs_connection;
+struct fs_handle;
 struct fs_request;
 
-// ---- device.c ----
-
-struct fs_queue {
-	struct virtqueue *queue;
-	struct fs_connection *connection;
-	struct spinlock lock; // guards waiting, and the order of additions
-	struct list waiting;  // struct fs_request.node: the ring was full
-};
-
-struct fs_connection { // one device; lives for ever
-	struct virtio_device *device;
+struct fs_connection { // a server of one tree; lives for ever. The transport's structure begins with it
 	struct fs_connection *next;
 	char tag[37];
-	bool mounted;           // atomic
-	bool dead;              // device broken; atomic, set under every queue's lock
-	struct fs_queue urgent; // FORGET and INTERRUPT
-	struct fs_queue queues[FS_QUEUES_MAX];
-	unsigned queue_count;
+	bool mounted; // atomic
+	bool dead;    // atomic, one way: everything fails with -EIO
 
 	// settled by INIT, constant while mounted
 	struct super *super;
@@ -60,20 +57,33 @@ struct fs_connection { // one device; lives for ever
 	uint64_t attr_clock;        // atomic: ticks at local changes, orders them with answers
 	uint64_t inode_count;       // atomic
 	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
+	uint64_t attr_valid_ns;     // how long the server says attributes are good; racy hint
 
 	struct spinlock lock; // guards what follows
 	struct list idle;     // struct fs_request.node
 	unsigned idle_count, request_count;
-	struct list forgets;               // struct fs_forget.node
-	struct fs_request *forget_request; // NULL while it is with the device
+	struct list forgets; // struct fs_forget.node
+	unsigned forget_count;
+	struct fs_request *forget_request; // NULL while it is with the server
 	struct list idle_handles;          // struct fs_inode.idle_node, least recently used first
 	unsigned idle_handle_count;
 	struct list dirty; // struct fs_inode.dirty_node: data or times the server does not have yet
+	uint32_t holders;  // atomic: inodes held by fs_inode_hold(), for which unmounting waits
 	struct waitq idle_wait;
 };
-struct fs_connection *fs_connection_find(const char *tag); // not mounted yet; NULL
+
+// ---- the transport: device.c or broker.c ----
+
+extern const char fs_transport_name[];                        // the type mount(2) and the boot record name
+struct fs_connection *fs_connection_find(const char *source); // not mounted yet; NULL
+struct fs_connection *fs_connections(void);                   // the first; the others by .next
+void fs_connection_init(struct fs_connection *c);             // request.c; zeroed memory
 void fs_connection_fail(struct fs_connection *c,
-			const char *why); // the device lied: everything fails with -EIO. Any context
+			const char *why); // the server lied: everything fails with -EIO. Any context
+// Takes over the device's reference of `r`, ready to go, and sees that fs_request_finish() is called: later, or before the return.
+void fs_transport_send(struct fs_request *r);
+// Forgets worth a message of their own.
+extern const unsigned fs_transport_forgets;
 
 // ---- request.c ----
 
@@ -82,6 +92,11 @@ void fs_connection_fail(struct fs_connection *c,
 #define FS_ARENA_TABLE (FS_ARENA_ARGS + FS_ARENA_REPLY)
 static_assert(FS_ARENA_TABLE + FS_SEGMENTS * 16 <= 4096, "a request's arena is one page");
 static_assert(FS_ARENA_TABLE % 16 == 0, "table alignment");
+
+struct fs_segment {
+	paddr_t address;
+	uint32_t size;
+};
 
 struct fs_request {
 	struct refcount refs; // who issued it, and the device while it has it
@@ -95,13 +110,15 @@ struct fs_request {
 	unsigned payload_count;
 	bool payload_out, no_reply, split_head, forced;
 	bool queued_urgent;
-	struct vq_segment segments[FS_SEGMENTS]; // payload from [3] on; heads and answer are put around it
+	bool wants_file;                         // the answer may bring a descriptor
+	struct fs_segment segments[FS_SEGMENTS]; // payload from [3] on; heads and answer are put around it
 
 	// result
 	bool done; // atomic; for waiters
 	int error;
 	const void *reply;  // payload in the arena: shared memory, decode once
 	size_t reply_bytes; // with what went to payload segments
+	int file;           // the host's descriptor that came with it, -1: none. fs_request_file() takes it
 	struct waitq wait;
 
 	// asynchronous use: called once in any context, owns the issuer's reference
@@ -132,11 +149,24 @@ void fs_payload(struct fs_request *r, paddr_t address, uint32_t size, bool out);
 int must_check fs_call(struct fs_request *r);
 // Sends; r->complete is called when it is over, perhaps before the return.
 void fs_send(struct fs_request *r);
-void fs_request_finish(struct fs_request *r, size_t written, int transport_error); // device.c
-void fs_queue_drain(struct fs_queue *q); // ring space may be free. Any context
-static inline bool fs_supports(struct fs_connection *c, unsigned opcode)
+void fs_request_finish(struct fs_request *r, size_t written, int transport_error); // for the transport
+// The request in order, for the transport: what goes out, then what comes in. First segment; counts.
+const struct fs_segment *fs_request_segments(struct fs_request *r, unsigned *out_count, unsigned *in_count);
+static inline char *fs_request_arena(const struct fs_request *r) { return page_address(r->arena); }
+static inline int fs_request_file(struct fs_request *r) // the caller's from now on; -1
 {
-	return !(__atomic_load_n(&c->unsupported, __ATOMIC_RELAXED) >> (opcode & 63) & 1);
+	int file = r->file;
+	r->file = -1;
+	return file;
+}
+// A bit for each operation: FUSE's own are small numbers, the broker's (abi/broker.h) begin at 0x4001.
+static inline uint64_t fs_opcode_bit(uint32_t opcode)
+{
+	return UINT64_C(1) << (opcode < 52 ? opcode : 52 + opcode % 12);
+}
+static inline bool fs_supports(struct fs_connection *c, uint32_t opcode)
+{
+	return !(__atomic_load_n(&c->unsupported, __ATOMIC_RELAXED) & fs_opcode_bit(opcode));
 }
 
 struct fs_forget {
@@ -145,6 +175,7 @@ struct fs_forget {
 };
 void fs_forget(struct fs_connection *c, struct fs_forget *f);                  // takes it over (kfree'd); any context
 void fs_forget_node(struct fs_connection *c, uint64_t nodeid, uint64_t count); // allocates. Task context
+void fs_forgets_flush(struct fs_connection *c);                                // sends what waits for company
 
 // ---- inode.c ----
 
@@ -154,6 +185,7 @@ struct fs_handle {
 	uint64_t nodeid, fh;
 	uint32_t flags;      // O_* it was opened with
 	uint32_t open_flags; // FOPEN_*
+	int file;            // the host's descriptor, -1: none
 	bool directory;
 };
 
@@ -170,19 +202,30 @@ struct fs_inode {
 	dev_t dev;                         // of a submount; 0: the superblock's
 	struct fs_handle *reader, *writer; // cached handles
 	unsigned open_files, open_writers;
-	struct list idle_node;  // connection.idle_handles; connection.lock
+	struct list idle_node; // connection.idle_handles; connection.lock
+	bool ctime_ours;       // something done here changes ctime: a new one does not mean that the host wrote
+	bool read_granted;     // the server opened it for reading before: it will again
+	bool attr_lasting;     // the server said of its attributes that it will tell when they change
+	bool plus_wanted;      // names of this directory are looked up: READDIRPLUS pays
+
+	// pages
 	struct list dirty_node; // connection.dirty; connection.lock
 	unsigned writes_in_flight;
 	unsigned writers_active; // write(2) calls under way
 	bool writes_blocked;     // a truncation waits for none in flight
 	bool times_busy;         // times_request, or its successor, is with the server
-	bool ctime_ours;         // something done here changes ctime: a new one does not mean that the host wrote
-	bool read_granted;       // the server opened it for reading before: it will again
 	bool times_dirty;        // mtime is ours and the server does not know it
 	uint64_t times_version;
 	struct fs_request *times_request; // SETATTR ready to go when the last write is over
-	bool plus_wanted;                 // names of this directory are looked up: READDIRPLUS pays
 	struct waitq wait;                // writes_in_flight, writes_blocked
+
+	// the host's descriptors
+	uint64_t ours_until_ns; // changes that the host reports until then are our own; racy hint
+	mode_t host_mode;       // what fstat(2) said last; the server may show others. lock
+	uid_t host_uid;         // lock
+	gid_t host_gid;         // lock
+	bool host_known;        // lock
+	struct fs_watch *watch; // of this directory, or NULL; watch.c, its lock
 };
 
 static inline struct fs_inode *fs_inode_of(const struct inode *i) { return i->private; }
@@ -192,21 +235,64 @@ static inline uint64_t fs_clock_now(struct fs_connection *c)
 {
 	return __atomic_load_n(&c->attr_clock, __ATOMIC_ACQUIRE);
 }
-uint64_t fs_deadline(uint64_t valid_ns); // from now; saturates
+uint64_t fs_deadline(uint64_t valid_ns);            // from now; saturates
+#define FS_LASTING_NS (3600 * UINT64_C(1000000000)) // so long is for ever, or until the server tells (PORT_HOST)
+static inline bool fs_attributes_fresh(const struct fs_inode *fi)
+{
+	uint64_t expires = __atomic_load_n(&fi->attr_expires_ns, __ATOMIC_ACQUIRE);
+	return expires == UINT64_MAX || (expires && port_time_ns() < expires);
+}
 
 // The inode of an entry, referenced; the entry's lookup is counted (or forgotten on error: err_ptr). clock: fs_clock_now() before the call.
 struct inode *fs_inode_get(struct super *s, struct inode *dir, const struct fuse_entry *e, uint64_t clock);
 // Believes attributes unless something local happened since `clock`. Picks up changes on the host.
 void fs_attributes_apply(struct inode *i, const struct fuse_attributes *a, uint64_t valid_ns, uint64_t clock);
+// Stores what is the server's; owned: but for size, mtime, ctime. fs_inode.lock held.
+void fs_attributes_store(struct inode *i, const struct fuse_attributes *a, bool owned);
 void fs_attributes_stale(struct inode *i);   // ask at the next use
 void fs_attributes_changed(struct inode *i); // a local change: answers under way are out of date
 int must_check fs_attributes_refresh(struct inode *i, struct fs_handle *h); // GETATTR
+void fs_stat_fill(struct inode *i, struct kstat *out);                      // from what is known
+// `our_clock`: "now" is the time in the change, not the server's.
+void fs_setattr_encode(const struct attr_change *c, bool our_clock, struct fuse_setattr_in *in);
+int must_check fs_setattr_call(struct inode *i, const struct fuse_setattr_in *in, struct fuse_attributes *a,
+			       uint64_t *valid_ns);
+void fs_evict_inode(struct inode *i);
+// Holds an inode found on a list, under that list's lock; its superblock stays until unhold. False: it is going.
+bool fs_inode_hold(struct inode *i);
+void fs_inode_unhold(struct inode *i);
+
+// ---- handle.c ----
+struct fs_handle *fs_handle_get(struct inode *i,
+				bool write); // for I/O: cached or freshly opened; err_ptr. Task context
+struct fs_handle *fs_handle_cached(struct inode *i, bool write);   // or NULL: asks nobody
+struct fs_handle *fs_handle_open(struct inode *i, uint32_t flags); // OPEN, not cached; err_ptr
+bool fs_handle_fits(const struct fs_handle *h, bool write);
+void fs_handle_put(struct fs_connection *c, struct fs_handle *h,
+		   struct fs_request *r);                     // r: a finished request to reuse, or NULL
+bool fs_handles_trim(struct fs_connection *c, unsigned keep); // releases idle handles beyond `keep`. True: some went
+// Takes over the answer's descriptor, and the server's handle also on failure (NULL).
+struct fs_handle *fs_handle_create(struct fs_connection *c, uint64_t nodeid, const struct fuse_opened *o,
+				   uint32_t flags, bool directory, int file);
+void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write); // caches it, unless there is one
+void fs_handle_keep(struct inode *i, struct fs_handle *h); // nobody has the file open: for the next who does
+// An open file begins and ends to use h. adopt takes h's reference over, release puts it. release: what the last writer leaves
+// cached is returned, to be put.
+void fs_handle_adopt(struct inode *i, struct file *f, struct fs_handle *h);
+void fs_handle_release(struct file *f);
+struct fs_handle *fs_writer_retire(struct fs_inode *fi);
+static inline struct fs_handle *fs_file_handle(const struct file *f) { return f->private; }
+
+// ---- where the data is: pages (file.c, data.c, times.c, attr_pages.c) or the host (passthrough.c, attr_host.c) ----
+extern const struct file_ops fs_file_ops;
+extern const struct mobj_ops fs_mobj_ops;
 int fs_getattr(struct inode *i, struct kstat *out);
 int fs_setattr(struct inode *i, const struct attr_change *c);
-bool fs_owns_data(struct inode *i); // size and mtime are ours: written here, not there yet
-void fs_evict_inode(struct inode *i);
+bool fs_owns_data(struct inode *i);   // size and mtime are ours: written here, not there yet
+void fs_data_retire(struct inode *i); // the inode goes: nothing uses it when this returns
+int fs_sync_all(struct fs_connection *c);
 
-// ---- times.c ----
+// ---- pages only ----
 void fs_times_touched(struct inode *i); // a local write set mtime
 void fs_write_begin(struct inode *i);   // around write(2): data and times are ours from its first byte on
 void fs_write_end(struct inode *i, bool written);
@@ -214,27 +300,17 @@ int must_check fs_times_flush(struct inode *i); // tells the server and waits
 void fs_times_schedule(struct inode *i);        // tells it after the writes under way
 void fs_times_writes_over(struct fs_inode *fi); // writes_in_flight fell to zero. Any context
 void fs_dirty_add(struct fs_inode *fi);
-int fs_sync_all(struct fs_connection *c);
-
-// ---- file.c ----
-struct fs_handle *fs_handle_get(struct inode *i,
-				bool write); // for I/O: cached or freshly opened; err_ptr. Task context
-void fs_handle_put(struct fs_connection *c, struct fs_handle *h,
-		   struct fs_request *r);                     // r: a finished request to reuse, or NULL
-bool fs_handles_trim(struct fs_connection *c, unsigned keep); // releases idle handles beyond `keep`. True: some went
-struct fs_handle *fs_handle_create(uint64_t nodeid, const struct fuse_opened *o, uint32_t flags, bool directory);
-void fs_file_adopt(struct inode *i, struct file *f, struct fs_handle *h); // f uses h (its reference) from now on
-struct fs_handle *fs_file_handle(const struct file *f);
-extern const struct file_ops fs_file_ops;
 // copy.c: at the server, for both files on one connection. Bytes; -EOPNOTSUPP: better done here.
 ssize_t fs_copy_range(struct file *f_in, loff_t in_pos, struct file *f_out, loff_t out_pos, size_t size);
-
-// ---- data.c ----
-extern const struct mobj_ops fs_mobj_ops;
 ssize_t fs_direct_read(struct file *f, struct iov_iter *to, loff_t *pos);
 ssize_t fs_direct_write(struct file *f, struct iov_iter *from, loff_t *pos);
 void fs_writes_block(struct fs_inode *fi); // returns when none is in flight
 void fs_writes_unblock(struct fs_inode *fi);
+
+// ---- the host's descriptors only ----
+// What fstat(2) says of an open file, into the inode, and into `out` unless that is NULL. -ESTALE: the server must be asked (owner,
+// mode); out is filled all the same.
+int fs_host_refresh(struct inode *i, struct fs_handle *h, struct kstat *out);
 
 // ---- dir.c, readdir.c, xattr.c, mount.c ----
 extern const struct inode_ops fs_dir_inode_ops, fs_file_inode_ops, fs_link_inode_ops, fs_special_inode_ops;
@@ -244,7 +320,45 @@ extern const struct dentry_ops fs_dentry_ops;
 bool fs_entry_fits(struct dentry *parent, const struct inode *i);
 uint64_t fs_entry_expiry(struct fs_connection *c,
 			 const struct fuse_entry *e); // also learns how long negatives may live
+void fs_link_dropped(struct inode *i, bool all);      // one of its names went
 ssize_t fs_getxattr(struct inode *i, const char *name, void *value, size_t size);
 int fs_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags);
 ssize_t fs_listxattr(struct inode *i, char *list, size_t size);
 int fs_removexattr(struct inode *i, const char *name);
+
+// ---- watch.c, own.c: the host tells of changes ---- (PORT_HOST; elsewhere nothing is watched and these vanish)
+//
+// Ask with a mark, and if it still holds when the answer is stored, the answer is good until the host says otherwise.
+uint64_t fs_watch_mark_of(struct inode *dir);
+bool fs_watch_holds(struct inode *dir, uint64_t mark);
+void fs_watch_start(struct inode *dir, bool pin); // makes the server watch it, if there is room. Task context
+void fs_watch_inode_gone(struct fs_inode *fi);
+void fs_watched(struct inode *i, struct dentry *d); // inode_ops.watched
+// What the cell itself is about to do, so that the host's report of it is not taken for news. end: it did not happen.
+uint64_t fs_own_record(struct inode *dir, const char *name, size_t length, uint32_t mask);
+void fs_own_cancel(uint64_t ticket);
+
+void fs_watch_bless_attributes(struct inode *dir, struct inode *i, uint64_t mark);
+
+static inline uint64_t fs_watch_mark(struct inode *dir) { return PORT_HOST ? fs_watch_mark_of(dir) : 0; }
+static inline void fs_watch_want(struct inode *dir)
+{
+	if (PORT_HOST && !fs_inode_of(dir)->watch)
+		fs_watch_start(dir, false);
+}
+// d and the attributes of its inode were just stored, as `e` said, asked for with `mark`: good from now on?
+void fs_watch_bless_entry(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t mark);
+static inline void fs_watch_bless(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t mark)
+{
+	if (PORT_HOST && mark && e->entry_valid_ns >= FS_LASTING_NS)
+		fs_watch_bless_entry(dir, d, e, mark);
+}
+static inline uint64_t fs_own_begin(struct inode *dir, const struct dentry *d, uint32_t mask)
+{
+	return PORT_HOST && fs_inode_of(dir)->watch ? fs_own_record(dir, d->name, d->name_length, mask) : 0;
+}
+static inline void fs_own_end(uint64_t ticket, int error)
+{
+	if (PORT_HOST && ticket && error)
+		fs_own_cancel(ticket);
+}

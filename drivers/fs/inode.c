@@ -14,12 +14,15 @@
 #include "kernel/timer.h"
 #include "lib/string.h"
 
+#define OURS_NS (2 * NSEC_PER_SEC) // how late the host may report a change
+
 uint64_t fs_deadline(uint64_t valid_ns)
 {
 	uint64_t deadline;
-	// An hour or more is for ever: a clock is not worth reading then.
-	if (valid_ns >= 3600 * (uint64_t)NSEC_PER_SEC ||
-	    __builtin_add_overflow(clock_monotonic_ns(), valid_ns, &deadline))
+	if (PORT_HOST && valid_ns >= FS_LASTING_NS)
+		valid_ns = NSEC_PER_SEC; // until watch.c has made sure that we were told
+	// A clock is not worth reading.
+	if (valid_ns >= FS_LASTING_NS || __builtin_add_overflow(clock_monotonic_ns(), valid_ns, &deadline))
 		return UINT64_MAX;
 	return valid_ns ? deadline : 0;
 }
@@ -29,25 +32,6 @@ static struct timestamp time_of(struct fuse_time t) { return (struct timestamp){
 static bool time_equal(struct timestamp a, struct timestamp b)
 {
 	return a.seconds == b.seconds && a.nanoseconds == b.nanoseconds;
-}
-
-static bool has_dirty_pages(struct mobj *o)
-{
-	uint64_t first = 0, second = 0;
-	if (!__atomic_load_n(&o->on_dirty_list, __ATOMIC_ACQUIRE))
-		return false;
-	spin_lock(&o->lock);
-	bool dirty = radix_next_marked(&o->pages, &first, RADIX_MARK_DIRTY) ||
-		     radix_next_marked(&o->pages, &second, RADIX_MARK_WRITEBACK);
-	spin_unlock(&o->lock);
-	return dirty;
-}
-
-bool fs_owns_data(struct inode *i)
-{
-	struct fs_inode *fi = fs_inode_of(i);
-	return inode_is_reg(i) &&
-	       (fi->times_dirty || fi->writers_active || fi->writes_in_flight || has_dirty_pages(&i->data));
 }
 
 void fs_attributes_stale(struct inode *i) { __atomic_store_n(&fs_inode_of(i)->attr_expires_ns, 0, __ATOMIC_RELEASE); }
@@ -60,6 +44,8 @@ void fs_attributes_changed(struct inode *i)
 	fi->attr_changed = tick;
 	fi->ctime_ours = true;
 	spin_unlock(&fi->lock);
+	if (PORT_HOST)
+		__atomic_store_n(&fi->ours_until_ns, clock_monotonic_ns() + OURS_NS, __ATOMIC_RELAXED);
 }
 
 static bool data_differs(const struct inode *i, const struct fuse_attributes *a)
@@ -68,8 +54,7 @@ static bool data_differs(const struct inode *i, const struct fuse_attributes *a)
 	       (!fs_inode_of(i)->ctime_ours && !time_equal(i->ctime, time_of(a->ctime)));
 }
 
-// Stores what is the server's. fi->lock held.
-static void attributes_store(struct inode *i, const struct fuse_attributes *a, bool owned)
+void fs_attributes_store(struct inode *i, const struct fuse_attributes *a, bool owned)
 {
 	struct fs_inode *fi = fs_inode_of(i);
 	if (i->mode != a->mode || i->uid != a->uid || i->gid != a->gid) {
@@ -105,7 +90,7 @@ static void host_changed(struct inode *i, const struct fuse_attributes *a, uint6
 	spin_lock(&fi->lock);
 	bool believe = fi->attr_changed <= clock && !fs_owns_data(i);
 	if (believe)
-		attributes_store(i, a, false);
+		fs_attributes_store(i, a, false);
 	fi->attr_expires_ns = believe ? fs_deadline(valid_ns) : 0;
 	spin_unlock(&fi->lock);
 	if (believe && i->data.shared_writers) // a mapping may make pages dirty at any time: those are not thrown away
@@ -119,12 +104,15 @@ static void host_changed(struct inode *i, const struct fuse_attributes *a, uint6
 void fs_attributes_apply(struct inode *i, const struct fuse_attributes *a, uint64_t valid_ns, uint64_t clock)
 {
 	struct fs_inode *fi = fs_inode_of(i);
+	if (PORT_HOST && fi->connection->attr_valid_ns != valid_ns)
+		fi->connection->attr_valid_ns = valid_ns;
 	spin_lock(&fi->lock);
 	bool old_news = fi->attr_changed > clock, owned = fs_owns_data(i);
 	bool changed = !old_news && !owned && inode_is_reg(i) && i->data.pages.count && data_differs(i, a);
 	if (!old_news && !changed)
-		attributes_store(i, a, owned);
+		fs_attributes_store(i, a, owned);
 	fi->attr_expires_ns = old_news ? 0 : fs_deadline(valid_ns);
+	fi->attr_lasting = !old_news && valid_ns >= FS_LASTING_NS;
 	spin_unlock(&fi->lock);
 	if (changed)
 		host_changed(i, a, valid_ns, clock);
@@ -179,7 +167,7 @@ static int inode_make(struct inode *i, struct inode *dir, const struct fuse_entr
 	list_init(&fi->dirty_node);
 	waitq_init(&fi->wait);
 	operations_set(i, &e->attr);
-	attributes_store(i, &e->attr, false);
+	fs_attributes_store(i, &e->attr, false);
 	return 0;
 }
 
@@ -210,14 +198,6 @@ forget:
 	return err_ptr(error);
 }
 
-static bool inode_is_quiet(struct fs_inode *fi)
-{
-	spin_lock(&fi->lock);
-	bool quiet = !fi->writes_in_flight && !fi->times_busy;
-	spin_unlock(&fi->lock);
-	return quiet;
-}
-
 static void lists_leave(struct fs_connection *c, struct fs_inode *fi)
 {
 	spin_lock(&c->lock);
@@ -236,14 +216,10 @@ void fs_evict_inode(struct inode *i)
 	if (!fi)
 		return;
 	lists_leave(c, fi);
-	if (i->data.inode)
-		mobj_truncate(&i->data, 0, UINT64_MAX); // waits for reads and writes that use fi
-	wait_event(&fi->wait, inode_is_quiet(fi));
-	if (i->nlink && fi->times_dirty)
-		(void)!fs_times_flush(i);
+	fs_data_retire(i);
 	lists_leave(c, fi);
-	if (fi->times_request)
-		fs_request_put(fi->times_request);
+	if (PORT_HOST)
+		fs_watch_inode_gone(fi);
 	if (fi->reader)
 		fs_handle_put(c, fi->reader, NULL);
 	if (fi->writer)
@@ -256,6 +232,22 @@ void fs_evict_inode(struct inode *i)
 		fs_forget(c, &fi->forget); // frees fi
 	else
 		kfree(fi);
+}
+
+bool fs_inode_hold(struct inode *i)
+{
+	if (!refcount_get_unless_zero(&i->refs))
+		return false;
+	__atomic_add_fetch(&fs_connection_of(i)->holders, 1, __ATOMIC_ACQ_REL);
+	return true;
+}
+
+void fs_inode_unhold(struct inode *i)
+{
+	struct fs_connection *c = fs_connection_of(i);
+	inode_put(i);
+	if (!__atomic_sub_fetch(&c->holders, 1, __ATOMIC_ACQ_REL) && !waitq_empty(&c->idle_wait))
+		waitq_wake_all(&c->idle_wait);
 }
 
 // ---- asking and changing ----
@@ -282,37 +274,20 @@ int fs_attributes_refresh(struct inode *i, struct fs_handle *h)
 	return error;
 }
 
-static bool attributes_are_fresh(struct fs_inode *fi)
-{
-	uint64_t expires = __atomic_load_n(&fi->attr_expires_ns, __ATOMIC_ACQUIRE);
-	return expires == UINT64_MAX || (expires && clock_monotonic_ns() < expires);
-}
-
-int fs_getattr(struct inode *i, struct kstat *out)
+void fs_stat_fill(struct inode *i, struct kstat *out)
 {
 	struct fs_inode *fi = fs_inode_of(i);
-	if (!attributes_are_fresh(fi)) {
-		int error = fs_attributes_refresh(i, NULL);
-		if (error)
-			return error;
-	}
 	generic_getattr(i, out);
 	out->size = __atomic_load_n(&i->data.size_bytes, __ATOMIC_ACQUIRE);
 	out->ino = fi->ino;
 	out->blocks = fi->blocks;
-	if (fs_owns_data(
-		    i)) { // the server does not know what it will have to store: at most what is cached, and no more than the size
-		uint64_t cached = fi->blocks + i->data.pages.count * (PAGE_SIZE / 512);
-		out->blocks = max(fi->blocks, min(cached, (out->size + 511) / 512));
-	}
 	if (fi->block_size)
 		out->block_size = fi->block_size;
 	if (fi->dev)
 		out->dev = fi->dev;
-	return 0;
 }
 
-static void setattr_encode(const struct attr_change *c, bool our_clock, struct fuse_setattr_in *in)
+void fs_setattr_encode(const struct attr_change *c, bool our_clock, struct fuse_setattr_in *in)
 {
 	if (c->valid & ATTR_MODE) {
 		in->valid |= FATTR_MODE;
@@ -342,8 +317,7 @@ static void setattr_encode(const struct attr_change *c, bool our_clock, struct f
 	}
 }
 
-static int setattr_call(struct inode *i, const struct fuse_setattr_in *in, struct fuse_attributes *a,
-			uint64_t *valid_ns)
+int fs_setattr_call(struct inode *i, const struct fuse_setattr_in *in, struct fuse_attributes *a, uint64_t *valid_ns)
 {
 	struct fs_request *r = fs_request_get(fs_connection_of(i), FUSE_SETATTR, fs_node(i));
 	if (is_err(r))
@@ -357,64 +331,4 @@ static int setattr_call(struct inode *i, const struct fuse_setattr_in *in, struc
 		error = -EIO;
 	fs_request_put(r);
 	return error;
-}
-
-// The server has truncated: cut the cache accordingly. Inode locked, no write in flight, none can start.
-static void size_settle(struct inode *i, uint64_t size)
-{
-	struct fs_inode *fi = fs_inode_of(i);
-	uint64_t old = i->data.size_bytes;
-	__atomic_store_n(&i->data.size_bytes, size, __ATOMIC_RELEASE);
-	fs_writes_unblock(fi); // before the truncation below waits for pages that wait to be written
-	if (size < old)
-		mobj_truncate(&i->data, size, UINT64_MAX);
-	else if (size > old)
-		mobj_truncate(&i->data, old, min(size, align_up(old, PAGE_SIZE)));
-}
-
-int fs_setattr(struct inode *i, const struct attr_change *change)
-{
-	struct fs_inode *fi = fs_inode_of(i);
-	struct fs_connection *c = fs_connection_of(i);
-	struct fuse_setattr_in in = { 0 };
-	struct fuse_attributes a;
-	uint64_t valid_ns = 0;
-	bool sized = change->valid & ATTR_SIZE && inode_is_reg(i);
-	struct fs_handle *h = change->file ? fs_file_handle(change->file) : NULL;
-	setattr_encode(change, c->writeback, &in);
-	if (!in.valid)
-		return 0;
-	if (sized && h) {
-		in.valid |= FATTR_FH;
-		in.fh = h->fh;
-	}
-	if (sized)
-		fs_writes_block(fi);
-	int error = setattr_call(i, &in, &a, &valid_ns);
-	if (error) {
-		if (sized)
-			fs_writes_unblock(fi);
-		return error;
-	}
-	bool owned = fs_owns_data(i);
-	fs_attributes_changed(i);
-	spin_lock(&fi->lock);
-	uint64_t old_size = i->data.size_bytes;
-	struct timestamp old_mtime = i->mtime;
-	attributes_store(i, &a, false);
-	i->data.size_bytes = old_size; // size_settle() needs it, and an owned one stays
-	if (owned && !(change->valid & ATTR_MTIME) && !sized)
-		i->mtime = old_mtime;
-	if (change->valid & ATTR_MTIME && c->writeback)
-		i->mtime = change->mtime;
-	fi->attr_expires_ns = fs_deadline(valid_ns);
-	fi->read_granted = fi->read_granted && !(change->valid & (ATTR_MODE | ATTR_UID | ATTR_GID));
-	spin_unlock(&fi->lock);
-	if (sized)
-		size_settle(i, (uint64_t)change->size);
-	else if (!owned && inode_is_reg(i) && a.size != old_size)
-		fs_attributes_stale(i); // the host changed it just now
-	if (owned && change->valid & ATTR_MTIME)
-		fs_times_touched(i); // writes still to come would overwrite it: it is sent again after them
-	return 0;
 }

@@ -9,11 +9,14 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 
-// What we can do. No POSIX ACLs, no remote locks (locks are the cell's own), no umask at the server (the VFS applies it).
-#define FS_FLAGS                                                                                                       \
-	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_AUTO_INVAL_DATA | FUSE_DO_READDIRPLUS |        \
-	 FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | \
-	 FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_SUBMOUNTS)
+// What we can do with pages, and with the host's descriptors. No POSIX ACLs, no remote locks (locks are the cell's own), no umask at the server (the VFS applies it).
+#define FS_FLAGS_COMMON                                                                                           \
+	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | \
+	 FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT | FUSE_SUBMOUNTS)
+#define FS_FLAGS_PAGES                                                                                         \
+	(FUSE_ATOMIC_O_TRUNC | FUSE_AUTO_INVAL_DATA | FUSE_ASYNC_DIO | FUSE_WRITEBACK_CACHE | FUSE_MAX_PAGES | \
+	 FUSE_NO_OPEN_SUPPORT)
+#define FS_FLAGS (FS_FLAGS_COMMON | (PORT_HOST ? 0 : FS_FLAGS_PAGES))
 
 static int init_call(struct fs_connection *c)
 {
@@ -102,19 +105,22 @@ static void nothing_done(struct fs_request *r) { fs_request_put(r); }
 static void fs_put_super(struct super *s)
 {
 	struct fs_connection *c = s->private;
+	wait_event(&c->idle_wait, !__atomic_load_n(&c->holders, __ATOMIC_ACQUIRE));
 	struct fs_request *r = fs_request_get(c, FUSE_DESTROY, 0);
 	if (!is_err(r)) {
 		r->complete = nothing_done;
 		fs_send(r);
 	}
+	spin_lock(&c->lock);
 	c->super = NULL;
+	spin_unlock(&c->lock);
 	__atomic_store_n(&c->mounted, false, __ATOMIC_RELEASE);
 }
 
 static void fs_show_options(struct super *s, char *buffer, size_t size)
 {
 	struct fs_connection *c = s->private;
-	fmt_print(buffer, size, "%s", c->writeback ? "" : ",sync");
+	fmt_print(buffer, size, "%s", c->writeback || PORT_HOST ? "" : ",sync");
 }
 
 static const struct super_ops fs_super_ops = {
@@ -146,7 +152,7 @@ static int fs_mount(struct super *s, const char *source, const char *options)
 		return -EBUSY;
 	int error = connection_start(c);
 	if (error) {
-		klog("virtiofs: %s: the server does not start: error %d", c->tag, error);
+		klog("%s: %s: the server does not start: error %d", fs_transport_name, c->tag, error);
 		__atomic_store_n(&c->mounted, false, __ATOMIC_RELEASE);
 		return error;
 	}
@@ -167,7 +173,7 @@ static int fs_mount(struct super *s, const char *source, const char *options)
 	return s->root ? 0 : -ENOMEM;
 }
 
-static struct fs_type fs_type = { .name = "virtiofs", .mount = fs_mount };
+static struct fs_type fs_type = { .name = fs_transport_name, .mount = fs_mount };
 
 static void fs_type_init(void) { fs_type_register(&fs_type); }
 KERNEL_INIT(2, fs_type_init);

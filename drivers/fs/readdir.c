@@ -4,51 +4,72 @@
 // READDIRPLUS answers with names and their inodes: each entry becomes a dentry at once, and the stat that follows every name in ls or
 // tar costs no message. It is asked for at the start of a directory, and later on if names of it are being looked up.
 // An answer is kept with the open directory and given out as the program takes it. The VFS holds the directory's lock.
+//
+// The broker opens a directory and reads it in one message, and if that was all, nothing stays open (BROKER_READ_DIRECTORY): there
+// opening asks nothing yet.
 #include "fs.h"
 
+#include "abi/broker.h"
 #include "kernel/log.h"
 #include "kernel/slab.h"
 #include "kernel/task.h"
 #include "lib/string.h"
 
-#define BUFFER_ORDER 3u // 32 KiB: some 150 entries with attributes
+#define BUFFER_ORDER (PORT_HOST ? 4u : 3u) // 32 KiB: some 150 entries with attributes
 
-struct fs_open_dir { // file.private; guarded by the directory's lock
-	struct fs_handle *handle;
-	struct page *buffer; // device memory with the answer, or NULL
+struct fs_open_dir {              // file.private; guarded by the directory's lock
+	struct fs_handle *handle; // NULL: not open at the server
+	struct page *buffer;      // device memory with the answer, or NULL
 	size_t capacity, size, at;
 	loff_t position; // of the entry at `at`
 	bool plus, filled, ended;
+	bool last; // nothing comes after what the buffer holds
 };
 
-static int fs_dir_open(struct inode *i, struct file *f)
+static int opendir_call(struct inode *i, const struct fuse_open_in *in, struct fuse_opened *o)
 {
 	struct fs_connection *c = fs_connection_of(i);
-	struct fuse_open_in in = { .flags = f->flags & O_ACCMODE };
-	struct fuse_opened o;
 	struct fs_request *r = fs_request_get(c, FUSE_OPENDIR, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
-	fs_arg(r, &in, sizeof(in));
+	fs_arg(r, in, sizeof(*in));
 	fs_reply_room(r, sizeof(struct fuse_open_out));
 	int error = fs_call(r);
 	if (error == -ENOSYS && c->parameters.flags & FUSE_NO_OPENDIR_SUPPORT) {
-		o = (struct fuse_opened){ 0, 0 };
+		*o = (struct fuse_opened){ 0, 0 };
 		error = 0;
 	} else if (!error) {
-		error = fuse_decode_opened(r->reply, r->reply_bytes, &o);
+		error = fuse_decode_opened(r->reply, r->reply_bytes, o);
 	}
 	fs_request_put(r);
+	return error;
+}
+
+static int handle_need(struct inode *i, struct file *f, struct fs_open_dir *dir)
+{
+	struct fuse_open_in in = { .flags = f->flags & O_ACCMODE };
+	struct fuse_opened o;
+	if (dir->handle)
+		return 0;
+	int error = opendir_call(i, &in, &o);
 	if (error)
 		return error;
+	dir->handle = fs_handle_create(fs_connection_of(i), fs_node(i), &o, in.flags, true, -1);
+	return dir->handle ? 0 : -ENOMEM;
+}
+
+static bool reads_at_once(struct fs_connection *c) { return PORT_HOST && fs_supports(c, BROKER_READ_DIRECTORY); }
+
+static int fs_dir_open(struct inode *i, struct file *f)
+{
 	struct fs_open_dir *dir = kalloc(sizeof(*dir));
-	struct fs_handle *h = fs_handle_create(fs_node(i), &o, in.flags, true);
-	if (!dir || !h) {
-		kfree(dir);
-		fs_handle_put(c, h, NULL);
+	if (!dir)
 		return -ENOMEM;
+	int error = reads_at_once(fs_connection_of(i)) ? 0 : handle_need(i, f, dir);
+	if (error) {
+		kfree(dir);
+		return error;
 	}
-	dir->handle = h;
 	f->private = dir;
 	return 0;
 }
@@ -72,7 +93,7 @@ static void fs_dir_release(struct file *f)
 static bool buffer_allocate(struct fs_open_dir *dir)
 {
 	for (unsigned order = BUFFER_ORDER; !dir->buffer; order = 0) {
-		dir->buffer = page_alloc(order, PAGE_DEVICE);
+		dir->buffer = page_alloc(order, FS_PAGE_FLAGS);
 		dir->capacity = PAGE_SIZE << order;
 		if (!order)
 			break;
@@ -95,13 +116,15 @@ static bool entry_refresh(struct dentry *d, const struct fuse_entry *e, uint64_t
 	return true;
 }
 
-static void entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock)
+static void entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock, uint64_t mark)
 {
 	const struct fuse_entry *e = &entry->entry;
 	struct super *s = parent->super;
 	struct dentry *d = dentry_lookup_cached(parent, entry->name, entry->name_length);
 	if (d) {
 		bool same = entry_refresh(d, e, clock);
+		if (same)
+			fs_watch_bless(parent->inode, d, e, mark);
 		bool busy = d->flags & (DENTRY_MADE_UP | DENTRY_MOUNTPOINT | DENTRY_HAS_MADE_UP);
 		if (!same && !busy)
 			dentry_drop(d);
@@ -123,17 +146,18 @@ static void entry_link(struct dentry *parent, const struct fuse_directory_entry 
 	}
 	d->expires_ns = fs_entry_expiry(s->private, e);
 	dentry_instantiate(d, i);
+	fs_watch_bless(parent->inode, d, e, mark);
 	dentry_hash(d);
 	dentry_put(d);
 }
 
-static void entries_link(struct file *f, struct fs_open_dir *dir, uint64_t clock)
+static void entries_link(struct file *f, struct fs_open_dir *dir, uint64_t clock, uint64_t mark)
 {
 	struct fuse_directory_entry *e = kalloc(sizeof(*e));
 	size_t at = 0;
 	while (e && fuse_decode_dirent(page_address(dir->buffer), dir->size, &at, true, e) > 0)
 		if (e->has_entry)
-			entry_link(f->path.dentry, e, clock);
+			entry_link(f->path.dentry, e, clock, mark);
 	kfree(e);
 }
 
@@ -148,27 +172,76 @@ static bool plus_is_wanted(struct fs_connection *c, struct fs_inode *fi, loff_t 
 	return wanted;
 }
 
+// Sends `r`, which asks for entries, and takes in those it brings behind `head` bytes of answer.
+static int entries_call(struct fs_open_dir *dir, struct fs_request *r, size_t head, void *head_out)
+{
+	fs_reply_room(r, (uint32_t)head);
+	fs_payload(r, page_to_frame(dir->buffer), (uint32_t)dir->capacity, false);
+	int error = fs_call(r);
+	if (!error && r->reply_bytes < head)
+		error = -EIO;
+	if (!error && head)
+		memcpy(head_out, r->reply, head);
+	dir->size = error ? 0 : min(r->reply_bytes - head, dir->capacity);
+	fs_request_put(r);
+	return error;
+}
+
+static int entries_read(struct inode *i, struct fs_open_dir *dir, loff_t position)
+{
+	struct fuse_read_in in = { .fh = dir->handle->fh,
+				   .offset = (uint64_t)position,
+				   .size = (uint32_t)dir->capacity };
+	struct fs_request *r =
+		fs_request_get(fs_connection_of(i), dir->plus ? FUSE_READDIRPLUS : FUSE_READDIR, fs_node(i));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	int error = entries_call(dir, r, 0, NULL);
+	dir->last = !error && !dir->size;
+	return error;
+}
+
+// BROKER_READ_DIRECTORY: from the start, whatever was open.
+static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir)
+{
+	struct fs_connection *c = fs_connection_of(i);
+	struct fuse_read_in in = { .size = (uint32_t)(dir->capacity + sizeof(struct fuse_open_out)) };
+	struct fuse_open_out head;
+	struct fs_request *r = fs_request_get(c, BROKER_READ_DIRECTORY, fs_node(i));
+	if (is_err(r))
+		return (int)ptr_err(r);
+	fs_arg(r, &in, sizeof(in));
+	int error = entries_call(dir, r, sizeof(head), &head);
+	if (error)
+		return error;
+	struct fuse_opened o = { head.fh, head.open_flags };
+	fs_handle_put(c, dir->handle, NULL);
+	dir->handle = NULL;
+	dir->plus = true;
+	dir->last = head.fh == FS_NO_HANDLE;
+	if (dir->last)
+		return 0;
+	dir->handle = fs_handle_create(c, fs_node(i), &o, 0, true, -1);
+	return dir->handle ? 0 : -ENOMEM;
+}
+
 // Fetches the entries from `position` on.
 static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 {
 	struct inode *i = f->inode;
 	struct fs_connection *c = fs_connection_of(i);
 	dir->filled = false;
-	dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
 	if (!buffer_allocate(dir))
 		return -ENOMEM;
-	struct fuse_read_in in = { .fh = dir->handle->fh,
-				   .offset = (uint64_t)position,
-				   .size = (uint32_t)dir->capacity };
-	uint64_t clock = fs_clock_now(c);
-	struct fs_request *r = fs_request_get(c, dir->plus ? FUSE_READDIRPLUS : FUSE_READDIR, fs_node(i));
-	if (is_err(r))
-		return (int)ptr_err(r);
-	fs_arg(r, &in, sizeof(in));
-	fs_payload(r, page_to_frame(dir->buffer), in.size, false);
-	int error = fs_call(r);
-	dir->size = min(r->reply_bytes, dir->capacity);
-	fs_request_put(r);
+	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
+	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir) : -ENOSYS;
+	if (error == -ENOSYS) {
+		dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
+		error = handle_need(i, f, dir);
+		if (!error)
+			error = entries_read(i, dir, position);
+	}
 	if (error)
 		return error;
 	dir->at = 0;
@@ -176,7 +249,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	dir->filled = true;
 	dir->ended = !dir->size;
 	if (dir->plus)
-		entries_link(f, dir, clock);
+		entries_link(f, dir, clock, mark);
 	return 0;
 }
 
@@ -202,7 +275,7 @@ static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_conte
 		       struct fuse_directory_entry *e)
 {
 	if (dir->position != context->position)
-		dir->filled = dir->ended = false; // lseek, rewinddir
+		dir->filled = dir->ended = dir->last = false; // lseek, rewinddir
 	while (!dir->ended) {
 		int result = dir->filled ? 0 : dir_fetch(f, dir, context->position);
 		if (!result && !dir->ended)
@@ -210,6 +283,7 @@ static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_conte
 		if (result)
 			return min(result, 0);
 		dir->filled = false;
+		dir->ended |= dir->last;
 	}
 	buffer_free(dir);
 	return 0;
@@ -230,14 +304,20 @@ static int fs_dir_fsync(struct file *f, loff_t start, loff_t end, bool data_only
 	struct inode *i = f->inode;
 	struct fs_connection *c = fs_connection_of(i);
 	struct fs_open_dir *dir = f->private;
-	struct fuse_fsync_in in = { .fh = dir->handle->fh, .fsync_flags = data_only ? FUSE_FSYNC_FDATASYNC : 0 };
 	if (!fs_supports(c, FUSE_FSYNCDIR))
 		return 0;
+	mutex_lock(&i->lock);
+	int error = handle_need(i, f, dir);
+	struct fuse_fsync_in in = { .fh = error ? 0 : dir->handle->fh,
+				    .fsync_flags = data_only ? FUSE_FSYNC_FDATASYNC : 0 };
+	mutex_unlock(&i->lock);
+	if (error)
+		return error;
 	struct fs_request *r = fs_request_get(c, FUSE_FSYNCDIR, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
 	fs_arg(r, &in, sizeof(in));
-	int error = fs_call(r);
+	error = fs_call(r);
 	fs_request_put(r);
 	return error == -ENOSYS ? 0 : error;
 }

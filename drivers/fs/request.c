@@ -1,27 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests: their memory, how they are sent and awaited, and FORGET.
 //
-// A request owns one page of the shared window, its arena: arguments, the answer's head, and the indirect descriptor table. Once
+// A request owns one page that a device may reach, its arena: arguments, the answer's head, and the indirect descriptor table. Once
 // it is with the device, neither the arena nor any payload page is freed before the device returns it (or is reset): a killed
 // task asks the server to hurry (FUSE_INTERRUPT) and goes on waiting.
 //
-// Nobody waits for ring space: what does not fit is queued here and sent from the interrupt that makes room.
+// Without a device the same holds for the broker: it is asked and waited for by the task that sends, killed or not.
 #include "fs.h"
 
 #include "kernel/cred.h"
+#include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/log.h"
 #include "kernel/slab.h"
 #include "kernel/task.h"
 #include "kernel/timer.h"
 #include "lib/string.h"
+#include "port/host.h"
 
 #define IDLE_MAX      24u
 #define KILL_GRACE_NS (100 * NSEC_PER_MSEC)
 #define PAYLOAD_FIRST 3u // index of the first payload segment
 
-static char *arena_of(const struct fs_request *r) { return page_address(r->arena); }
+void fs_connection_init(struct fs_connection *c)
+{
+	spin_init(&c->lock);
+	list_init(&c->idle);
+	list_init(&c->forgets);
+	list_init(&c->idle_handles);
+	list_init(&c->dirty);
+	waitq_init(&c->idle_wait);
+}
 
 // ---- memory ----
+
+static void file_drop(struct fs_request *r) // a descriptor that came and that nobody took
+{
+	if (PORT_HOST && r->file >= 0)
+		port_file_close(fs_request_file(r));
+}
 
 void fs_request_reuse(struct fs_request *r, uint32_t opcode, uint64_t nodeid)
 {
@@ -35,10 +52,11 @@ void fs_request_reuse(struct fs_request *r, uint32_t opcode, uint64_t nodeid)
 		.gid = cred ? cred->fsgid : 0,
 		.pid = (uint32_t)current->tid,
 	};
-	fuse_begin(&r->builder, arena_of(r), FS_ARENA_ARGS);
+	fuse_begin(&r->builder, fs_request_arena(r), FS_ARENA_ARGS);
+	file_drop(r);
 	r->reply_room = r->payload_bytes_out = 0;
 	r->payload_count = r->page_count = 0;
-	r->payload_out = r->no_reply = r->split_head = r->queued_urgent = false;
+	r->payload_out = r->no_reply = r->split_head = r->queued_urgent = r->wants_file = false;
 	r->done = false;
 	r->error = 0;
 	r->complete = NULL;
@@ -64,12 +82,13 @@ static struct fs_request *request_allocate(struct fs_connection *c)
 	struct fs_request *r = kalloc(sizeof(*r));
 	if (!r)
 		return NULL;
-	r->arena = page_alloc(0, PAGE_DEVICE);
+	r->arena = page_alloc(0, FS_PAGE_FLAGS);
 	if (!r->arena) {
 		kfree(r);
 		return NULL;
 	}
 	r->connection = c;
+	r->file = -1;
 	waitq_init(&r->wait);
 	list_init(&r->node);
 	spin_lock(&c->lock);
@@ -119,6 +138,7 @@ void fs_request_put(struct fs_request *r)
 	if (!refcount_put(&r->refs))
 		return;
 	bounce_free(r);
+	file_drop(r);
 	spin_lock(&c->lock);
 	bool keep = c->idle_count < IDLE_MAX;
 	if (keep) {
@@ -144,20 +164,20 @@ void fs_payload(struct fs_request *r, paddr_t address, uint32_t size, bool out)
 	r->payload_out = out;
 	if (out)
 		r->payload_bytes_out += size;
-	struct vq_segment *last = r->payload_count ? &r->segments[PAYLOAD_FIRST + r->payload_count - 1] : NULL;
+	struct fs_segment *last = r->payload_count ? &r->segments[PAYLOAD_FIRST + r->payload_count - 1] : NULL;
 	if (last && last->address + last->size == address) {
 		last->size += size;
 		return;
 	}
 	assert(PAYLOAD_FIRST + r->payload_count < FS_SEGMENTS - 1);
-	r->segments[PAYLOAD_FIRST + r->payload_count++] = (struct vq_segment){ address, size };
+	r->segments[PAYLOAD_FIRST + r->payload_count++] = (struct fs_segment){ address, size };
 }
 
 // Puts the heads before the payload and the answer where it belongs. First segment; counts.
-static const struct vq_segment *segments_arrange(struct fs_request *r, unsigned *out_count, unsigned *in_count)
+const struct fs_segment *fs_request_segments(struct fs_request *r, unsigned *out_count, unsigned *in_count)
 {
 	paddr_t arena = page_to_frame(r->arena);
-	struct vq_segment reply = { arena + FS_ARENA_ARGS, (uint32_t)sizeof(struct fuse_out_header) + r->reply_room };
+	struct fs_segment reply = { arena + FS_ARENA_ARGS, (uint32_t)sizeof(struct fuse_out_header) + r->reply_room };
 	unsigned out_payload = r->payload_out ? r->payload_count : 0, in_payload = r->payload_count - out_payload;
 	unsigned at = PAYLOAD_FIRST;
 	if (r->no_reply) {
@@ -171,72 +191,27 @@ static const struct vq_segment *segments_arrange(struct fs_request *r, unsigned 
 	}
 	uint32_t head = (uint32_t)r->builder.size, header = sizeof(struct fuse_in_header);
 	if (r->split_head) { // the server writes data straight from our pages if it finds the headers apart
-		r->segments[--at] = (struct vq_segment){ arena + header, head - header };
+		r->segments[--at] = (struct fs_segment){ arena + header, head - header };
 		head = header;
 	}
-	r->segments[--at] = (struct vq_segment){ arena, head };
+	r->segments[--at] = (struct fs_segment){ arena, head };
 	*out_count = 1 + r->split_head + out_payload;
 	return &r->segments[at];
 }
 
 // ---- sending ----
 
-static int ring_add(struct fs_queue *q, struct fs_request *r)
-{
-	unsigned out_count, in_count;
-	const struct vq_segment *s = segments_arrange(r, &out_count, &in_count);
-	struct vq_table table = { arena_of(r) + FS_ARENA_TABLE, page_to_frame(r->arena) + FS_ARENA_TABLE, FS_SEGMENTS };
-	return virtqueue_add(q->queue, s, out_count, in_count, &table, r);
-}
-
-static void queue_submit(struct fs_queue *q, struct fs_request *r)
-{
-	bool added = false;
-	int error = -EIO;
-	spin_lock(&q->lock);
-	if (!__atomic_load_n(&r->connection->dead, __ATOMIC_ACQUIRE)) {
-		error = list_empty(&q->waiting) ? ring_add(q, r) : -ENOSPC;
-		added = !error;
-		if (error == -ENOSPC) {
-			list_add_tail(&q->waiting, &r->node);
-			error = 0;
-		}
-	}
-	spin_unlock(&q->lock);
-	if (added)
-		virtqueue_kick(q->queue);
-	if (error)
-		fs_request_finish(r, 0, -EIO);
-}
-
-void fs_queue_drain(struct fs_queue *q)
-{
-	bool added = false;
-	spin_lock(&q->lock);
-	while (!list_empty(&q->waiting)) {
-		struct fs_request *r = list_first(&q->waiting, struct fs_request, node);
-		if (ring_add(q, r)) // full again, or broken: then the connection fails as a whole
-			break;
-		list_remove(&r->node);
-		added = true;
-	}
-	spin_unlock(&q->lock);
-	if (added)
-		virtqueue_kick(q->queue);
-}
-
 void fs_send(struct fs_request *r)
 {
-	struct fs_connection *c = r->connection;
-	refcount_get(&r->refs); // the device's
+	refcount_get(&r->refs); // the transport's
 	trace_event("fuse", r->header.opcode, r->header.nodeid);
-	r->reply = arena_of(r) + FS_ARENA_ARGS + sizeof(struct fuse_out_header);
+	r->reply = fs_request_arena(r) + FS_ARENA_ARGS + sizeof(struct fuse_out_header);
 	assert(r->reply_room + sizeof(struct fuse_out_header) <= FS_ARENA_REPLY);
 	int error = fuse_finish(&r->builder, &r->header, r->payload_bytes_out);
 	if (error)
 		fs_request_finish(r, 0, error);
 	else
-		queue_submit(r->queued_urgent ? &c->urgent : &c->queues[port_cpu_index() % c->queue_count], r);
+		fs_transport_send(r);
 }
 
 void fs_request_finish(struct fs_request *r, size_t written, int transport_error)
@@ -244,9 +219,10 @@ void fs_request_finish(struct fs_request *r, size_t written, int transport_error
 	r->reply_bytes = 0;
 	r->error = transport_error;
 	if (!transport_error && !r->no_reply) {
-		r->error = fuse_decode_header(arena_of(r) + FS_ARENA_ARGS, written, r->header.unique, &r->reply_bytes);
+		r->error = fuse_decode_header(fs_request_arena(r) + FS_ARENA_ARGS, written, r->header.unique,
+					      &r->reply_bytes);
 		if (r->error == -ENOSYS)
-			__atomic_or_fetch(&r->connection->unsupported, UINT64_C(1) << (r->header.opcode & 63),
+			__atomic_or_fetch(&r->connection->unsupported, fs_opcode_bit(r->header.opcode),
 					  __ATOMIC_RELAXED);
 	}
 	if (r->complete) {
@@ -307,6 +283,8 @@ static bool forgets_are_sent(struct fs_connection *c)
 static bool server_make_room(struct fs_connection *c)
 {
 	bool some = fs_handles_trim(c, 0);
+	for (struct fs_connection *other = PORT_HOST ? fs_connections() : NULL; other; other = other->next)
+		some |= fs_handles_trim(other, 0); // the descriptors are in one table
 	size_t wanted = 256 + __atomic_load_n(&c->inode_count, __ATOMIC_RELAXED) / 4;
 	for (unsigned round = 0; wanted && round < 16; round++) {
 		size_t freed = dentry_shrink(min(wanted, (size_t)1024));
@@ -314,8 +292,26 @@ static bool server_make_room(struct fs_connection *c)
 		wanted -= min(wanted, freed);
 		sched_preempt_point();
 	}
+	fs_forgets_flush(c);
 	(void)wait_event_mode(&c->idle_wait, forgets_are_sent(c), PARK_KILLABLE, clock_monotonic_ns() + NSEC_PER_SEC);
 	return some;
+}
+
+// The server knows most things by their names, and this one has been given to something else: the names we know for it are to be
+// asked for again.
+static void node_is_stale(struct fs_request *r)
+{
+	struct super *s = r->connection->super;
+	struct inode *i = s ? inode_find(s, r->header.nodeid) : NULL;
+	struct dentry *d;
+	if (!i)
+		return;
+	fs_attributes_stale(i);
+	spin_lock(&i->alias_lock);
+	list_for_each (d, &i->dentries, alias_node)
+		d->expires_ns = 0;
+	spin_unlock(&i->alias_lock);
+	inode_put(i);
 }
 
 int fs_call(struct fs_request *r)
@@ -326,8 +322,11 @@ int fs_call(struct fs_request *r)
 			break;
 		r->header.unique = __atomic_add_fetch(&r->connection->next_unique, 2, __ATOMIC_RELAXED);
 		r->done = false;
+		file_drop(r);
 		error = call_once(r);
 	}
+	if (PORT_HOST && unlikely(error == -ESTALE))
+		node_is_stale(r);
 	return error;
 }
 
@@ -337,60 +336,75 @@ int fs_call(struct fs_request *r)
 	((FS_ARENA_ARGS - sizeof(struct fuse_in_header) - sizeof(struct fuse_batch_forget_in)) / \
 	 sizeof(struct fuse_forget_one))
 
-static void forgets_send(struct fs_connection *c);
-
 static void forget_done(struct fs_request *r)
 {
 	struct fs_connection *c = r->connection;
 	spin_lock(&c->lock);
 	c->forget_request = r; // with the issuer's reference
 	spin_unlock(&c->lock);
-	forgets_send(c);
+	if (!PORT_HOST) // an answer that came while it was waited for: fs_forgets_flush() goes on itself
+		fs_forgets_flush(c);
 	if (!waitq_empty(&c->idle_wait))
 		waitq_wake_all(&c->idle_wait);
 }
 
-// One message is under way at a time; what comes meanwhile goes together in the next.
-static void forgets_send(struct fs_connection *c)
+// The message with what is to be forgotten now, or NULL: there is nothing, or one is under way.
+static struct fs_request *forgets_collect(struct fs_connection *c, struct list *freed)
 {
 	struct fuse_forget_one one[FORGETS_A_REQUEST];
-	struct list freed = LIST_INIT(freed);
 	struct fuse_batch_forget_in in = { 0 };
 	spin_lock(&c->lock);
 	bool dead = __atomic_load_n(&c->dead, __ATOMIC_ACQUIRE);
 	struct fs_request *r = dead || list_empty(&c->forgets) ? NULL : c->forget_request;
-	if (dead) // nobody left to tell
-		list_splice_tail(&freed, &c->forgets);
+	if (dead) { // nobody left to tell
+		list_splice_tail(freed, &c->forgets);
+		c->forget_count = 0;
+	}
 	if (r)
 		c->forget_request = NULL;
 	while (r && in.count < FORGETS_A_REQUEST && !list_empty(&c->forgets)) {
 		struct fs_forget *f = list_first(&c->forgets, struct fs_forget, node);
 		one[in.count++] = (struct fuse_forget_one){ f->nodeid, f->count };
 		list_remove(&f->node);
-		list_add(&freed, &f->node);
+		list_add(freed, &f->node);
+		c->forget_count--;
 	}
 	spin_unlock(&c->lock);
-	while (!list_empty(&freed)) {
-		struct fs_forget *f = list_first(&freed, struct fs_forget, node);
-		list_remove(&f->node);
-		kfree(f);
-	}
 	if (!r)
-		return;
+		return NULL;
 	fs_request_reuse(r, FUSE_BATCH_FORGET, 0);
 	r->no_reply = r->queued_urgent = true;
 	r->complete = forget_done;
 	fs_arg(r, &in, sizeof(in));
 	fs_arg(r, one, in.count * sizeof(one[0]));
-	fs_send(r);
+	return r;
+}
+
+// One message is under way at a time; what comes meanwhile goes together in the next.
+void fs_forgets_flush(struct fs_connection *c)
+{
+	struct fs_request *r;
+	do {
+		struct list freed = LIST_INIT(freed);
+		r = forgets_collect(c, &freed);
+		while (!list_empty(&freed)) {
+			struct fs_forget *f = list_first(&freed, struct fs_forget, node);
+			list_remove(&f->node);
+			kfree(f);
+		}
+		if (r)
+			fs_send(r);
+	} while (r);
 }
 
 void fs_forget(struct fs_connection *c, struct fs_forget *f)
 {
 	spin_lock(&c->lock);
 	list_add_tail(&c->forgets, &f->node);
+	bool enough = ++c->forget_count >= fs_transport_forgets || __atomic_load_n(&c->dead, __ATOMIC_ACQUIRE);
 	spin_unlock(&c->lock);
-	forgets_send(c);
+	if (enough)
+		fs_forgets_flush(c);
 }
 
 void fs_forget_node(struct fs_connection *c, uint64_t nodeid, uint64_t count)
@@ -402,3 +416,31 @@ void fs_forget_node(struct fs_connection *c, uint64_t nodeid, uint64_t count)
 	f->count = count;
 	fs_forget(c, f);
 }
+
+// ---- leak check ----
+
+static int64_t requests_held(void)
+{
+	int64_t held = 0;
+	for (struct fs_connection *c = fs_connections(); c; c = c->next) {
+		spin_lock(&c->lock);
+		held += (int64_t)c->request_count - c->idle_count - (c->forget_request ? 1 : 0);
+		spin_unlock(&c->lock);
+	}
+	return held;
+}
+
+// Requests that nobody waits for (RELEASE, FORGET) get a moment to come back.
+static int64_t requests_leaked(void)
+{
+	static struct waitq never = WAITQ_INIT(never);
+	uint64_t patience = clock_monotonic_ns() + NSEC_PER_SEC;
+	while (requests_held() && clock_monotonic_ns() < patience)
+		(void)wait_event_mode(&never, false, PARK_KILLABLE, clock_monotonic_ns() + 10 * NSEC_PER_MSEC);
+	return requests_held();
+}
+
+static struct leak_counter request_leaks = { .name = "fuse-requests", .left = requests_leaked };
+
+static void init(void) { leak_counter_register(&request_leaks); }
+KERNEL_INIT(2, init);

@@ -13,7 +13,7 @@ static struct page *value_pages(size_t size)
 	unsigned order = 0;
 	while ((PAGE_SIZE << order) < size)
 		order++;
-	return page_alloc(order, PAGE_DEVICE);
+	return page_alloc(order, FS_PAGE_FLAGS);
 }
 
 // GETXATTR or LISTXATTR into `out`; size 0 asks for the length only.

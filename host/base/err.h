@@ -8,11 +8,12 @@
 
 // Exit statuses of `cloister run` that are not the program's. Documented in docs/cloister.1.
 enum exit_status {
-	EXIT_CELL_CRASHED = 124,   // kernel panic, or QEMU or virtiofsd died under the cell
+	EXIT_CELL_KILLED = 120,    // somebody killed a process of the cell: the host when it had no memory, a person
+	EXIT_CELL_CRASHED = 124,   // kernel panic, or QEMU, virtiofsd or the broker died under the cell
 	EXIT_USAGE = 125,          // bad options or manifest, or the launcher's own failure
 	EXIT_NOT_EXECUTABLE = 126, // the program exists and cannot be run
 	EXIT_NOT_FOUND = 127,      // the program is not there
-	EXIT_HOST_MISSING = 123,   // QEMU, virtiofsd or the kernel image is missing
+	EXIT_HOST_MISSING = 123,   // QEMU, virtiofsd, the kernel image or something of the host kernel is missing
 	EXIT_GRANT = 122,          // a mount cannot be granted
 	EXIT_RESOURCES = 121,      // memory or CPUs out of range or not to be had
 };

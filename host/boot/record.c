@@ -49,7 +49,7 @@ static void add_strings(struct builder *b, uint32_t type, const struct strings *
 	item_end(b);
 }
 
-static void add_mount(struct builder *b, const struct cell_mount *m, const char *tag)
+static void add_mount(struct builder *b, const struct cell_mount *m, const char *type, const char *tag)
 {
 	struct boot_mount mount = {
 		.flags = m->read_only ? BOOT_MOUNT_READ_ONLY : 0,
@@ -57,7 +57,7 @@ static void add_mount(struct builder *b, const struct cell_mount *m, const char 
 		.limit_bytes = m->limit_bytes,
 	};
 
-	snprintf(mount.type, sizeof(mount.type), "%s", m->type);
+	snprintf(mount.type, sizeof(mount.type), "%s", type);
 	snprintf(mount.source, sizeof(mount.source), "%s", tag);
 	item_begin(b, BOOT_ITEM_MOUNT);
 	buffer_append(b->out, &mount, sizeof(mount));
@@ -65,8 +65,8 @@ static void add_mount(struct builder *b, const struct cell_mount *m, const char 
 	item_end(b);
 }
 
-// Shared trees are named by the order of their mounts: "fs0", "fs1", ... (host/qemu gives the devices these tags).
-static void add_mounts(struct builder *b, const struct cell *c)
+// Shared trees are named by the order of their mounts: "fs0", "fs1", ... (the devices' tags, the broker's grants).
+static void add_mounts(struct builder *b, const struct cell *c, const char *tree_type)
 {
 	unsigned shared = 0;
 
@@ -75,7 +75,7 @@ static void add_mounts(struct builder *b, const struct cell *c)
 
 		if (c->mounts[i].source)
 			snprintf(tag, sizeof(tag), "fs%u", shared++);
-		add_mount(b, &c->mounts[i], tag);
+		add_mount(b, &c->mounts[i], c->mounts[i].source ? tree_type : c->mounts[i].type, tag);
 	}
 }
 
@@ -147,7 +147,7 @@ bool boot_record_build(const struct cell *c, const struct boot_moment *moment, s
 	add_strings(&b, BOOT_ITEM_ENVP, &c->envp);
 	add_text(&b, BOOT_ITEM_PROGRAM, c->program);
 	add_text(&b, BOOT_ITEM_WORKDIR, c->workdir);
-	add_mounts(&b, c);
+	add_mounts(&b, c, moment->tree_type);
 	add_item(&b, BOOT_ITEM_TIME, &time, sizeof(time));
 	add_item(&b, BOOT_ITEM_SEED, moment->seed, sizeof(moment->seed));
 	add_identity(&b, c);

@@ -12,6 +12,7 @@
 struct boot_moment {
 	int64_t realtime_ns;
 	uint64_t tsc_hz;
+	const char *tree_type; // of a granted directory: the port's file system
 	unsigned char seed[64];
 	unsigned stdin_closed; // bit n: standard stream n is closed
 	bool merged_stderr;    // standard error is the same file as standard output

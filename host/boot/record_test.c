@@ -24,9 +24,9 @@ static struct cell make_cell(void)
 	strings_add(&c.argv, "two words");
 	strings_add(&c.envp, "A=1");
 	c.workdir = text_copy("/tmp");
-	assert_true(cell_mount_add(&c, "virtiofs", "/usr", "/", true, &e));
+	assert_true(cell_mount_add(&c, CELL_HOST_TREE, "/usr", "/", true, &e));
 	assert_true(cell_mount_add(&c, "tmpfs", NULL, "/tmp", false, &e));
-	assert_true(cell_mount_add(&c, "virtiofs", "/srv", "/srv", false, &e));
+	assert_true(cell_mount_add(&c, CELL_HOST_TREE, "/srv", "/srv", false, &e));
 	cell_add_rlimit(&c, 3, 1 << 20, 1 << 21);
 	return c;
 }
@@ -57,7 +57,7 @@ static const char *find_item(const struct buffer *b, uint32_t type, unsigned nth
 static void test_header_measures_everything_after_it(void **state)
 {
 	struct cell c = make_cell();
-	struct boot_moment moment = { .realtime_ns = 5 };
+	struct boot_moment moment = { .tree_type = "virtiofs", .realtime_ns = 5 };
 	struct boot_header header;
 	struct buffer out = { 0 };
 	unsigned char hash[32];
@@ -79,7 +79,7 @@ static void test_strings_keep_empty_arguments(void **state)
 {
 	static const char argv[] = "echo\0\0two words";
 	struct cell c = make_cell();
-	struct boot_moment moment = { 0 };
+	struct boot_moment moment = { .tree_type = "virtiofs" };
 	struct buffer out = { 0 };
 	const char *item;
 	uint32_t size;
@@ -100,7 +100,7 @@ static void test_shared_trees_are_tagged_in_order(void **state)
 {
 	static const char *const tags[] = { "fs0", "", "fs1" };
 	struct cell c = make_cell();
-	struct boot_moment moment = { 0 };
+	struct boot_moment moment = { .tree_type = "virtiofs" };
 	struct buffer out = { 0 };
 	struct boot_mount mount;
 	uint32_t size;
@@ -124,7 +124,7 @@ static void test_shared_trees_are_tagged_in_order(void **state)
 static void test_a_record_too_large_is_refused(void **state)
 {
 	struct cell c = make_cell();
-	struct boot_moment moment = { 0 };
+	struct boot_moment moment = { .tree_type = "virtiofs" };
 	struct buffer out = { 0 };
 	char *big = calloc(1, BOOT_RECORD_MAX_BYTES + 1);
 	struct err e;

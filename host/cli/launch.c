@@ -5,15 +5,14 @@
 #include "base/cleanup.h"
 #include "boot/record.h"
 #include "cli/terminal.h"
+#include "hosted/machine.h"
+#include "qemu/machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -21,36 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-// ---- parts ----
-
-// Opens `explicit_path`, or the file of the build tree the launcher stands in, or the installed one.
-static int open_part(const char *explicit_path, const char *name, const char *option, struct err *e)
-{
-	char self[PATH_MAX], beside[PATH_MAX];
-	const char *candidates[] = { beside, CLOISTER_LIBDIR, "/usr/lib/cloister" };
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	int fd;
-
-	if (explicit_path) {
-		fd = open(explicit_path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			err_set_text(e, EXIT_HOST_MISSING, "%s %s: %s", option, explicit_path, strerror(errno));
-		return fd;
-	}
-	self[n > 0 ? n : 0] = 0;
-	if (snprintf(beside, sizeof(beside), "%s/../port/x86", dirname(self)) >= PATH_MAX)
-		beside[0] = 0;
-	for (size_t i = 0; i < sizeof(candidates) / sizeof(*candidates); i++) {
-		cleanup_free char *path = text_format("%s/%s", candidates[i], name);
-
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-	}
-	err_set_text(e, EXIT_HOST_MISSING, "%s is missing from %s: build it (./dev build) or install cloister", name,
-		     CLOISTER_LIBDIR);
-	return -1;
-}
+// What a cell runs on when nobody says it.
+#define PORT_DEFAULT CELL_PORT_QEMU
 
 // 2>&1: then the cell writes both to one stream, for they must not change their order.
 static bool same_file(int a, int b)
@@ -60,15 +31,13 @@ static bool same_file(int a, int b)
 	return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino && x.st_rdev == y.st_rdev;
 }
 
-static void fill_moment(struct launch *l, struct boot_moment *m)
+static void fill_moment(struct launch *l, const struct tsc_rate *tsc, struct boot_moment *m)
 {
 	struct timespec now;
 
-	*m = (struct boot_moment){ .tsc_hz = tsc_frequency(&l->started_tsc) };
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			m->stdin_closed |= 1u << fd;
-	m->merged_stderr = same_file(1, 2);
+	*m = (struct boot_moment){ .tsc_hz = tsc->hz, .tree_type = l->machine.kind->tree_type };
+	m->stdin_closed = l->closed_streams;
+	m->merged_stderr = !(l->closed_streams & 6) && same_file(1, 2);
 	m->umask = umask(0);
 	umask(m->umask);
 	if (l->options->cell.tty)
@@ -79,92 +48,38 @@ static void fill_moment(struct launch *l, struct boot_moment *m)
 	m->realtime_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-// The record, in memory that is nobody's file.
-static int make_record(struct launch *l, struct err *e)
-{
-	cleanup_close int fd = memfd_create("cloister-boot-record", MFD_CLOEXEC);
-	struct boot_moment moment;
-	struct buffer record = { 0 };
-	bool ok;
-
-	fill_moment(l, &moment);
-	ok = boot_record_build(&l->options->cell, &moment, &record, e);
-	if (ok && (fd < 0 || write(fd, record.data, record.size) != (ssize_t)record.size))
-		ok = err_set(e, EXIT_USAGE, "cannot hold the boot record: %s", strerror(errno));
-	buffer_fini(&record);
-	return ok ? take_fd(fd) : -1;
-}
-
-static void choose_accelerator(struct launch *l)
-{
-	struct accelerator *a = &l->accelerator;
-
-	if (l->options->accelerator == ACCEL_AUTO) {
-		accelerator_probe(a);
-	} else {
-		a->kvm = l->options->accelerator == ACCEL_KVM;
-		snprintf(a->why, sizeof(a->why), "%s: --accel says so", a->kvm ? "kvm" : "tcg");
-	}
-	launch_say(l, "accelerator %s", a->why);
-}
-
 // ---- starting ----
 
-static bool start_shares(struct launch *l, struct err *e)
-{
-	const struct cell *c = &l->options->cell;
-
-	for (size_t i = 0; i < c->mount_count; i++) {
-		if (!c->mounts[i].source)
-			continue;
-		if (!share_start(&l->shares[l->share_count++], &c->mounts[i], e))
-			return false;
-	}
-	return true;
-}
-
-// QEMU has them now; as long as we hold ours, virtiofsd does not see QEMU's end.
-static void close_share_sockets(struct launch *l)
-{
-	for (unsigned i = 0; i < l->share_count; i++) {
-		if (l->shares[i].socket >= 0)
-			close(l->shares[i].socket);
-		l->shares[i].socket = -1;
-	}
-}
+static void say_line(void *context, const char *text) { launch_say(context, "%s", text); }
 
 static bool start(struct launch *l, struct err *e)
 {
 	struct run_options *o = l->options;
-	cleanup_close int kernel = -1, rom = -1, record = -1;
+	struct buffer record = { 0 };
+	struct boot_moment moment;
+	struct tsc_rate tsc;
 	struct machine_spec spec = {
 		.cell = &o->cell,
-		.accelerator = &l->accelerator,
-		.shares = l->shares,
+		.kernel_path = o->kernel_path,
+		.rom_path = o->rom_path,
 		.gdb_socket = o->gdb_socket,
+		.accelerator = o->accelerator,
+		.record = &record,
+		.tsc = &tsc,
+		.say = say_line,
+		.say_context = l,
 	};
+	bool ok;
 
-	if (!machine_check_installed(e) || !share_check_installed(e))
+	if (!l->machine.kind->prepare(&l->machine, &spec, e))
 		return false;
-	kernel = open_part(o->kernel_path, "cloister.img", "--kernel", e);
-	if (kernel < 0)
-		return false;
-	rom = open_part(o->rom_path, "rom.bin", "--rom", e);
-	if (rom < 0 || !start_shares(l, e))
-		return false;
-	choose_accelerator(l);
-	record = make_record(l, e);
-	if (record < 0)
-		return false;
-	spec.kernel_fd = kernel;
-	spec.rom_fd = rom;
-	spec.record_fd = record;
-	spec.share_count = l->share_count;
-	if (!machine_start(&l->machine, &spec, e))
-		return false;
-	close_share_sockets(l);
-	launch_say(l, "machine started");
-	return true;
+	tsc_rate_find(&l->started_tsc, &tsc);
+	fill_moment(l, &tsc, &moment);
+	ok = boot_record_build(&o->cell, &moment, &record, e) && l->machine.kind->start(&l->machine, &spec, e);
+	buffer_fini(&record);
+	if (ok)
+		launch_say(l, "machine started on port %s", l->machine.kind->name);
+	return ok;
 }
 
 static struct relay *make_relay(int from, int to, uint64_t credit, bool to_blocks)
@@ -228,26 +143,24 @@ static const char *kernel_last_words(struct launch *l)
 
 static bool explain_machine(struct launch *l, struct err *e)
 {
-	const struct process *p = &l->machine.process;
-	int code = WIFEXITED(p->status) ? WEXITSTATUS(p->status) : -1;
 	const char *words;
 
 	if (!l->options->cell.verbose && l->log.size)
 		fwrite(l->log.data, 1, l->log.size, stderr);
 	words = kernel_last_words(l);
-	if (code == (MACHINE_EXIT_PANIC << 1 | 1))
+	switch (l->machine.kind->end(&l->machine)) {
+	case MACHINE_PANIC:
 		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel panicked%s%s", words ? ": " : "",
 			       words ? words : "");
-	if (code == (MACHINE_EXIT_BOOT << 1 | 1))
+	case MACHINE_REFUSED:
 		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel refused to start%s",
 			       l->log.size ? "; it says why above" : "");
-	if (code == 0 || code == (MACHINE_EXIT_DONE << 1 | 1))
+	case MACHINE_DONE:
 		return err_set(e, EXIT_CELL_CRASHED,
 			       "the cell ended without saying how (a triple fault of its kernel?)");
-	if (strstr(process_last_words(p), "annot allocate memory") || strstr(process_last_words(p), "out of memory"))
-		return err_set(e, EXIT_RESOURCES, "the host has not enough memory for the cell (--memory): %s",
-			       process_last_words(p));
-	return err_set(e, EXIT_CELL_CRASHED, "qemu ended %s: %s", process_how_it_ended(p), process_last_words(p));
+	case MACHINE_BROKEN: break;
+	}
+	return l->machine.kind->explain(&l->machine, e);
 }
 
 static bool explain(struct launch *l, int *exit_status, struct err *e)
@@ -272,16 +185,29 @@ static bool explain(struct launch *l, int *exit_status, struct err *e)
 	return explain_machine(l, e);
 }
 
+// Notes which of the standard streams are closed, and fills their places: what is opened from now on must not land there.
+static unsigned fill_closed_streams(void)
+{
+	unsigned closed = 0;
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			closed |= 1u << fd;
+	for (int fd = 0; fd < 3; fd++)
+		if (closed >> fd & 1 && open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0)
+			return closed;
+	return closed;
+}
+
 static void launch_init(struct launch *l)
 {
+	enum cell_port port = l->options->cell.port == CELL_PORT_AUTO ? PORT_DEFAULT : l->options->cell.port;
+
 	l->started_ns = monotonic_ns();
-	tsc_sample_take(&l->started_tsc);
+	tsc_sample_take(&l->started_tsc, CLOCK_MONOTONIC_RAW);
 	l->control.fd = -1;
-	l->machine.process.stderr_fd = -1;
-	for (int s = 0; s < STREAM_COUNT; s++)
-		l->machine.streams[s] = -1;
-	for (unsigned i = 0; i < CELL_MOUNTS_MAX; i++)
-		l->shares[i] = (struct share){ .socket = -1, .process.stderr_fd = -1 };
+	l->closed_streams = fill_closed_streams();
+	machine_init(&l->machine, port == CELL_PORT_HOSTED ? &hosted_machine_kind : &qemu_machine_kind);
 }
 
 bool launch_run(struct launch *l, int *exit_status, struct err *e)
@@ -290,8 +216,6 @@ bool launch_run(struct launch *l, int *exit_status, struct err *e)
 	cleanup_close int signals = -1;
 
 	launch_init(l);
-	if (c->port == CELL_PORT_HOSTED)
-		return err_set(e, EXIT_USAGE, "--port hosted: this version has only the qemu port");
 	if (c->tty_mode == CELL_TTY_YES && !isatty(0))
 		return err_set(e, EXIT_USAGE, "--tty: standard input is not a terminal");
 	c->tty = c->tty_mode == CELL_TTY_YES || (c->tty_mode == CELL_TTY_AUTO && terminal_is_all_streams());
@@ -310,15 +234,7 @@ bool launch_run(struct launch *l, int *exit_status, struct err *e)
 void launch_fini(struct launch *l)
 {
 	terminal_restore();
-	process_kill(&l->machine.process);
-	for (unsigned i = 0; i < CELL_MOUNTS_MAX; i++)
-		process_kill(&l->shares[i].process);
-	close_share_sockets(l);
-	for (int s = 0; s < STREAM_COUNT; s++) {
-		if (l->machine.streams[s] >= 0)
-			close(l->machine.streams[s]);
-		l->machine.streams[s] = -1;
-	}
+	l->machine.kind->stop(&l->machine);
 	free(take_pointer(l->input));
 	free(take_pointer(l->output));
 	free(take_pointer(l->error));

@@ -2,23 +2,21 @@
 // A cell while it runs: its processes, its streams, and what is known of its end.
 #pragma once
 
+#include "base/machine.h"
 #include "base/relay.h"
+#include "base/tsc.h"
 #include "cli/control.h"
 #include "cli/options.h"
-#include "qemu/machine.h"
-#include "qemu/share.h"
 
 struct launch {
 	struct run_options *options;
-	struct accelerator accelerator;
-	struct share shares[CELL_MOUNTS_MAX];
-	unsigned share_count;
 	struct machine machine;
 	struct control control;
 	struct relay *input, *output, *error; // with a terminal: input and output only
 	struct buffer log; // what the kernel said on its early console: its last words when it panics
 	int64_t started_ns;
 	struct tsc_sample started_tsc;
+	unsigned closed_streams; // bit n: the caller had standard stream n closed
 
 	bool hello;      // the kernel runs
 	bool exit_known; // CONTROL_EXIT came
@@ -29,7 +27,7 @@ struct launch {
 	bool stopping; // a second SIGTERM, or a signal before the kernel ran
 	int stop_signal;
 	bool nonsense;                    // the kernel broke the control protocol
-	const struct process *dead_child; // a virtiofsd that ended under the cell
+	const struct process *dead_child; // a helper that ended under the cell
 	int64_t dead_ns;                  // when
 	int terms;                        // SIGTERMs seen
 	int64_t deadline_ns;              // after the exit is known the machine has until then; 0: none

@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_MAX_BYTES     (256u << 10)
-#define SHARE_PATIENCE_NS INT64_C(3000000000)
-#define EXIT_PATIENCE_NS  INT64_C(10000000000)
+#define LOG_MAX_BYTES      (256u << 10)
+#define HELPER_PATIENCE_NS INT64_C(3000000000)
+#define EXIT_PATIENCE_NS   INT64_C(10000000000)
 
 int64_t monotonic_ns(void)
 {
@@ -205,13 +205,16 @@ static void read_signals(struct launch *l, int fd)
 
 static void check_children(struct launch *l)
 {
-	for (unsigned i = 0; i < l->share_count; i++) {
-		if (!l->shares[i].process.pid || !process_reap(&l->shares[i].process) || l->dead_child)
+	for (unsigned i = 0; i < l->machine.helper_count; i++) {
+		struct process *helper = l->machine.helpers[i];
+
+		if (!helper->pid || !process_reap(helper) || l->dead_child)
 			continue;
-		l->dead_child = &l->shares[i].process;
+		l->dead_child = helper;
 		l->dead_ns = monotonic_ns();
 	}
-	process_reap(&l->machine.process);
+	if (l->machine.process.pid && process_reap(&l->machine.process) && l->machine.kind->ended)
+		l->machine.kind->ended(&l->machine);
 }
 
 static void read_log(struct launch *l)
@@ -242,8 +245,11 @@ static void finish_input(struct launch *l)
 
 	if (!r || r->to < 0 || !relay_done(r))
 		return;
-	// Only this direction: QEMU takes a hang-up as the end at once and loses what it has not read yet.
-	shutdown(r->to, SHUT_WR);
+	// Only this direction of a socket: QEMU takes a hang-up as the end at once and loses what it has not read yet.
+	if (shutdown(r->to, SHUT_WR) && errno == ENOTSOCK) {
+		close(r->to);
+		l->machine.streams[STREAM_STDIN] = -1;
+	}
 	r->to = -1;
 	r->broken = true;
 }
@@ -275,7 +281,7 @@ enum {
 	SLOT_OUTPUT = SLOT_INPUT + 2,
 	SLOT_ERROR = SLOT_OUTPUT + 2,
 	SLOT_CHILDREN = SLOT_ERROR + 2,
-	SLOT_COUNT = SLOT_CHILDREN + 1 + CELL_MOUNTS_MAX
+	SLOT_COUNT = SLOT_CHILDREN + 1 + MACHINE_HELPERS_MAX
 };
 
 static void fill_slots(struct launch *l, struct pollfd *p, int signals)
@@ -294,8 +300,8 @@ static void fill_slots(struct launch *l, struct pollfd *p, int signals)
 	if (l->error)
 		relay_poll(l->error, &p[SLOT_ERROR], &p[SLOT_ERROR + 1]);
 	p[SLOT_CHILDREN] = (struct pollfd){ .fd = l->machine.process.stderr_fd, .events = POLLIN };
-	for (unsigned i = 0; i < l->share_count; i++)
-		p[SLOT_CHILDREN + 1 + i] = (struct pollfd){ .fd = l->shares[i].process.stderr_fd, .events = POLLIN };
+	for (unsigned i = 0; i < l->machine.helper_count; i++)
+		p[SLOT_CHILDREN + 1 + i] = (struct pollfd){ .fd = l->machine.helpers[i]->stderr_fd, .events = POLLIN };
 }
 
 static void serve_control(struct launch *l, short events)
@@ -332,7 +338,7 @@ static void serve(struct launch *l, const struct pollfd *p, int signals)
 	for (int i = SLOT_CHILDREN; i < SLOT_COUNT; i++) {
 		if (!p[i].revents)
 			continue;
-		process_listen(i == SLOT_CHILDREN ? &l->machine.process : &l->shares[i - SLOT_CHILDREN - 1].process);
+		process_listen(i == SLOT_CHILDREN ? &l->machine.process : l->machine.helpers[i - SLOT_CHILDREN - 1]);
 	}
 	if (p[SLOT_SIGNALS].revents) {
 		read_signals(l, signals);
@@ -345,9 +351,9 @@ static bool is_over(struct launch *l)
 {
 	if (l->stopping || l->nonsense)
 		return true;
-	// A virtiofsd ends by itself when its machine goes, which we may hear of later: only without that is it news.
+	// A helper ends by itself when its machine goes, which we may hear of later: only without that is it news.
 	if (l->dead_child && l->machine.process.pid && !l->exit_known &&
-	    (l->dead_child->status || monotonic_ns() - l->dead_ns > SHARE_PATIENCE_NS))
+	    (l->dead_child->status || monotonic_ns() - l->dead_ns > HELPER_PATIENCE_NS))
 		return true;
 	if (l->machine.process.pid && l->exit_known && l->deadline_ns && monotonic_ns() > l->deadline_ns &&
 	    outputs_done(l))

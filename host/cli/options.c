@@ -19,14 +19,15 @@ extern char **environ;
 const char run_usage[] =
 	"usage: cloister run [OPTIONS] [--] PROGRAM [ARGS...]\n"
 	"\n"
-	"Runs PROGRAM in a cell of its own: a virtual machine with a kernel, and what is granted here, and nothing else.\n"
+	"Runs PROGRAM in a cell of its own: a kernel, in a virtual machine or in a confined process, and what is granted here,\n"
+	"and nothing else.\n"
 	"Without a manifest: the host's files read-only, a private writable /tmp, no network.\n"
 	"\n"
 	"  -m, --manifest FILE       take program and grants from FILE (TOML; see docs/manifest.md)\n"
 	"      --mount SRC:DST[:rw]  grant the host directory SRC as DST, read-only unless rw\n"
 	"  -e, --env NAME[=VALUE]    set an environment variable, or pass the caller's on\n"
 	"  -w, --workdir DIR         start in DIR (default: the current directory where the cell has it, else /)\n"
-	"      --cpus N              CPUs of the cell (default 1)\n"
+	"      --cpus N              CPUs of the cell (default: port qemu 1, port hosted all of the caller's)\n"
 	"      --memory SIZE         memory of the cell, such as 512M or 4G (default 2G)\n"
 	"  -u, --user UID[:GID]      run as this user (default: the caller)\n"
 	"      --hostname NAME       host name in the cell (default cloister)\n"
@@ -111,6 +112,8 @@ static bool set_cpus(struct cell *c, const char *text, struct err *e)
 	value = strtoul(text, &end, 10);
 	if (errno || end == text || *end || *text == '-' || value > UINT_MAX)
 		return err_set(e, EXIT_USAGE, "--cpus '%s': want a number", text);
+	if (!value) // would mean the default
+		return err_set(e, EXIT_RESOURCES, "0 CPUs: a cell takes 1 to %u (--cpus)", CELL_CPUS_MAX);
 	c->cpus = (unsigned)value;
 	return true;
 }
@@ -140,7 +143,7 @@ static bool take_accelerator(struct run_options *o, const char *text, struct err
 
 	if (!pick("--accel", text, names, &accelerator, e))
 		return false;
-	o->accelerator = accelerator;
+	o->accelerator = (enum machine_accelerator)accelerator;
 	return true;
 }
 

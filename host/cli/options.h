@@ -2,13 +2,14 @@
 // The command line of `cloister run`.
 #pragma once
 
+#include "base/machine.h"
 #include "manifest/cell.h"
 
 struct run_options {
 	struct cell cell;
 	const char *kernel_path, *rom_path; // NULL: beside the launcher or installed
 	const char *gdb_socket;
-	enum { ACCEL_AUTO, ACCEL_TCG, ACCEL_KVM } accelerator;
+	enum machine_accelerator accelerator;
 };
 
 extern const char run_usage[];

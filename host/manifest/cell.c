@@ -20,7 +20,6 @@ void cell_init(struct cell *c)
 	int count = getgroups(0, NULL);
 
 	*c = (struct cell){
-		.cpus = 1,
 		.memory_bytes = CELL_MEMORY_DEFAULT_BYTES,
 		.uid = geteuid(),
 		.gid = getegid(),
@@ -132,7 +131,7 @@ bool cell_mount_parse(struct cell *c, const char *text, struct err *e)
 	real = realpath(source, NULL);
 	if (!real)
 		return err_set(e, EXIT_GRANT, "--mount '%s': %s: %s", text, source, strerror(errno));
-	if (!cell_mount_add(c, "virtiofs", real, target, !mode || !strcmp(mode, ":ro"), e))
+	if (!cell_mount_add(c, CELL_HOST_TREE, real, target, !mode || !strcmp(mode, ":ro"), e))
 		return err_wrap(e, "--mount '%s'", text);
 	return true;
 }
@@ -170,7 +169,7 @@ bool cell_grant_kernel_trees(struct cell *c, struct err *e)
 
 bool cell_grant_defaults(struct cell *c, struct err *e)
 {
-	return grant_default(c, "virtiofs", "/", "/", 0, e) && grant_default(c, "tmpfs", NULL, "/tmp", 01777, e) &&
+	return grant_default(c, CELL_HOST_TREE, "/", "/", 0, e) && grant_default(c, "tmpfs", NULL, "/tmp", 01777, e) &&
 	       grant_default(c, "tmpfs", NULL, "/run", 0755, e);
 }
 
@@ -318,7 +317,7 @@ bool cell_validate(struct cell *c, struct err *e)
 		return err_set(e, EXIT_RESOURCES,
 			       "memory of %llu GiB is too much: a cell takes at most %llu GiB (--memory)",
 			       (unsigned long long)c->memory_bytes >> 30, CELL_MEMORY_MAX_BYTES >> 30);
-	if (c->cpus < 1 || c->cpus > CELL_CPUS_MAX)
+	if (c->cpus > CELL_CPUS_MAX)
 		return err_set(e, EXIT_RESOURCES, "%u CPUs: a cell takes 1 to %u (--cpus)", c->cpus, CELL_CPUS_MAX);
 	c->memory_bytes &= ~((2ull << 20) - 1); // whole large pages
 	if (!find_mount(c, "/") && !cell_mount_add(c, "tmpfs", NULL, "/", false, e))

@@ -14,11 +14,13 @@
 #define CELL_MEMORY_DEFAULT_BYTES (2048ull << 20)
 #define CELL_CPUS_MAX             64u
 #define CELL_MOUNTS_MAX           16u
+#define CELL_HOST_TREE            "host"
 
 struct cell_mount {
-	char type[16]; // as in struct boot_mount
-	char *source;  // host path; NULL for what the kernel makes itself
-	char *target;  // absolute path in the cell
+	char type
+		[16]; // as in struct boot_mount; CELL_HOST_TREE: a directory of the host, however the port brings it in
+	char *source; // host path; NULL for what the kernel makes itself
+	char *target; // absolute path in the cell
 	bool read_only;
 	bool mask_system; // a grant of the host's root: its proc, sys, dev, run and tmp are not part of it
 	unsigned mode;    // tmpfs
@@ -42,7 +44,7 @@ struct cell {
 	size_t rlimit_count;
 	char *workdir;
 	char *hostname;
-	unsigned cpus;
+	unsigned cpus; // 0: the port's default
 	uint64_t memory_bytes;
 	uid_t uid;
 	gid_t gid;

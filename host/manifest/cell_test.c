@@ -137,7 +137,7 @@ static void test_validation_sorts_mounts_and_checks_ranges(void **state)
 	c.memory_bytes = 1ull << 40;
 	assert_false(cell_validate(&c, &e));
 	c.memory_bytes = CELL_MEMORY_MIN_BYTES;
-	c.cpus = 0;
+	c.cpus = CELL_CPUS_MAX + 1;
 	assert_false(cell_validate(&c, &e));
 	cell_fini(&c);
 }
@@ -157,9 +157,9 @@ static void test_links_are_followed_inside_the_cell(void **state)
 		 root, root);
 	assert_int_equal(system(path), 0);
 	write_file("usr/bin/prog", "#!/bin/prog\n", 12, 0755);
-	assert_true(cell_mount_add(&c, "virtiofs", root, "/", true, &e));
+	assert_true(cell_mount_add(&c, CELL_HOST_TREE, root, "/", true, &e));
 	assert_true(cell_mount_add(&c, "tmpfs", NULL, "/tmp", false, &e));
-	assert_true(cell_mount_add(&c, "virtiofs", "/usr", "/tmp/host/usr", false, &e));
+	assert_true(cell_mount_add(&c, CELL_HOST_TREE, "/usr", "/tmp/host/usr", false, &e));
 	snprintf(want, sizeof(want), "%s/usr/bin/prog", root);
 	assert_true(cell_path_resolve(&c, "/bin/prog", path));
 	assert_string_equal(path, want);
@@ -191,7 +191,7 @@ static void test_programs_are_judged_before_the_start(void **state)
 	(void)state;
 	cell_init(&c);
 	c.uid = 1000;
-	assert_true(cell_mount_add(&c, "virtiofs", root, "/", true, &e));
+	assert_true(cell_mount_add(&c, CELL_HOST_TREE, root, "/", true, &e));
 	strings_add(&c.envp, "PATH=/nowhere:/");
 	write_file("text", "hello\n", 6, 0755);
 	write_file("plain", "#!/text\n", 8, 0644);

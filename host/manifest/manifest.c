@@ -233,7 +233,7 @@ static bool add_mount(const struct context *x, const struct toml_value *v, const
 		return fail(x, v, key, "a mount of type chroot needs a uri");
 	if (!mount_source(x, v, k.uri, &source))
 		return false;
-	if (!cell_mount_add(x->cell, "virtiofs", source, k.path, k.read_only, x->error))
+	if (!cell_mount_add(x->cell, CELL_HOST_TREE, source, k.path, k.read_only, x->error))
 		return err_wrap(x->error, "%s:%u", x->name, v->line);
 	return true;
 }
@@ -299,6 +299,8 @@ static bool key_cpus(const struct context *x, const struct toml_value *v, const 
 
 	if (!take_unsigned(x, v, key, CELL_CPUS_MAX, &count))
 		return false;
+	if (!count) // would mean the default
+		return fail(x, v, key, "a cell has at least one");
 	x->cell->cpus = (unsigned)count;
 	return true;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sources: Linux Documentation/virt/kvm/api.rst; perf_event_open(2), struct perf_event_mmap_page.
+// Source: Linux Documentation/virt/kvm/api.rst.
 #include "qemu/accelerator.h"
 
 #include "base/cleanup.h"
@@ -7,19 +7,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <linux/perf_event.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 #define PROBE_ITERATIONS 400u
-#define PROBE_LIMIT_NS   200000  // hardware needs some 10,000 with all faults; emulation about 1,600,000
-#define MEASURE_NS       5000000 // long enough to know the TSC to some parts in a hundred thousand
+#define PROBE_LIMIT_NS   200000 // hardware needs some 10,000 with all faults; emulation about 1,600,000
 
 static int64_t clock_ns(clockid_t id)
 {
@@ -114,60 +111,4 @@ void accelerator_probe(struct accelerator *a)
 		 a->kvm ? "kvm: %u ring-0 instructions took %.3f ms, hardware speed"
 			: "tcg: %u ring-0 instructions took %.3f ms under KVM, which emulates them",
 		 2 * PROBE_ITERATIONS, (double)ns / 1e6);
-}
-
-static uint64_t tsc_frequency_perf(void)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_SW_DUMMY,
-		.exclude_kernel = 1,
-	};
-	cleanup_close int fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
-	struct perf_event_mmap_page *page;
-	uint64_t hz = 0;
-
-	if (fd < 0)
-		return 0;
-	page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
-	if (page == MAP_FAILED)
-		return 0;
-	if (page->cap_user_time && page->time_mult)
-		hz = (uint64_t)(((__uint128_t)1000000000 << page->time_shift) / page->time_mult);
-	munmap(page, 4096);
-	return hz;
-}
-
-// The closest of a few pairs of readings.
-void tsc_sample_take(struct tsc_sample *s)
-{
-	uint64_t best_gap = UINT64_MAX;
-
-	for (int i = 0; i < 8; i++) {
-		uint64_t before = __rdtsc();
-		int64_t ns = clock_ns(CLOCK_MONOTONIC_RAW);
-		uint64_t gap = __rdtsc() - before;
-
-		if (gap >= best_gap)
-			continue;
-		best_gap = gap;
-		*s = (struct tsc_sample){ before + gap / 2, ns };
-	}
-}
-
-uint64_t tsc_frequency(const struct tsc_sample *earlier)
-{
-	uint64_t hz = tsc_frequency_perf();
-	struct timespec pause = { 0 };
-	struct tsc_sample now;
-	int64_t passed;
-
-	if (hz)
-		return hz;
-	passed = clock_ns(CLOCK_MONOTONIC_RAW) - earlier->ns;
-	pause.tv_nsec = passed < MEASURE_NS ? MEASURE_NS - passed : 0;
-	nanosleep(&pause, NULL);
-	tsc_sample_take(&now);
-	return (uint64_t)((__uint128_t)(now.tsc - earlier->tsc) * 1000000000 / (uint64_t)(now.ns - earlier->ns));
 }

@@ -2,38 +2,22 @@
 // The virtual machine of a cell: QEMU's command line and process. Everything it needs comes by descriptor.
 #pragma once
 
-#include "base/process.h"
+#include "base/machine.h"
 #include "manifest/cell.h"
 #include "qemu/accelerator.h"
 #include "qemu/share.h"
 
 #define QEMU_PATH "/usr/bin/qemu-system-x86_64"
 
-enum machine_stream {
-	STREAM_CONTROL,
-	STREAM_TTY,
-	STREAM_STDIN,
-	STREAM_STDOUT,
-	STREAM_STDERR,
-	STREAM_LOG,
-	STREAM_COUNT
-};
+extern const struct machine_kind qemu_machine_kind;
 
-struct machine {
-	struct process process;
-	int streams[STREAM_COUNT]; // the launcher's ends, non-blocking; -1
-};
-
-struct machine_spec {
-	const struct cell *cell;
-	const struct accelerator *accelerator;
-	const struct share *shares; // of the cell's mounts that have a source, in order: tags fs0, fs1, ...
+struct qemu_machine {
+	struct accelerator accelerator;
+	struct share shares[CELL_MOUNTS_MAX]; // of the cell's mounts that have a source, in order: tags fs0, fs1, ...
 	unsigned share_count;
 	int kernel_fd, rom_fd, record_fd;
-	const char *gdb_socket; // path: QEMU stops before the first instruction and waits there; NULL
 };
 
-bool machine_check_installed(struct err *e);
-// Builds the command line; for machine_start() and tests. `fds`: QEMU's ends of the streams.
-void machine_command(const struct machine_spec *spec, const int fds[STREAM_COUNT], struct strings *out);
-bool machine_start(struct machine *m, const struct machine_spec *spec, struct err *e);
+// Builds the command line; for start() and tests. `fds`: QEMU's ends of the streams.
+void qemu_command(const struct machine_spec *spec, const struct qemu_machine *q, const int fds[STREAM_COUNT],
+		  struct strings *out);

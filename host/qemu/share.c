@@ -7,6 +7,7 @@
 #include "qemu/share.h"
 
 #include "base/cleanup.h"
+#include "base/tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,51 +45,27 @@ static bool complain(const char *what, const char *where)
 	return false;
 }
 
-static int clone_tree(const struct cell_mount *m)
+static bool say(const struct err *e)
 {
-	struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV | (m->read_only ? MOUNT_ATTR_RDONLY : 0) };
-	cleanup_close int tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-
-	if (tree < 0) {
-		complain("bind", m->source);
-		return -1;
-	}
-	if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes))) {
-		complain("restrict", m->source);
-		return -1;
-	}
-	return take_fd(tree);
-}
-
-// The host's own proc, sys, dev, run and tmp are no part of a grant of "/": the cell has its own.
-static bool cover_system_trees(void)
-{
-	static const char *const trees[] = { ROOT_PATH "/proc", ROOT_PATH "/sys", ROOT_PATH "/dev", ROOT_PATH "/run",
-					     ROOT_PATH "/tmp" };
-
-	for (size_t i = 0; i < sizeof(trees) / sizeof(*trees); i++) {
-		if (!mount("none", trees[i], "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "mode=0755,nr_inodes=1"))
-			continue;
-		if (errno != ENOENT && errno != ENOTDIR)
-			return complain("cover", trees[i]);
-	}
-	return true;
+	fprintf(stderr, "%s\n", e->text);
+	return false;
 }
 
 static bool place_tree(const struct cell_mount *m)
 {
 	cleanup_close int tree = -1;
+	struct err e;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return complain("make private", "mounts");
-	tree = clone_tree(m);
+	tree = tree_clone(m->source, m->read_only, &e);
 	if (tree < 0)
-		return false;
+		return say(&e);
 	if (mount("none", ROOT_PLACE, "tmpfs", 0, "mode=0755,nr_inodes=4") || mkdir(ROOT_PATH, 0755))
 		return complain("prepare", ROOT_PLACE);
 	if (move_mount(tree, "", AT_FDCWD, ROOT_PATH, MOVE_MOUNT_F_EMPTY_PATH))
 		return complain("attach", m->source);
-	return !m->mask_system || cover_system_trees();
+	return !m->mask_system || tree_cover_system(ROOT_PATH, &e) || say(&e);
 }
 
 // A user other than 0 loses capabilities at exec unless they are ambient.

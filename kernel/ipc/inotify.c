@@ -212,6 +212,15 @@ void fsnotify_super_gone(struct super *s)
 	free_marks(&dead);
 }
 
+void fsnotify_overflow(void)
+{
+	struct inotify_mark *m;
+	spin_lock(&lock);
+	list_for_each (m, &all_marks, all_node)
+		enqueue(m->group, -1, IN_Q_OVERFLOW, 0, NULL); // the same one twice in a row is one
+	spin_unlock(&lock);
+}
+
 // ---- the descriptor ----
 
 static ssize_t copy_event(struct event *e, struct iov_iter *to)
@@ -401,6 +410,8 @@ long sys_inotify_add_watch(int fd, struct uptr path, uint32_t mask)
 		result = inode_permission(p.dentry->inode, MAY_READ);
 		if (!result)
 			result = add_watch(f->private, p.dentry->inode, mask);
+		if (result >= 0 && p.dentry->inode->ops->watched)
+			p.dentry->inode->ops->watched(p.dentry->inode, p.dentry);
 		path_put(&p);
 	}
 	file_put(f);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory of other processes: process_vm_readv(2), process_vm_writev(2), through a page of the kernel's; process_madvise(2).
+// The memory of other processes: process_vm_readv(2), process_vm_writev(2), through a buffer of the kernel's; process_madvise(2).
 #include <linux/mman.h>
 
 #include "internal.h"
@@ -10,21 +10,23 @@
 #include "kernel/task.h"
 #include "map.h"
 
-#define VECTOR_MAX 1024u // UIO_MAXIOV
+#define VECTOR_MAX  1024u                                    // UIO_MAXIOV
+#define CHUNK_BYTES (PORT_HOST ? 16 * PAGE_SIZE : PAGE_SIZE) // moved at a time: each may be a request to another task
 
 // Moves [address, address + size) of `mm` to or from the local iterator. Bytes moved.
-static size_t move_segment(struct mm *mm, uint64_t address, size_t size, struct iov_iter *local, char *page, bool write)
+static size_t move_segment(struct mm *mm, uint64_t address, size_t size, struct iov_iter *local, char *chunk,
+			   bool write)
 {
 	size_t done = 0;
 	while (done < size && local->count) {
-		size_t n = min(min(size - done, local->count), (size_t)(PAGE_SIZE - (address & ~PAGE_MASK)));
+		size_t n = min(min(size - done, local->count), (size_t)(CHUNK_BYTES - (address & ~PAGE_MASK)));
 		size_t moved;
 		if (write) {
-			n = iov_copy_from(page, local, n);
-			moved = n ? mm_access_checked(mm, address, page, n, true) : 0;
+			n = iov_copy_from(chunk, local, n);
+			moved = n ? mm_access_checked(mm, address, chunk, n, true) : 0;
 		} else {
-			moved = mm_access_checked(mm, address, page, n, false);
-			moved = moved ? iov_copy_to(local, page, moved) : 0;
+			moved = mm_access_checked(mm, address, chunk, n, false);
+			moved = moved ? iov_copy_to(local, chunk, moved) : 0;
 		}
 		done += moved;
 		address += moved;
@@ -51,7 +53,7 @@ static long process_vm(pid_t pid, struct uptr local, uint64_t local_count, struc
 	struct iov_vector lv, rv;
 	struct iov_iter li, ri;
 	struct mm *mm = NULL;
-	char *page = NULL;
+	char *chunk = NULL;
 	if (flags || local_count > VECTOR_MAX || remote_count > VECTOR_MAX)
 		return -EINVAL;
 	long result = iov_import(&lv, local, local_count, &li);
@@ -63,12 +65,12 @@ static long process_vm(pid_t pid, struct uptr local, uint64_t local_count, struc
 	result = target_mm(pid, &mm);
 	if (result)
 		goto out;
-	page = kalloc(PAGE_SIZE);
-	result = page ? 0 : -ENOMEM;
+	chunk = kalloc(CHUNK_BYTES);
+	result = chunk ? 0 : -ENOMEM;
 	size_t total = 0;
-	for (uint64_t i = 0; page && i < remote_count && li.count; i++) {
+	for (uint64_t i = 0; chunk && i < remote_count && li.count; i++) {
 		size_t n = min((size_t)rv.segments[i].size, li.count);
-		size_t moved = move_segment(mm, rv.segments[i].address, n, &li, page, write);
+		size_t moved = move_segment(mm, rv.segments[i].address, n, &li, chunk, write);
 		total += moved;
 		if (moved < n) {
 			result = -EFAULT;
@@ -80,7 +82,7 @@ static long process_vm(pid_t pid, struct uptr local, uint64_t local_count, struc
 out:
 	if (mm)
 		mm_release_user(mm);
-	kfree(page);
+	kfree(chunk);
 	iov_import_done(&rv);
 out_local:
 	iov_import_done(&lv);

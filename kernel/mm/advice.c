@@ -3,12 +3,15 @@
 #include <linux/falloc.h>
 #include <linux/mman.h>
 
+#include "host.h"
 #include "internal.h"
 #include "kernel/errno.h"
 #include "kernel/fs.h"
 #include "kernel/syscalls.h"
 #include "kernel/task.h"
+#include "lib/string.h"
 #include "map.h"
+#include "port/host.h"
 #include "vma.h"
 
 // Sets and clears flags on all mappings of [start, end); a hole gives -ENOMEM after the rest was done, or at once with `strict`.
@@ -52,6 +55,8 @@ static int drop_pages(struct mm *mm, struct vma *v, uint64_t start, uint64_t end
 		return -EINVAL;
 	if (advice == MADV_FREE && !is_private_anonymous(v))
 		return -EINVAL;
+	if (vma_is_host(v))
+		return port_aspace_advise(mm->aspace, start, end, advice == MADV_FREE ? MADV_FREE : MADV_DONTNEED);
 	mm_unmap_pages(mm, start, end);
 	v->ahead_pages = 0;
 	return 0;
@@ -61,6 +66,7 @@ struct object_part { // of a mapping, to be used after mm.lock was released
 	struct mobj *object;
 	struct file *file;
 	uint64_t offset, size;
+	uint64_t host_start; // where the host maps it, or 0
 };
 
 static void part_take(struct object_part *p, const struct vma *v, uint64_t start, uint64_t end)
@@ -68,7 +74,8 @@ static void part_take(struct object_part *p, const struct vma *v, uint64_t start
 	*p = (struct object_part){ .object = v->object,
 				   .file = v->file,
 				   .offset = (v->object_page << PAGE_SHIFT) + (start - v->start),
-				   .size = end - start };
+				   .size = end - start,
+				   .host_start = vma_is_host(v) ? start : 0 };
 	if (p->object)
 		mobj_get(p->object);
 	if (p->file)
@@ -105,8 +112,10 @@ static int advise_part(struct mm *mm, struct vma *v, uint64_t start, uint64_t en
 	case 24: // MADV_DONTNEED_LOCKED
 		return drop_pages(mm, v, start, end, advice);
 	case MADV_WILLNEED:
-		if (v->object)
+		if (v->object && !vma_is_host(v))
 			part_take(later, v, start, end);
+		else
+			host_hint(mm, v, start, end, advice);
 		return 0;
 	case MADV_REMOVE:
 		if (v->flags & VMA_LOCKED || !v->object)
@@ -115,7 +124,7 @@ static int advise_part(struct mm *mm, struct vma *v, uint64_t start, uint64_t en
 			return -EACCES;
 		part_take(later, v, start, end);
 		return 0;
-	default: return 0;
+	default: host_hint(mm, v, start, end, advice); return 0;
 	}
 }
 
@@ -146,6 +155,18 @@ static int advise_pages(struct mm *mm, uint64_t start, uint64_t end, int advice)
 	return error ? error : hole;
 }
 
+// Tells the host what became of the flags that say what fork() does.
+static int advise_host(struct mm *mm, uint64_t start, uint64_t end, int advice)
+{
+	int error = 0;
+	if (!PORT_HOST || advice == MADV_DONTDUMP || advice == MADV_DODUMP)
+		return 0;
+	for (struct vma *v = mm_find(mm, start); v && v->start < end && !error; v = vma_next(v))
+		if (vma_is_host(v) || advice == MADV_DOFORK) // pages of frames: as fork_host() leaves them
+			error = port_aspace_advise(mm->aspace, max(start, v->start), min(end, v->end), advice);
+	return error;
+}
+
 static int advise_flags(struct mm *mm, uint64_t start, uint64_t end, int advice)
 {
 	static const struct {
@@ -162,6 +183,8 @@ static int advise_flags(struct mm *mm, uint64_t start, uint64_t end, int advice)
 		for (struct vma *v = mm_find(mm, start); v && v->start < end; v = vma_next(v))
 			if (!is_private_anonymous(v))
 				error = -EINVAL;
+	if (!error)
+		error = advise_host(mm, start, end, advice);
 	for (unsigned i = 0; i < array_count(table) && !error; i++)
 		if (table[i].advice == advice)
 			error = mm_change_flags_locked(mm, start, end, table[i].set, table[i].clear, false);
@@ -242,8 +265,12 @@ long sys_madvise(uint64_t address, uint64_t size, int advice) { return mm_advise
 
 // ---- msync ----
 
-static int sync_part(const struct object_part *p)
+static int sync_part(struct mm *mm, const struct object_part *p)
 {
+	if (PORT_HOST && p->host_start) { // what another thread has mapped there meanwhile does not mind
+		int error = port_aspace_sync(mm->aspace, p->host_start, p->host_start + p->size, MS_SYNC);
+		return error == -ENOMEM ? 0 : error;
+	}
 	if (p->file && p->file->ops->fsync)
 		return p->file->ops->fsync(p->file, (loff_t)p->offset, (loff_t)(p->offset + p->size), true);
 	return mobj_sync(p->object, p->offset, p->offset + p->size, true);
@@ -278,7 +305,7 @@ long sys_msync(uint64_t address, uint64_t size, int flags)
 		}
 		rwsem_read_unlock(&mm->lock);
 		if (part.object && !error)
-			error = sync_part(&part);
+			error = sync_part(mm, &part);
 		part_put(&part);
 	}
 	return error ? error : hole;
@@ -299,6 +326,20 @@ static bool page_in_core(struct mm *mm, struct vma *v, uint64_t va)
 	return in;
 }
 
+// Says for [start, start + pages), which begins in `v`, what is in memory, as far as it goes in one step. Pages.
+static unsigned chunk_in_core(struct mm *mm, struct vma *v, uint64_t start, unsigned pages, uint8_t *chunk)
+{
+	pages = (unsigned)min((uint64_t)pages, (v->end - start) >> PAGE_SHIFT);
+	if (vma_is_host(v)) {
+		if (port_aspace_resident(mm->aspace, start, start + pages * PAGE_SIZE, chunk))
+			memset(chunk, 0, pages);
+		return pages;
+	}
+	for (unsigned i = 0; i < pages; i++)
+		chunk[i] = page_in_core(mm, v, start + i * PAGE_SIZE);
+	return pages;
+}
+
 long sys_mincore(uint64_t address, uint64_t size, struct uptr vector)
 {
 	struct mm *mm = current->mm;
@@ -314,12 +355,16 @@ long sys_mincore(uint64_t address, uint64_t size, struct uptr vector)
 		unsigned n = 0;
 		int error = 0;
 		rwsem_read_lock(&mm->lock);
-		for (; n < sizeof(chunk) && address < end && !error; n++, address += PAGE_SIZE) {
+		while (n < sizeof(chunk) && address < end && !error) {
 			struct vma *v = mm_find(mm, address);
-			if (!v || v->start > address)
+			unsigned pages = (unsigned)min(sizeof(chunk) - n, (end - address) >> PAGE_SHIFT);
+			if (!v || v->start > address) {
 				error = -ENOMEM;
-			else
-				chunk[n] = page_in_core(mm, v, address);
+			} else {
+				pages = chunk_in_core(mm, v, address, pages, chunk + n);
+				n += pages;
+				address += pages * PAGE_SIZE;
+			}
 		}
 		rwsem_read_unlock(&mm->lock);
 		if (error)

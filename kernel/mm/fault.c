@@ -8,10 +8,15 @@
 // Anonymous pages have no PAGE_CACHE; their references are the page tables that map them. One reference: the page is ours to write.
 // Anonymous memory that was only read is mm_zero_page, mapped read-only and not counted.
 //
+// Where the port stands on another kernel (PORT_HOST), only memory objects whose pages are the kernel's frames come here in full. Their
+// private mappings are mapped copy-on-write and the host copies: read-only until the first store, so that a page that was never
+// stored to is known (mobj.c). Faults on the host's own mappings mean that something is just being mapped, or that it is an error.
+//
 // Lock order: mm.lock (read) -> region lock -> mobj.lock. Specification: mmap(2), the SIGSEGV and SIGBUS parts of sigaction(2).
 #include <asm/siginfo.h>
 #include <asm/signal.h>
 
+#include "host.h"
 #include "internal.h"
 #include "kernel/errno.h"
 #include "kernel/sched.h"
@@ -19,14 +24,17 @@
 #include "kernel/upcall.h"
 #include "lib/string.h"
 #include "map.h"
+#include "port/host.h"
+#include "remote.h"
 #include "vma.h"
 
-#define AROUND_PAGES 16u // cached neighbours a file fault maps
-#define AHEAD_PAGES  16u // pages a sequential anonymous fault makes at most
-#define REGION_BYTES (UINT64_C(2) << 20)
+#define AROUND_PAGES   16u // cached neighbours a file fault maps
+#define AHEAD_PAGES    16u // pages a sequential anonymous fault makes at most
+#define REGION_BYTES   (UINT64_C(2) << 20)
+#define POPULATE_BYTES (UINT64_C(16) << 20)  // of the host's mappings, between looks for a fatal signal
+#define GROW_BYTES     (UINT64_C(128) << 10) // by which stacks grow with PORT_HOST
 
-#define FAULT_RETRY 1      // look again: something changed under us
-#define FAULT_BUS   (-512) // internal: beyond the end of the object, or it cannot be read
+#define FAULT_RETRY 1 // look again: something changed under us
 
 struct page *mm_zero_page;
 
@@ -71,7 +79,7 @@ static void unlock_entry(struct fault *f) { port_aspace_unlock(f->mm->aspace, f-
 
 static bool satisfied(const struct fault *f, const struct port_pte *pte)
 {
-	return pte->present && pte->prot && (!f->write || pte->prot & PORT_PROT_WRITE) &&
+	return pte->present && pte->prot & 7 && (!f->write || pte->prot & PORT_PROT_WRITE) &&
 	       (!(f->prot & PORT_PROT_EXEC) || pte->prot & PORT_PROT_EXEC);
 }
 
@@ -288,7 +296,10 @@ static int fault_map_object(struct fault *f)
 	struct port_pte pte;
 	bool shared = f->vma->flags & VMA_SHARED, tracked = mobj_tracks_dirty(o);
 	// Writable only once a store has made the page dirty; objects that are never written back need not know.
-	unsigned prot = !shared || (tracked && !f->write) ? f->prot & ~PORT_PROT_WRITE : f->prot;
+	bool writable = shared ? !tracked || f->write : PORT_HOST && f->write;
+	unsigned prot = writable ? f->prot : f->prot & ~PORT_PROT_WRITE;
+	if (PORT_HOST && !shared)
+		prot |= PORT_PROT_PRIVATE;
 	int error = object_page_get(f, &p);
 	if (error)
 		return error;
@@ -297,7 +308,7 @@ static int fault_map_object(struct fault *f)
 		goto put;
 	uint64_t mapped = 0;
 	bool same = pte.present && pte.frame == page_to_frame(p);
-	if (pte.present && !same) { // a private copy came between
+	if (pte.present && (!same || (PORT_HOST && !shared))) { // a private copy came between
 		error = satisfied(f, &pte) ? 0 : FAULT_RETRY;
 	} else if (!still_in_object(o, p)) {
 		error = FAULT_RETRY;
@@ -305,6 +316,8 @@ static int fault_map_object(struct fault *f)
 		port_aspace_set_page(f->mm->aspace, f->va, page_to_frame(p), prot);
 		if (f->write && tracked)
 			mobj_mark_dirty(p);
+		if (PORT_HOST && f->write && !shared)
+			mark_anonymous(f->vma);
 		if (!same) {
 			mapped = 1;
 			if (!f->write)
@@ -350,12 +363,27 @@ put:
 	return error;
 }
 
+// A page of a private mapping that is there and may hold a copy of the host's: only its protection can change.
+static int fault_reprotect(struct fault *f, const struct port_pte *pte)
+{
+	if (satisfied(f, pte))
+		return 0;
+	if (f->write)
+		mark_anonymous(f->vma);
+	unsigned write = f->write ? PORT_PROT_WRITE : pte->prot & PORT_PROT_WRITE;
+	port_aspace_protect(f->mm->aspace, f->va, f->va + PAGE_SIZE, f->prot & (write | ~PORT_PROT_WRITE), false, NULL,
+			    NULL);
+	return 0;
+}
+
 static int fault_object(struct fault *f)
 {
 	struct port_pte pte;
 	if (f->vma->flags & VMA_SHARED)
 		return fault_map_object(f);
 	port_aspace_get_page(f->mm->aspace, f->va, &pte);
+	if (PORT_HOST)
+		return pte.present ? fault_reprotect(f, &pte) : fault_map_object(f);
 	if (pte.present)
 		return fault_private_present(f, &pte);
 	return f->write ? fault_copy_object(f) : fault_map_object(f);
@@ -385,10 +413,9 @@ static bool allowed(const struct vma *v, unsigned fault_flags)
 	return v->flags & (VMA_READ | VMA_WRITE | VMA_EXEC);
 }
 
-// Grows the stack `v` down to `address`. mm.lock held for writing.
-static bool grow_stack(struct mm *mm, struct vma *v, uint64_t address)
+// Grows the stack `v` down to `start`. mm.lock held for writing.
+static bool grow_to(struct mm *mm, struct vma *v, uint64_t start)
 {
-	uint64_t start = align_down(address, PAGE_SIZE);
 	uint64_t pages = (v->start - start) >> PAGE_SHIFT;
 	struct process *p = current ? current->process : NULL;
 	if (p && v->end - start > process_rlimit(p, RLIMIT_STACK))
@@ -400,8 +427,19 @@ static bool grow_stack(struct mm *mm, struct vma *v, uint64_t address)
 		return false;
 	if (v->flags & VMA_LOCKED && mm_check_locked(mm, pages))
 		return false;
+	if (PORT_HOST && host_map(mm, start, v->start, v->flags, NULL, NULL, 0))
+		return false;
 	vma_resize(v, start, v->end);
 	return true;
+}
+
+static bool grow_stack(struct mm *mm, struct vma *v, uint64_t address)
+{
+	uint64_t start = align_down(address, PAGE_SIZE);
+	// A fault is dear where it comes as a signal of the host: some more at once.
+	if (PORT_HOST && start > GROW_BYTES && grow_to(mm, v, align_down(start, GROW_BYTES)))
+		return true;
+	return grow_to(mm, v, start);
 }
 
 // The mapping for `address`, growing a stack if that is what it takes. mm.lock read; may be dropped and taken again.
@@ -430,10 +468,14 @@ int mm_fault(struct mm *mm, uint64_t address, unsigned fault_flags, int *signal,
 	rwsem_read_lock(&mm->lock);
 	f.vma = find_or_grow(mm, address);
 	if (likely(f.vma != NULL)) {
-		if (likely(allowed(f.vma, fault_flags)))
-			error = fault_page(&f);
-		else
+		if (unlikely(!allowed(f.vma, fault_flags)))
 			*code = SEGV_ACCERR;
+		else if (PORT_HOST && fault_flags & UPCALL_FAULT_BUS)
+			error = FAULT_BUS;
+		else if (vma_is_host(f.vma))
+			error = host_fault(mm, f.va, f.write, code);
+		else
+			error = fault_page(&f);
 	}
 	rwsem_read_unlock(&mm->lock);
 	if (error == FAULT_BUS) {
@@ -445,10 +487,10 @@ int mm_fault(struct mm *mm, uint64_t address, unsigned fault_flags, int *signal,
 }
 
 // The error code the CPU pushed (SDM vol. 3, 4.7), as far as a signal frame shows it.
-static uint64_t hardware_error(struct mm *mm, uint64_t address, unsigned flags)
+static uint64_t hardware_error(struct mm *mm, int code, uint64_t address, unsigned flags)
 {
-	struct port_pte pte = { 0 };
-	if (mm)
+	struct port_pte pte = { .present = PORT_HOST && code == SEGV_ACCERR }; // the port knows frames only
+	if (mm && !PORT_HOST)
 		port_aspace_get_page(mm->aspace, address, &pte);
 	return (pte.present ? 1 : 0) | (flags & UPCALL_FAULT_WRITE ? 2 : 0) | (flags & UPCALL_FAULT_USER ? 4 : 0) |
 	       (flags & UPCALL_FAULT_EXEC ? 16 : 0);
@@ -456,7 +498,7 @@ static uint64_t hardware_error(struct mm *mm, uint64_t address, unsigned flags)
 
 static void fault_signal(struct mm *mm, int signal, int code, uint64_t address, unsigned flags)
 {
-	signal_force_trap(signal, code, address, 14, hardware_error(mm, address, flags));
+	signal_force_trap(signal, code, address, 14, hardware_error(mm, code, address, flags));
 }
 
 int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned flags)
@@ -468,6 +510,8 @@ int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned 
 			fault_signal(NULL, SIGSEGV, SEGV_MAPERR, address, flags);
 		return -EFAULT;
 	}
+	if (PORT_HOST && t->mm->lock.owner == t)
+		return -EFAULT; // touched under the write lock, where nothing can be mapped (remote.c, mremap.c)
 	int error = mm_fault(t->mm, address, flags, &signal, &code);
 	if (likely(!error)) {
 		t->min_faults++;
@@ -513,21 +557,30 @@ static struct page *page_for_access(struct mm *mm, struct vma *v, uint64_t va, b
 	}
 }
 
-// May ptrace (forced), or a process with mere access, touch this mapping?
-static bool may_access(const struct vma *v, bool write, bool forced)
+bool mm_may_access(const struct vma *v, bool write, bool forced)
 {
 	if (write)
 		return forced ? v->flags & VMA_MAY_WRITE && !(v->flags & VMA_SPECIAL) : v->flags & VMA_WRITE;
 	return forced || v->flags & VMA_READ;
 }
 
+int mm_prepare_forced(struct mm *mm, struct vma *v, uint64_t va, bool write)
+{
+	struct fault f = { .mm = mm, .vma = v, .va = va, .write = write, .force = true };
+	if (write && (v->flags & (VMA_SHARED | VMA_WRITE)) == VMA_SHARED)
+		return -EFAULT;
+	return vma_is_host(v) ? 0 : fault_page(&f);
+}
+
 static size_t access(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write, bool forced)
 {
 	size_t done = 0;
+	if (PORT_HOST)
+		return remote_access(mm, address, buffer, size, write, forced);
 	rwsem_read_lock(&mm->lock);
 	while (done < size) {
 		struct vma *v = mm_find(mm, address);
-		if (!v || address < v->start || !may_access(v, write, forced))
+		if (!v || address < v->start || !mm_may_access(v, write, forced))
 			break;
 		struct page *p = page_for_access(mm, v, address, write);
 		if (!p)
@@ -575,6 +628,14 @@ int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write)
 			if (!(v->flags & (store ? VMA_WRITE : 7u))) {
 				error = -EFAULT;
 				break;
+			}
+			if (vma_is_host(v)) {
+				uint64_t until = min(min(end, v->end), va + POPULATE_BYTES);
+				error = host_populate(mm, va, until, store);
+				va = until - PAGE_SIZE;
+				if (!error && fatal_signal_pending(current))
+					error = -EINTR;
+				continue;
 			}
 			port_aspace_get_page(mm->aspace, va, &pte);
 			if (pte.present && (!store || pte.prot & PORT_PROT_WRITE))

@@ -2,8 +2,12 @@
 // What /proc shows of an address space: its mappings one by one, and what is in them.
 #include "internal.h"
 #include "kernel/fs.h"
+#include "lib/string.h"
 #include "map.h"
+#include "port/host.h"
 #include "vma.h"
+
+#define COUNT_PERIOD_NS (200 * UINT64_C(1000000))
 
 static const char *vma_name(const struct mm *mm, const struct vma *v)
 {
@@ -21,6 +25,8 @@ bool mm_next_vma(struct mm *mm, uint64_t address, struct vma_info *out)
 {
 	rwsem_read_lock(&mm->lock);
 	struct vma *v = mm_find(mm, address);
+	while (v && v->flags & VMA_HIDDEN)
+		v = vma_next(v);
 	if (v) {
 		*out = (struct vma_info){ .start = v->start,
 					  .end = v->end,
@@ -60,35 +66,147 @@ static void count_page(struct vma_usage *u, const struct port_pte *pte)
 		*(dirty ? &u->private_dirty : &u->private_clean) += 1;
 }
 
-void mm_vma_usage(struct mm *mm, uint64_t start, uint64_t end, struct vma_usage *out)
+// Which of the pages from `start` to `end` of a host's mapping are there: one byte each, at most CHUNK_PAGES. Pages looked at.
+#define CHUNK_PAGES 512u
+static uint64_t host_chunk(struct mm *mm, uint64_t start, uint64_t end, uint8_t *chunk)
 {
-	*out = (struct vma_usage){ 0 };
+	uint64_t pages = min((end - start) >> PAGE_SHIFT, (uint64_t)CHUNK_PAGES);
+	if (port_aspace_resident(mm->aspace, start, start + (pages << PAGE_SHIFT), chunk))
+		memset(chunk, 0, pages);
+	return pages;
+}
+
+static uint64_t host_resident(struct mm *mm, uint64_t start, uint64_t end)
+{
+	uint8_t chunk[CHUNK_PAGES];
+	uint64_t resident = 0;
+	while (start < end) {
+		uint64_t pages = host_chunk(mm, start, end, chunk);
+		for (uint64_t i = 0; i < pages; i++)
+			resident += chunk[i] & 1;
+		start += pages << PAGE_SHIFT;
+	}
+	return resident;
+}
+
+// The host does not say whose the pages are or what was done to them: this is what they mostly are.
+static void count_host(struct vma_usage *u, const struct vma *v, uint64_t resident)
+{
+	u->resident += resident;
+	u->referenced += resident;
+	u->pss_bytes += resident << PAGE_SHIFT;
+	if (!v->object) {
+		u->anonymous += resident;
+		u->private_dirty += resident;
+	} else if (v->flags & VMA_SHARED) {
+		u->shared_clean += resident;
+	} else {
+		u->private_clean += resident;
+	}
+}
+
+struct usage {
+	uint64_t start, end;
+	struct vma_usage *out;
+};
+
+static void usage_here(struct mm *mm, void *arg)
+{
+	struct usage *u = arg;
 	rwsem_read_lock(&mm->lock);
-	for (struct vma *v = mm_find(mm, start); v && v->start < end; v = vma_next(v)) {
-		for (uint64_t va = max(start, v->start); va < min(end, v->end); va += PAGE_SIZE) {
+	for (struct vma *v = mm_find(mm, u->start); v && v->start < u->end; v = vma_next(v)) {
+		uint64_t start = max(u->start, v->start), end = min(u->end, v->end);
+		if (vma_is_host(v)) {
+			count_host(u->out, v, host_resident(mm, start, end));
+			continue;
+		}
+		for (uint64_t va = start; va < end; va += PAGE_SIZE) {
 			struct port_pte pte;
 			port_aspace_get_page(mm->aspace, va, &pte);
 			if (pte.present)
-				count_page(out, &pte);
+				count_page(u->out, &pte);
 		}
 	}
 	rwsem_read_unlock(&mm->lock);
 }
 
-// Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 61 file page or shared anonymous; frame numbers are not shown.
-void mm_pagemap(struct mm *mm, uint64_t start, uint64_t *out, size_t count)
+void mm_vma_usage(struct mm *mm, uint64_t start, uint64_t end, struct vma_usage *out)
 {
+	struct usage u = { .start = start, .end = end, .out = out };
+	*out = (struct vma_usage){ 0 };
+	(void)mm_run_in(mm, usage_here, &u, MM_RUN_SLEEPS); // or nothing, when it is going
+}
+
+static void resident_here(struct mm *mm, void *arg)
+{
+	uint64_t anonymous = 0, file = 0;
 	rwsem_read_lock(&mm->lock);
-	for (size_t i = 0; i < count; i++) {
-		struct port_pte pte;
-		uint64_t va = start + i * PAGE_SIZE;
-		out[i] = 0;
-		if (va >= port_user_end())
-			continue;
-		port_aspace_get_page(mm->aspace, va, &pte);
-		struct page *p = pte.present ? page_from_frame(pte.frame) : NULL;
-		if (p)
-			out[i] = UINT64_C(1) << 63 | (page_test(p, PAGE_CACHE) ? UINT64_C(1) << 61 : 0);
+	for (struct vma *v = mm_find(mm, 0); v; v = vma_next(v))
+		if (vma_is_host(v) && v->flags & 7u) // what nobody may touch is hardly ever there, and often vast
+			*(v->object ? &file : &anonymous) += host_resident(mm, v->start, v->end);
+	rwsem_read_unlock(&mm->lock);
+	__atomic_store_n(&mm->host_anon, anonymous, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->host_file, file, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->counted_ns, port_time_ns(), __ATOMIC_RELAXED);
+}
+
+static void count_now(struct mm *mm)
+{
+	uint64_t age = port_time_ns() - __atomic_load_n(&mm->counted_ns, __ATOMIC_RELAXED);
+	// Others are not disturbed by everybody who looks.
+	if (port_aspace_is_current(mm->aspace) || age > COUNT_PERIOD_NS)
+		(void)mm_run_in(mm, resident_here, NULL, MM_RUN_SLEEPS); // else what was last counted
+}
+
+void mm_resident_count(struct mm *mm, uint64_t *anonymous, uint64_t *file)
+{
+	if (PORT_HOST)
+		count_now(mm);
+	(void)mm_resident_pages(mm);
+	*anonymous = __atomic_load_n(&mm->resident_anon, __ATOMIC_RELAXED) +
+		     __atomic_load_n(&mm->host_anon, __ATOMIC_RELAXED);
+	*file = __atomic_load_n(&mm->resident_file, __ATOMIC_RELAXED) +
+		__atomic_load_n(&mm->host_file, __ATOMIC_RELAXED);
+}
+
+// Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 61 file page or shared anonymous; frame numbers are not shown.
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_FILE    (UINT64_C(1) << 61)
+
+struct pagemap {
+	uint64_t start;
+	uint64_t *out;
+	size_t count;
+};
+
+static uint64_t pagemap_entry(struct mm *mm, uint64_t va)
+{
+	struct port_pte pte;
+	struct vma *v = PORT_HOST ? mm_find(mm, va) : NULL;
+	if (v && va >= v->start && vma_is_host(v)) {
+		bool there = host_resident(mm, va, va + PAGE_SIZE);
+		return there ? PAGEMAP_PRESENT | (v->object ? PAGEMAP_FILE : 0) : 0;
+	}
+	port_aspace_get_page(mm->aspace, va, &pte);
+	struct page *p = pte.present ? page_from_frame(pte.frame) : NULL;
+	return p ? PAGEMAP_PRESENT | (page_test(p, PAGE_CACHE) ? PAGEMAP_FILE : 0) : 0;
+}
+
+static void pagemap_here(struct mm *mm, void *arg)
+{
+	struct pagemap *m = arg;
+	rwsem_read_lock(&mm->lock);
+	for (size_t i = 0; i < m->count; i++) {
+		uint64_t va = m->start + i * PAGE_SIZE;
+		if (va < port_user_end())
+			m->out[i] = pagemap_entry(mm, va);
 	}
 	rwsem_read_unlock(&mm->lock);
+}
+
+void mm_pagemap(struct mm *mm, uint64_t start, uint64_t *out, size_t count)
+{
+	struct pagemap m = { .start = start, .out = out, .count = count };
+	memset(out, 0, count * sizeof(*out));
+	(void)mm_run_in(mm, pagemap_here, &m, MM_RUN_SLEEPS);
 }

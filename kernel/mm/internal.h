@@ -104,5 +104,7 @@ void readahead_hit(struct mobj *o, uint64_t index);
 
 // ---- mm.c, fault.c ----
 
+#define FAULT_BUS (-512) // no errno: beyond the end of the object, or it cannot be read
+
 void mm_module_init(void);
 void fault_module_init(void);

@@ -7,6 +7,7 @@
 
 #include <linux/mman.h>
 
+#include "host.h"
 #include "internal.h"
 #include "kernel/errno.h"
 #include "kernel/sched.h"
@@ -52,6 +53,9 @@ uint64_t mm_resident_pages(struct mm *mm)
 	int64_t anonymous = (int64_t)__atomic_load_n(&mm->resident_anon, __ATOMIC_RELAXED);
 	int64_t file = (int64_t)__atomic_load_n(&mm->resident_file, __ATOMIC_RELAXED);
 	uint64_t now = (uint64_t)max(anonymous + file, INT64_C(0));
+	if (PORT_HOST)
+		now += __atomic_load_n(&mm->host_anon, __ATOMIC_RELAXED) +
+		       __atomic_load_n(&mm->host_file, __ATOMIC_RELAXED);
 	if (now > mm->peak_resident)
 		mm->peak_resident = now;
 	return now;
@@ -59,11 +63,16 @@ uint64_t mm_resident_pages(struct mm *mm)
 
 void mm_unmap_pages(struct mm *mm, uint64_t start, uint64_t end)
 {
-	struct gone g = { .mm = mm };
 	mutex_lock(&mm->unmap_lock);
+	mm_unmap_pages_locked(mm, start, end);
+	mutex_unlock(&mm->unmap_lock);
+}
+
+void mm_unmap_pages_locked(struct mm *mm, uint64_t start, uint64_t end)
+{
+	struct gone g = { .mm = mm };
 	port_aspace_unmap(mm->aspace, start, end, page_gone, &g);
 	gone_flush(&g);
-	mutex_unlock(&mm->unmap_lock);
 	if (!(g.anonymous | g.file))
 		return;
 	mm_resident_pages(mm);
@@ -90,8 +99,9 @@ int mm_check_limits(struct mm *mm, uint64_t pages, uint32_t flags)
 		return -ENOMEM;
 	if (is_data(flags) && mm->data_pages + pages > limit_pages(RLIMIT_DATA))
 		return -ENOMEM;
-	// Overcommit as Linux's heuristic: only what can never be had is refused.
-	if ((flags & (VMA_WRITE | VMA_NORESERVE | VMA_SHARED)) == VMA_WRITE && pages > page_total_count())
+	// Overcommit as Linux's heuristic: only what can never be had is refused. A host judges for itself.
+	if (PORT_DEMAND_PAGING && (flags & (VMA_WRITE | VMA_NORESERVE | VMA_SHARED)) == VMA_WRITE &&
+	    pages > page_total_count())
 		return -ENOMEM;
 	return 0;
 }
@@ -212,13 +222,17 @@ static bool extend_neighbour(struct mm *mm, uint64_t start, uint64_t end, uint32
 int mm_map_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags, struct file *file, struct mobj *object,
 		  uint64_t object_page, const char *name)
 {
+	int error = host_map(mm, start, end, flags, file, object, object_page);
+	if (error)
+		return error;
 	if (!object && !name && extend_neighbour(mm, start, end, flags))
 		return 0;
-	if (mm->vma_count >= VMA_COUNT_MAX)
+	struct vma *v = mm->vma_count < VMA_COUNT_MAX ? vma_create(mm, start, end, flags) : NULL;
+	if (!v) {
+		if (PORT_HOST)
+			mm_unmap_pages(mm, start, end);
 		return -ENOMEM;
-	struct vma *v = vma_create(mm, start, end, flags);
-	if (!v)
-		return -ENOMEM;
+	}
 	v->name = name;
 	vma_attach(v, file, object, object_page);
 	vma_link(mm, v);
@@ -283,10 +297,14 @@ static int protect_one(struct mm *mm, struct vma *v, uint64_t start, uint64_t en
 		error = vma_split(v, end);
 	if (error)
 		return error;
+	// The host's copies on write come unseen.
+	if (PORT_HOST && v->object && (flags & (VMA_SHARED | VMA_WRITE)) == VMA_WRITE)
+		flags |= VMA_HAS_ANON;
 	vma_set_flags(v, flags);
-	// Whether a page may be written is for the next fault to say: it may be shared with a child or clean in the page cache.
-	if (v->flags & VMA_HAS_ANON || v->object)
-		port_aspace_protect(mm->aspace, start, end, prot, true, NULL, NULL);
+	// Whether a page may be written is for the next fault to say: it may be shared with a child or clean in the page cache. A host
+	// keeps that to itself.
+	if (v->flags & VMA_HAS_ANON || v->object || PORT_HOST)
+		port_aspace_protect(mm->aspace, start, end, prot, !PORT_HOST, NULL, NULL);
 	*merged = vma_merge(v);
 	return 0;
 }

@@ -11,7 +11,8 @@ void vma_list_free(
 
 extern struct page *mm_zero_page; // mapped read-only wherever anonymous memory was only read; not counted
 
-void mm_unmap_pages(struct mm *mm, uint64_t start, uint64_t end); // translations only
+void mm_unmap_pages(struct mm *mm, uint64_t start, uint64_t end);        // translations only, or what the host maps
+void mm_unmap_pages_locked(struct mm *mm, uint64_t start, uint64_t end); // unmap_lock held
 int mm_unmap_locked(struct mm *mm, uint64_t start, uint64_t end, struct list *gone);
 long mm_choose_address(struct mm *mm, uint64_t hint, uint64_t size, unsigned map_flags, struct list *gone);
 int mm_map_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags, struct file *file, struct mobj *object,
@@ -21,6 +22,10 @@ int mm_check_limits(struct mm *mm, uint64_t pages, uint32_t flags); // -ENOMEM
 int mm_check_locked(struct mm *mm, uint64_t pages);                 // RLIMIT_MEMLOCK: -EAGAIN
 int mm_change_flags_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t set, uint32_t clear, bool strict);
 void mm_info_put(struct vma_info *v);
+// May ptrace (forced), or a process with mere access, touch this mapping?
+bool mm_may_access(const struct vma *v, bool write, bool forced);
+// Makes the page at `va` one that a forced access finds once its protection is lifted (PORT_HOST). mm.lock write.
+int mm_prepare_forced(struct mm *mm, struct vma *v, uint64_t va, bool write);
 // As mm_access(), within what the mappings' protection allows.
 size_t mm_access_checked(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write);
 int mm_advise(struct mm *mm, uint64_t address, uint64_t size, int advice); // madvise(2)

@@ -3,6 +3,7 @@
 //
 // Private commands: a translation is made and removed; the removal interrupts every CPU that has the address space loaded and waits
 // for its answer, which orders all its memory accesses. Global ones: the caller runs on each CPU once, so each has switched tasks.
+// With PORT_HOST the host's membarrier(2) does it; who has registered is still kept here, for exec keeps the host's process.
 #include <linux/membarrier.h>
 
 #include "internal.h"
@@ -11,6 +12,7 @@
 #include "kernel/syscalls.h"
 #include "kernel/task.h"
 #include "map.h"
+#include "port/host.h"
 
 #define REGISTERED_GLOBAL  1u
 #define REGISTERED_PRIVATE 2u
@@ -54,11 +56,19 @@ static void barrier_global(void)
 		(void)sched_set_affinity(current, &saved);
 }
 
-static long private_expedited(struct mm *mm, uint32_t needs)
+static long register_command(struct mm *mm, int command, uint32_t what)
+{
+	int error = PORT_HOST ? port_barrier(command, 0) : 0;
+	if (!error)
+		__atomic_fetch_or(&mm->membarrier, what, __ATOMIC_SEQ_CST);
+	return error;
+}
+
+static long private_expedited(struct mm *mm, int command, uint32_t needs)
 {
 	if (!(__atomic_load_n(&mm->membarrier, __ATOMIC_ACQUIRE) & needs))
 		return -EPERM;
-	return barrier_private(mm);
+	return PORT_HOST ? port_barrier(command, 0) : barrier_private(mm);
 }
 
 long sys_membarrier(int command, unsigned flags, int cpu)
@@ -74,18 +84,16 @@ long sys_membarrier(int command, unsigned flags, int cpu)
 		       MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED | MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE |
 		       MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE;
 	case MEMBARRIER_CMD_GLOBAL:
-	case MEMBARRIER_CMD_GLOBAL_EXPEDITED: barrier_global(); return 0;
-	case MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED:
-		__atomic_fetch_or(&mm->membarrier, REGISTERED_GLOBAL, __ATOMIC_SEQ_CST);
+	case MEMBARRIER_CMD_GLOBAL_EXPEDITED:
+		if (PORT_HOST)
+			return port_barrier(command, 0);
+		barrier_global();
 		return 0;
-	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED:
-		__atomic_fetch_or(&mm->membarrier, REGISTERED_PRIVATE, __ATOMIC_SEQ_CST);
-		return 0;
-	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE:
-		__atomic_fetch_or(&mm->membarrier, REGISTERED_SYNC, __ATOMIC_SEQ_CST);
-		return 0;
-	case MEMBARRIER_CMD_PRIVATE_EXPEDITED: return private_expedited(mm, REGISTERED_PRIVATE);
-	case MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE: return private_expedited(mm, REGISTERED_SYNC);
+	case MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED: return register_command(mm, command, REGISTERED_GLOBAL);
+	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: return register_command(mm, command, REGISTERED_PRIVATE);
+	case MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: return register_command(mm, command, REGISTERED_SYNC);
+	case MEMBARRIER_CMD_PRIVATE_EXPEDITED: return private_expedited(mm, command, REGISTERED_PRIVATE);
+	case MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE: return private_expedited(mm, command, REGISTERED_SYNC);
 	default: return -EINVAL;
 	}
 }

@@ -4,9 +4,10 @@
 // struct mm has two counts. `users`: tasks that run in it and whoever holds a user reference; when it reaches zero everything is
 // unmapped. `refs`: those, and whoever only needs the structure.
 //
-// Lock order: parent's mm.lock -> child's mm.lock (which nobody else can want yet).
+// Lock order: parent's mm.lock -> child's mm.lock (which nobody else can want yet); parent's mm.lock -> child's unmap_lock.
 #include "kernel/mm.h"
 
+#include "host.h"
 #include "internal.h"
 #include "kernel/boot_config.h"
 #include "kernel/errno.h"
@@ -17,6 +18,8 @@
 #include "kernel/task.h"
 #include "lib/string.h"
 #include "map.h"
+#include "port/host.h"
+#include "remote.h"
 #include "vma.h"
 
 #define STACK_RANDOM_PAGES (UINT64_C(1) << 22) // 16 GiB, as Linux
@@ -70,6 +73,7 @@ struct mm *mm_create(void)
 	refcount_set(&mm->refs, 1);
 	rwsem_init(&mm->lock);
 	mutex_init(&mm->unmap_lock);
+	remote_init(mm);
 	mm->dumpable = true;
 	mm_layout(mm, STACK_DEFAULT, !(boot_config.options.flags & BOOT_OPTION_NO_ASLR));
 	return mm;
@@ -102,7 +106,9 @@ static void unmap_runs(struct mm *mm)
 static void tear_down(struct mm *mm)
 {
 	struct list gone = LIST_INIT(gone);
-	if (!current || !current->mm || current->mm == mm)
+	if (PORT_HOST)
+		remote_close(mm); // the host was left with the last task: mm_leave()
+	else if (!current || !current->mm || current->mm == mm)
 		port_aspace_activate(NULL);
 	// Nobody else runs here or holds the lock; it is taken for those who check.
 	rwsem_write_lock(&mm->lock);
@@ -181,8 +187,10 @@ static int fork_vma(struct mm *to, struct vma *v, struct vma **last)
 	if (v->flags & VMA_WIPEONFORK)
 		copy->flags &= ~VMA_HAS_ANON;
 	vma_attach(copy, v->file, v->object, v->object_page);
-	vma_link_last(to, copy, *last);
+	vma_link_last(to, copy, *last, v);
 	*last = copy;
+	if (PORT_HOST)
+		return 0; // later, all at once: fork_host()
 	if (!(copy->flags & VMA_HAS_ANON))
 		return 0; // what it maps comes back by faults from the object
 	struct fork_pages pages = { 0 };
@@ -192,7 +200,33 @@ static int fork_vma(struct mm *to, struct vma *v, struct vma **last)
 	return error;
 }
 
-struct mm *mm_fork(struct mm *from)
+// The frames that are mapped, and then the host process with a copy of all the rest. Neither takes a vma_lock: whoever holds one and
+// wants pages out of `to` waits for unmap_lock, and then for the child or its undoing.
+static int fork_host(struct mm *to, struct mm *from, struct port_task *child)
+{
+	struct fork_pages pages = { 0 };
+	int error = 0;
+	for (struct vma *v = vma_first(from); v; v = vma_next(v))
+		if (v->flags & VMA_DONTFORK && !vma_is_host(v)) // pages that came since madvise()
+			(void)host_fork_advice(from, v->start, v->end, VMA_DONTFORK);
+	mutex_lock(&to->unmap_lock);
+	for (struct vma *v = vma_first(to); v && !error; v = vma_next(v))
+		if (!vma_is_host(v))
+			error = port_aspace_copy(to->aspace, from->aspace, v->start, v->end, false, page_shared,
+						 &pages);
+	to->resident_anon = pages.anonymous;
+	to->resident_file = pages.file;
+	to->host_anon = from->host_anon;
+	to->host_file = from->host_file;
+	if (!error)
+		error = port_task_spawn(child, to->aspace);
+	if (!error)
+		remote_activate(to);
+	mutex_unlock(&to->unmap_lock);
+	return error;
+}
+
+struct mm *mm_fork(struct mm *from, struct port_task *child)
 {
 	struct mm *to = mm_create();
 	if (!to)
@@ -204,10 +238,33 @@ struct mm *mm_fork(struct mm *from)
 	for (struct vma *v = vma_first(from); v && !error; v = vma_next(v))
 		if (!(v->flags & VMA_DONTFORK))
 			error = fork_vma(to, v, &last);
+	if (PORT_HOST && !error)
+		error = fork_host(to, from, child);
 	rwsem_write_unlock(&from->lock);
 	if (error) {
 		mm_release_user(to);
 		return err_ptr(error);
 	}
 	return to;
+}
+
+// ---- exec ----
+
+int mm_activate(struct mm *mm)
+{
+	int error = 0;
+	if (!PORT_HOST) {
+		port_aspace_activate(mm->aspace);
+		return 0;
+	}
+	mutex_lock(&mm->unmap_lock);
+	port_aspace_activate(mm->aspace);
+	remote_activate(mm);
+	mutex_unlock(&mm->unmap_lock);
+	mm_enter(mm, current);
+	rwsem_write_lock(&mm->lock);
+	for (struct vma *v = vma_first(mm); v && !error; v = vma_next(v))
+		error = host_map_vma(mm, v);
+	rwsem_write_unlock(&mm->lock);
+	return error;
 }

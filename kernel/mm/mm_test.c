@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Address spaces against a simple model: random mmap, munmap, mprotect, mremap, madvise, fork and stores on an arena of 64 pages;
-// after each step the model and what a program would read agree. Then single questions.
+// after each step the model and what a program would read agree. Then single questions. Compiled twice: for ports with page tables of
+// their own, and for ports that stand on another kernel (PORT_HOST).
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,12 @@
 
 #include "kernel/syscalls.h"
 #include "map.h"
+#include "test_file.h"
+#if PORT_HOST
+#include "test_host.h"
+#else
 #include "test_aspace.h"
+#endif
 
 bool process_oom_kill(void) { return false; }
 void oom_forget(struct mm *m) {}
@@ -25,22 +31,23 @@ void oom_forget(struct mm *m) {}
 #define PAGES 64u
 
 enum kind { HOLE, ANONYMOUS, FILE_PRIVATE, FILE_SHARED };
+enum { DISK, MEMORY, FILES }; // which file
 struct model_page {
 	enum kind kind;
 	int prot;
-	unsigned file_page;
+	unsigned file, file_page;
 	bool own; // private page was written
 	uint64_t value;
 };
 static struct model_page model[PAGES];
-static uint64_t file_model[FILE_PAGES];
+static uint64_t file_model[FILES][FILE_PAGES];
 static struct mm *mm;
 
 static uint64_t expected(const struct model_page *p)
 {
 	if (p->own)
 		return p->value;
-	return p->kind == ANONYMOUS ? 0 : file_model[p->file_page];
+	return p->kind == ANONYMOUS ? 0 : file_model[p->file][p->file_page];
 }
 
 static void check_page(struct mm *in, unsigned i)
@@ -66,8 +73,7 @@ static void check_all(struct mm *in)
 	assert_int_equal(in->total_pages, mapped);
 	uint64_t anonymous = 0, file = 0;
 	for (unsigned i = 0; i < SLOTS; i++) {
-		struct fake_pte *p = &in->aspace->slots[i];
-		struct page *page = p->present ? page_from_frame(p->frame) : NULL;
+		struct page *page = fake_slot_page(&in->aspace->slots[i]);
 		if (page && page != mm_zero_page)
 			*(page_test(page, PAGE_CACHE) ? &file : &anonymous) += 1;
 	}
@@ -92,14 +98,16 @@ static void step_map(unsigned at, unsigned count)
 	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
 				     PROT_READ | PROT_EXEC };
 	enum kind kind = ANONYMOUS + (unsigned)rand() % 3;
-	unsigned file_page = (unsigned)rand() % (FILE_PAGES - count);
+	unsigned file = (unsigned)rand() % FILES, file_page = (unsigned)rand() % (FILE_PAGES - count);
 	int prot = prots[(unsigned)rand() % array_count(prots)];
 	int flags =
 		MAP_FIXED | (kind == FILE_SHARED ? MAP_SHARED : MAP_PRIVATE) | (kind == ANONYMOUS ? MAP_ANONYMOUS : 0);
-	long result = sys_mmap(ARENA + at * PAGE_SIZE, count * PAGE_SIZE, prot, flags, 3, file_page * PAGE_SIZE);
+	long result = sys_mmap(ARENA + at * PAGE_SIZE, count * PAGE_SIZE, prot, flags, file == DISK ? 3 : 4,
+			       file_page * PAGE_SIZE);
 	assert_int_equal(result, ARENA + at * PAGE_SIZE);
 	for (unsigned i = 0; i < count; i++)
-		model[at + i] = (struct model_page){ .kind = kind, .prot = prot, .file_page = file_page + i };
+		model[at + i] =
+			(struct model_page){ .kind = kind, .prot = prot, .file = file, .file_page = file_page + i };
 }
 
 static void step_protect(unsigned at, unsigned count)
@@ -127,7 +135,7 @@ static void step_store(unsigned at)
 	assert_int_equal(signal, 0);
 	*word = value;
 	if (p->kind == FILE_SHARED) {
-		file_model[p->file_page] = value;
+		file_model[p->file][p->file_page] = value;
 	} else {
 		p->own = true;
 		p->value = value;
@@ -143,7 +151,7 @@ static void step_remap(unsigned at, unsigned count, unsigned to, unsigned new_co
 		const struct model_page *p = &model[at + i], *first = &model[at];
 		if (p->kind == HOLE || p->kind != first->kind || p->prot != first->prot)
 			return;
-		if (p->kind != ANONYMOUS && p->file_page != first->file_page + i)
+		if (p->kind != ANONYMOUS && (p->file != first->file || p->file_page != first->file_page + i))
 			return;
 	}
 	if (model[at].kind != ANONYMOUS && model[at].file_page + new_count > FILE_PAGES)
@@ -176,9 +184,10 @@ static void step_discard(unsigned at, unsigned count)
 
 static void step_fork(void)
 {
-	struct mm *child = mm_fork(mm);
+	struct mm *child = mm_fork(mm, NULL);
 	assert_false(is_err(child));
 	assert_int_equal(child->total_pages, mm->total_pages);
+	fake_switch(child);
 	check_all(child);
 	// Stores of the child's stay its own, except to shared memory.
 	for (unsigned i = 0; i < PAGES; i++) {
@@ -188,7 +197,9 @@ static void step_fork(void)
 			*word = 0xbad;
 		}
 	}
+	fake_switch(mm);
 	check_all(mm);
+	fake_leave(child);
 	mm_release_user(child);
 	check_all(mm);
 }
@@ -197,7 +208,7 @@ static void random_operations_agree_with_the_model(void **state)
 {
 	srand(7);
 	for (unsigned i = 0; i < FILE_PAGES; i++)
-		file_model[i] = file_words[i];
+		file_model[DISK][i] = file_words[i];
 	for (unsigned step = 0; step < 12000; step++) {
 		unsigned at = (unsigned)rand() % PAGES, count = 1 + (unsigned)rand() % 12;
 		unsigned to = (unsigned)rand() % PAGES, new_count = 1 + (unsigned)rand() % 12;
@@ -239,7 +250,7 @@ static void random_operations_agree_with_the_model(void **state)
 	assert_int_equal(mm->vma_count, 0);
 	assert_int_equal(mobj_sync(&fake_inode.data, 0, UINT64_MAX, true), 0);
 	for (unsigned i = 0; i < FILE_PAGES; i++)
-		assert_int_equal(file_words[i], file_model[i]);
+		assert_int_equal(file_words[i], file_model[DISK][i]);
 }
 
 // ---- single questions ----
@@ -284,6 +295,8 @@ static void mappings_come_from_the_top_and_fill_gaps(void **state)
 static void sequential_stores_take_fewer_faults(void **state)
 {
 	uint64_t *word;
+	if (PORT_HOST)
+		skip(); // the host's faults
 	long at = map(0, 64, 0);
 	uint64_t before = mm->resident_anon;
 	assert_int_equal(fake_touch(mm, (uint64_t)at + 20 * PAGE_SIZE, true, &word), 0);
@@ -310,15 +323,16 @@ static void stacks_grow_to_their_limit(void **state)
 static void beyond_the_end_of_a_file_is_sigbus(void **state)
 {
 	uint64_t *word;
-	long at = sys_mmap(0, (FILE_PAGES + 2) * PAGE_SIZE, PROT_READ, MAP_SHARED, 3, 0);
+	struct inode *inode = PORT_HOST ? &fake_memory_inode : &fake_inode;
+	long at = sys_mmap(0, (FILE_PAGES + 2) * PAGE_SIZE, PROT_READ, MAP_SHARED, PORT_HOST ? 4 : 3, 0);
 	assert_int_equal(fake_touch(mm, (uint64_t)at + (FILE_PAGES - 1) * PAGE_SIZE, false, &word), 0);
 	assert_int_equal(fake_touch(mm, (uint64_t)at + FILE_PAGES * PAGE_SIZE, false, &word), SIGBUS);
 	// Truncation takes pages away from under the mapping.
-	fake_inode.data.size_bytes = 3 * PAGE_SIZE + 100;
-	mobj_truncate(&fake_inode.data, 3 * PAGE_SIZE + 100, UINT64_MAX);
+	inode->data.size_bytes = 3 * PAGE_SIZE + 100;
+	mobj_truncate(&inode->data, 3 * PAGE_SIZE + 100, UINT64_MAX);
 	assert_int_equal(fake_touch(mm, (uint64_t)at + 3 * PAGE_SIZE, false, &word), 0);
 	assert_int_equal(fake_touch(mm, (uint64_t)at + 4 * PAGE_SIZE, false, &word), SIGBUS);
-	fake_inode.data.size_bytes = FILE_PAGES * PAGE_SIZE;
+	inode->data.size_bytes = FILE_PAGES * PAGE_SIZE;
 	assert_int_equal(fake_touch(mm, (uint64_t)at + 4 * PAGE_SIZE, false, &word), 0);
 	assert_int_equal(sys_munmap((uint64_t)at, (FILE_PAGES + 2) * PAGE_SIZE), 0);
 }
@@ -327,6 +341,8 @@ static void a_broken_disk_is_sigbus_and_eio(void **state)
 {
 	uint64_t *word;
 	struct page *p;
+	if (PORT_HOST)
+		skip(); // the host's page cache
 	mobj_truncate(&fake_inode.data, 0, UINT64_MAX);
 	file_broken = true;
 	long at = sys_mmap(0, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, 3, 0);
@@ -374,20 +390,24 @@ static void ptrace_writes_through_read_only_text(void **state)
 static void shared_anonymous_memory_survives_fork(void **state)
 {
 	uint64_t *word;
+	struct page_stats before, s;
+	page_stats_get(&before);
 	long at = sys_mmap(0, 4 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_int_equal(fake_touch(mm, (uint64_t)at, true, &word), 0);
 	*word = 1;
-	struct mm *child = mm_fork(mm);
+	struct mm *child = mm_fork(mm, NULL);
+	fake_switch(child);
 	assert_int_equal(fake_touch(child, (uint64_t)at, true, &word), 0);
 	assert_int_equal(*word, 1);
 	*word = 2;
+	fake_switch(mm);
+	fake_leave(child);
 	mm_release_user(child);
 	assert_int_equal(fake_touch(mm, (uint64_t)at, false, &word), 0);
 	assert_int_equal(*word, 2);
 	assert_int_equal(sys_munmap((uint64_t)at, 4 * PAGE_SIZE), 0);
-	struct page_stats s;
 	page_stats_get(&s);
-	assert_int_equal(s.shmem_pages, 0);
+	assert_int_equal(s.shmem_pages, before.shmem_pages);
 }
 
 static void locked_memory_has_a_limit(void **state)
@@ -426,8 +446,11 @@ static void brk_grows_and_shrinks(void **state)
 static void nothing_is_left(void **state)
 {
 	struct page_stats s;
+	if (PORT_HOST)
+		mm_leave(mm);
 	mm_release_user(mm);
 	mobj_destroy(&fake_inode.data);
+	mobj_destroy(&fake_memory_inode.data);
 	page_drop_caches(true);
 	page_stats_get(&s);
 	assert_int_equal(s.cached_pages, 0);
@@ -447,6 +470,8 @@ int main(void)
 	fake_file_create();
 	mm = mm_create();
 	fake_task.mm = mm;
+	if (mm_activate(mm))
+		abort();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mmap_refuses_what_linux_refuses),
 		cmocka_unit_test(mappings_come_from_the_top_and_fill_gaps),

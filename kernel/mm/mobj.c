@@ -15,6 +15,8 @@
 #include "kernel/slab.h"
 #include "lib/string.h"
 #include "map.h"
+#include "remote.h"
+#include "vma.h"
 
 #define NODE_BYTES 560u // seven to a page; lib/radix.c keeps its nodes to itself
 
@@ -392,30 +394,50 @@ static bool vma_overlap(const struct vma *v, uint64_t first, uint64_t last, uint
 	return true;
 }
 
+// Does the entry show the object's own page, not a private copy? A host's copies are told from the page by the protection alone
+// (fault.c), and only where the mapping may be written; in doubt it is a copy.
+static bool is_cache_page(const struct vma *v, const struct port_pte *pte)
+{
+	if (!pte->present)
+		return false;
+	if (PORT_HOST)
+		return v->flags & VMA_WRITE && !(pte->prot & PORT_PROT_WRITE);
+	return page_test(page_from_frame(pte->frame), PAGE_CACHE);
+}
+
 // Unmaps cache pages only, page by page: private copies in the range stay.
 static void unmap_cache_pages(struct vma *v, uint64_t start, uint64_t end)
 {
 	for (uint64_t va = start; va < end; va += PAGE_SIZE) {
 		struct port_pte pte;
 		port_aspace_get_page(v->mm->aspace, va, &pte);
-		struct page *p = pte.present ? page_from_frame(pte.frame) : NULL;
-		if (p && page_test(p, PAGE_CACHE))
-			mm_unmap_pages(v->mm, va, va + PAGE_SIZE);
+		if (is_cache_page(v, &pte))
+			mm_unmap_pages_locked(v->mm, va, va + PAGE_SIZE);
 	}
+}
+
+struct unmap_part {
+	struct vma *v; // vma_lock keeps it as it is
+	uint64_t start, end;
+	bool private_copies;
+};
+
+// unmap_lock held.
+static void unmap_part(struct mm *mm, void *arg)
+{
+	struct unmap_part *u = arg;
+	if (u->private_copies || u->v->flags & VMA_SHARED || !(u->v->flags & VMA_HAS_ANON))
+		mm_unmap_pages_locked(mm, u->start, u->end);
+	else
+		unmap_cache_pages(u->v, u->start, u->end);
 }
 
 static void unmap_all_locked(struct mobj *o, uint64_t first, uint64_t last, bool private_copies)
 {
-	struct vma *v;
-	uint64_t start, end;
-	list_for_each (v, &o->vmas, object_node) {
-		if (!vma_overlap(v, first, last, &start, &end))
-			continue;
-		if (private_copies || v->flags & VMA_SHARED || !(v->flags & VMA_HAS_ANON))
-			mm_unmap_pages(v->mm, start, end);
-		else
-			unmap_cache_pages(v, start, end);
-	}
+	struct unmap_part u = { .private_copies = private_copies };
+	list_for_each (u.v, &o->vmas, object_node)
+		if (vma_overlap(u.v, first, last, &u.start, &u.end) && !vma_is_host(u.v))
+			remote_unmap(u.v->mm, unmap_part, &u);
 }
 
 void mobj_unmap_all(struct mobj *o, uint64_t first, uint64_t last, bool private_copies)
@@ -438,8 +460,8 @@ void mobj_write_protect(struct mobj *o, uint64_t index)
 {
 	struct vma *v;
 	uint64_t start, end;
-	if (!__atomic_load_n(&o->shared_writers, __ATOMIC_ACQUIRE))
-		return;
+	if (PORT_HOST || !__atomic_load_n(&o->shared_writers, __ATOMIC_ACQUIRE))
+		return; // what a host maps it writes back itself
 	mutex_lock(&o->vma_lock);
 	list_for_each (v, &o->vmas, object_node)
 		if (v->flags & VMA_SHARED && vma_overlap(v, index, index, &start, &end))

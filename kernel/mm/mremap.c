@@ -3,20 +3,21 @@
 //
 // A move takes the translations from the old place and installs them at the new one, page by page under the region locks, with
 // mm.lock held for writing. For mappings of an object its vma_lock is held too: truncation must find every page at one of the two.
+//
+// With PORT_HOST the host moves its own mappings. A private page of a frame, which the host may have copied unseen, moves by its contents.
 #include <linux/mman.h>
 
+#include "host.h"
 #include "internal.h"
 #include "kernel/errno.h"
 #include "kernel/sched.h"
+#include "kernel/slab.h"
 #include "kernel/syscalls.h"
 #include "kernel/task.h"
+#include "lib/string.h"
 #include "map.h"
+#include "port/host.h"
 #include "vma.h"
-
-struct move {
-	struct mm *mm;
-	uint64_t old_start, new_start, size;
-};
 
 struct moved_page {
 	struct port_pte pte;
@@ -30,8 +31,34 @@ static void page_taken(void *context, uint64_t va, const struct port_pte *pte)
 	m->taken = true;
 }
 
-// Moves one translation; its references and counters stay as they are. -ENOMEM: it is where it was.
-static int move_page(struct mm *mm, uint64_t from, uint64_t to)
+static void lift(struct mm *mm, uint64_t va, unsigned prot)
+{
+	port_aspace_protect(mm->aspace, va, va + PAGE_SIZE, prot & 7, false, NULL, NULL);
+}
+
+// Reads a private page that the host may have copied.
+static int copy_save(struct mm *mm, uint64_t va, const struct port_pte *pte, char *contents)
+{
+	lift(mm, va, pte->prot | PORT_PROT_READ);
+	size_t left = port_copy_in(contents, va, PAGE_SIZE);
+	lift(mm, va, pte->prot);
+	return left ? -EFAULT : 0;
+}
+
+// Makes the host copy the page at its new place, if what was read is no longer what the frame holds.
+static int copy_restore(struct mm *mm, uint64_t va, const struct port_pte *pte, const char *contents)
+{
+	if (!memcmp(contents, port_frame_address(pte->frame), PAGE_SIZE))
+		return 0;
+	lift(mm, va, pte->prot | PORT_PROT_READ | PORT_PROT_WRITE);
+	size_t left = port_copy_out(va, contents, PAGE_SIZE);
+	lift(mm, va, pte->prot);
+	return left ? -EFAULT : 0;
+}
+
+// Moves one translation; its references and counters stay as they are. contents: room for a page, for those the host may have
+// copied. -ENOMEM, -EFAULT: it is where it was.
+static int move_page(struct mm *mm, uint64_t from, uint64_t to, char *contents)
 {
 	struct port_pte pte;
 	struct moved_page m = { 0 };
@@ -42,6 +69,9 @@ static int move_page(struct mm *mm, uint64_t from, uint64_t to)
 	if (error)
 		return error;
 	port_aspace_unlock(mm->aspace, to);
+	error = contents && pte.present ? copy_save(mm, from, &pte, contents) : 0;
+	if (error)
+		return error;
 	mutex_lock(&mm->unmap_lock);
 	port_aspace_unmap(mm->aspace, from, from + PAGE_SIZE, page_taken, &m);
 	if (m.taken) {
@@ -50,41 +80,88 @@ static int move_page(struct mm *mm, uint64_t from, uint64_t to)
 		port_aspace_unlock(mm->aspace, to);
 	}
 	mutex_unlock(&mm->unmap_lock);
-	return 0;
+	return contents && m.taken ? copy_restore(mm, to, &m.pte, contents) : 0;
 }
 
-static int move_pages(struct mm *mm, uint64_t from, uint64_t to, uint64_t size)
+static int move_pages(struct mm *mm, uint64_t from, uint64_t to, uint64_t size, bool host_copies)
 {
-	for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE) {
-		int error = move_page(mm, from + offset, to + offset);
-		if (error) {
-			while (offset > 0) { // back, into tables that are there
-				offset -= PAGE_SIZE;
-				(void)move_page(mm, to + offset, from + offset);
-			}
-			return error;
+	char *contents = host_copies ? kalloc(PAGE_SIZE) : NULL;
+	int error = host_copies && !contents ? -ENOMEM : 0;
+	uint64_t offset = 0;
+	for (; offset < size && !error; offset += PAGE_SIZE)
+		error = move_page(mm, from + offset, to + offset, contents);
+	if (error) {
+		while (offset > 0) { // back, into tables that are there
+			offset -= PAGE_SIZE;
+			(void)move_page(mm, to + offset, from + offset, contents);
 		}
 	}
-	return 0;
+	kfree(contents);
+	return error;
+}
+
+static uint64_t object_page_at(const struct vma *v, uint64_t address)
+{
+	return v->object ? v->object_page + ((address - v->start) >> PAGE_SHIFT) : 0;
+}
+
+// [start, start + size) is new, [old_start, old_start + old_size) of `v` moves there. keep: the old place is mapped anew.
+static int host_move(struct mm *mm, struct vma *v, uint64_t old_start, uint64_t old_size, uint64_t start, uint64_t size,
+		     bool keep)
+{
+	uint64_t moved = min(old_size, size);
+	int error = 0;
+	// What grows comes first: that is undone without fail.
+	if (size > moved)
+		error = host_map(mm, start + moved, start + size, v->flags, v->file, v->object,
+				 object_page_at(v, old_start + moved));
+	if (error)
+		return error;
+	if (moved)
+		error = port_aspace_move(mm->aspace, old_start, start, moved);
+	if (!error && keep && moved) {
+		error = host_map(mm, old_start, old_start + old_size, v->flags, v->file, v->object,
+				 object_page_at(v, old_start));
+		if (error)
+			(void)port_aspace_move(mm->aspace, start, old_start, moved);
+	}
+	if (error && size > moved)
+		mm_unmap_pages(mm, start + moved, start + size);
+	return error;
+}
+
+// The same for whatever kind of mapping; the new one is linked.
+static int move_contents(struct mm *mm, struct vma *v, uint64_t old_start, uint64_t old_size, uint64_t start,
+			 uint64_t size, bool keep)
+{
+	if (vma_is_host(v))
+		return host_move(mm, v, old_start, old_size, start, size, keep);
+	if (!(v->flags & VMA_HAS_ANON) && !v->object)
+		return 0;
+	bool host_copies = PORT_HOST && (v->flags & (VMA_HAS_ANON | VMA_SHARED)) == VMA_HAS_ANON;
+	if (v->object)
+		mutex_lock(&v->object->vma_lock);
+	int error = move_pages(mm, old_start, start, min(old_size, size), host_copies);
+	if (v->object)
+		mutex_unlock(&v->object->vma_lock);
+	if (error)
+		mm_unmap_pages(mm, start, start + size);
+	return error;
 }
 
 // Makes a mapping like `v` of [start, start + size) and moves the pages of the first min(old_size, size) bytes there.
-static int move_vma(struct mm *mm, struct vma *v, uint64_t old_start, uint64_t old_size, uint64_t start, uint64_t size)
+static int move_vma(struct mm *mm, struct vma *v, uint64_t old_start, uint64_t old_size, uint64_t start, uint64_t size,
+		    bool keep)
 {
 	struct vma *copy = vma_create(mm, start, start + size, v->flags);
 	if (!copy)
 		return -ENOMEM;
 	copy->name = v->name;
-	vma_attach(copy, v->file, v->object, v->object ? v->object_page + ((old_start - v->start) >> PAGE_SHIFT) : 0);
+	vma_attach(copy, v->file, v->object, object_page_at(v, old_start));
 	vma_link(mm, copy);
-	if (v->object)
-		mutex_lock(&v->object->vma_lock);
-	int error = v->flags & VMA_HAS_ANON || v->object ? move_pages(mm, old_start, start, min(old_size, size)) : 0;
-	if (v->object)
-		mutex_unlock(&v->object->vma_lock);
+	int error = move_contents(mm, v, old_start, old_size, start, size, keep);
 	if (error) {
 		vma_unlink(copy);
-		mm_unmap_pages(mm, start, start + size);
 		vma_free(copy);
 		return error;
 	}
@@ -109,7 +186,16 @@ static long do_move(struct mm *mm, uint64_t address, uint64_t old_size, uint64_t
 	if (start < 0)
 		return start;
 	v = mm_find(mm, address); // MAP_FIXED may have split it
-	error = move_vma(mm, v, address, old_size, (uint64_t)start, new_size);
+	bool keep = flags & MREMAP_DONTUNMAP || !old_size;
+	if (PORT_HOST && !keep) { // once the host has moved it, unmapping the old place must not fail
+		error = vma_split(v, address);
+		v = mm_find(mm, address);
+		if (!error)
+			error = vma_split(v, address + old_size);
+		if (error)
+			return error;
+	}
+	error = move_vma(mm, v, address, old_size, (uint64_t)start, new_size, keep);
 	if (error)
 		return error;
 	if (!(flags & MREMAP_DONTUNMAP))
@@ -174,6 +260,9 @@ static long remap_locked(struct mm *mm, uint64_t address, uint64_t old_size, uin
 		error = mm_check_limits(mm, pages, v->flags);
 		if (!error && v->flags & VMA_LOCKED)
 			error = mm_check_locked(mm, pages);
+		if (!error)
+			error = host_map(mm, address + old_size, address + new_size, v->flags, v->file, v->object,
+					 object_page_at(v, address + old_size));
 		if (error)
 			return error;
 		vma_resize(v, v->start, address + new_size);

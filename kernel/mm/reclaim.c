@@ -144,8 +144,11 @@ static bool last_resort(unsigned order, unsigned flags, unsigned attempt)
 		return false;
 	if (!process_oom_kill())
 		return false;
+	uint32_t serving = current->flags & TASK_SERVING;
+	current->flags |= TASK_SERVING; // mm.lock may be held: no time to serve others (remote.c)
 	(void)wait_event_mode(&memory_wait, page_free_count() > page_low_watermark(), PARK_KILLABLE,
 			      port_time_ns() + 20 * NSEC_PER_MSEC);
+	current->flags ^= serving ^ TASK_SERVING;
 	page_drain_caches();
 	return attempt < 2000;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fake port address space for the unit tests of kernel/mm: a hash table of translations, and a file whose contents are known.
-// Include after test_support.h.
+// A fake port address space for the unit tests of kernel/mm: a hash table of translations. Include after test_support.h.
 #pragma once
 
 #include "kernel/upcall.h"
@@ -43,6 +42,7 @@ void port_aspace_unlock(struct port_aspace *as, uint64_t va)
 }
 
 size_t port_copy_out(uint64_t user_to, const void *from, size_t size) { return size; }
+size_t port_copy_in(void *to, uint64_t user_from, size_t size) { return size; }
 
 static struct fake_pte *fake_slot(struct port_aspace *as, uint64_t va, bool make)
 {
@@ -136,60 +136,8 @@ static int fake_touch(struct mm *mm, uint64_t va, bool write, uint64_t **word)
 	return 0;
 }
 
-// ---- a file ----
+static void fake_switch(struct mm *mm) { fake_task.mm = mm; }
+static void fake_leave(struct mm *mm) {}
 
-#define FILE_PAGES 64u
-static uint64_t file_words[FILE_PAGES]; // the first word of each page on the "disk"
-static unsigned file_reads, file_writes;
-static bool file_broken;
-
-static int fake_read_pages(struct mobj *o, struct page **pages, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		assert_true(page_test(pages[i], PAGE_LOCKED));
-		assert_int_equal(pages[i]->index, pages[0]->index + i);
-		memset(page_address(pages[i]), 0, PAGE_SIZE);
-		*(uint64_t *)page_address(pages[i]) = file_words[pages[i]->index];
-		mobj_read_done(pages[i], file_broken ? -EIO : 0);
-	}
-	file_reads++;
-	return 0;
-}
-
-static int fake_write_pages(struct mobj *o, struct page **pages, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		assert_true(page_test(pages[i], PAGE_WRITEBACK));
-		if (!file_broken)
-			file_words[pages[i]->index] = *(uint64_t *)page_address(pages[i]);
-		mobj_write_done(pages[i], file_broken ? -EIO : 0);
-	}
-	file_writes++;
-	return 0;
-}
-
-static const struct mobj_ops fake_mobj_ops = { .read_pages = fake_read_pages, .write_pages = fake_write_pages };
-static struct inode fake_inode;
-static struct file_ops fake_file_ops;
-static struct file fake_file;
-
-static void fake_file_create(void)
-{
-	for (unsigned i = 0; i < FILE_PAGES; i++)
-		file_words[i] = 0x1000 + i;
-	refcount_set(&fake_inode.refs, 1);
-	fake_inode.mode = 0100000; // S_IFREG, which <linux/stat.h> hides from users of libc
-	fake_inode.object = &fake_inode.data;
-	mobj_init(&fake_inode.data, &fake_mobj_ops, &fake_inode);
-	fake_inode.data.size_bytes = FILE_PAGES * PAGE_SIZE;
-	refcount_set(&fake_file.refs, 1);
-	fake_file.inode = &fake_inode;
-	fake_file.ops = &fake_file_ops;
-	fake_file.mode = FILE_READ | FILE_WRITE;
-}
-
-struct file *fd_get(int fd)
-{
-	file_get(&fake_file);
-	return &fake_file;
-}
+// May the frame be found there? What is counted: kernel/mm.h, resident_anon and resident_file.
+static struct page *fake_slot_page(const struct fake_pte *p) { return p->present ? page_from_frame(p->frame) : NULL; }

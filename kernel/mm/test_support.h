@@ -104,25 +104,38 @@ void rwsem_write_lock(struct rwsem *s)
 {
 	assert_int_equal(s->word, 0);
 	s->word = -1;
+	s->owner = fake_current;
 }
 void rwsem_write_unlock(struct rwsem *s)
 {
 	assert_int_equal(s->word, -1);
 	s->word = 0;
+	s->owner = NULL;
 }
 void rwsem_downgrade(struct rwsem *s)
 {
 	assert_int_equal(s->word, -1);
 	s->word = 1;
+	s->owner = NULL;
 }
 void waiter_init(struct waiter *w) { list_init(&w->node); }
 void waitq_add(struct waitq *q, struct waiter *w) {}
 void waitq_remove(struct waitq *q, struct waiter *w) {}
 void waitq_wake_events(struct waitq *q, unsigned exclusive, unsigned events) {}
-void task_prepare_park(enum park_mode mode) {}
+static void (*fake_others_run)(void); // what other tasks do while the only one waits
+void task_prepare_park(enum park_mode mode) { fake_current->sched.park_mode = mode; }
 void task_finish_park(void) {}
+void task_unpark(struct task *t) {}
+void sched_kick_task(struct task *t) {}
+static int fake_park_error;
 int task_park(uint64_t deadline_ns)
 {
+	if (fake_park_error)
+		return fake_park_error;
+	if (fake_others_run) {
+		fake_others_run();
+		return 0;
+	}
 	if (deadline_ns == PARK_FOREVER)
 		fail_msg("the only task waits for ever");
 	return -ETIMEDOUT;
@@ -160,4 +173,5 @@ static void fake_kernel_create(void)
 	fake_process.rlimits[RLIMIT_STACK].rlim_cur = 1 << 20;
 	fake_task.process = &fake_process;
 	fake_current = &fake_task;
+	list_init(&fake_task.mm_node);
 }

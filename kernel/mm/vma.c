@@ -56,13 +56,13 @@ static bool is_shared_writer(const struct vma *v)
 	return (v->flags & (VMA_SHARED | VMA_MAY_WRITE)) == (VMA_SHARED | VMA_MAY_WRITE);
 }
 
-static void object_link(struct vma *v)
+static void object_link(struct vma *v, struct vma *parent)
 {
 	struct mobj *o = v->object;
 	if (!o)
 		return;
 	mutex_lock(&o->vma_lock);
-	list_add(&o->vmas, &v->object_node);
+	list_add(parent ? &parent->object_node : &o->vmas, &v->object_node);
 	if (is_shared_writer(v))
 		__atomic_store_n(&o->shared_writers, o->shared_writers + 1, __ATOMIC_RELEASE);
 	mutex_unlock(&o->vma_lock);
@@ -177,15 +177,16 @@ void vma_link(struct mm *mm, struct vma *v)
 	rb_insert(&mm->vmas, &v->node, parent, link);
 	mm->vma_count++;
 	count_pages(mm, v, vma_pages(v));
-	object_link(v);
+	object_link(v, NULL);
 }
 
-void vma_link_last(struct mm *mm, struct vma *v, struct vma *last)
+// The walker of the object's list must come to the parent first: what fork copies before that it takes from the copy later.
+void vma_link_last(struct mm *mm, struct vma *v, struct vma *last, struct vma *parent)
 {
 	rb_insert(&mm->vmas, &v->node, last ? &last->node : NULL, last ? &last->node.right : &mm->vmas.node);
 	mm->vma_count++;
 	count_pages(mm, v, vma_pages(v));
-	object_link(v);
+	object_link(v, parent);
 }
 
 // Tells the gap search that [v->start, v->end) is about to become free.

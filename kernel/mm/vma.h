@@ -7,13 +7,18 @@
 #define VMA_COUNT_MAX     65530u             // /proc/sys/vm/max_map_count
 #define STACK_GUARD_BYTES (256u * PAGE_SIZE) // kept free below a growing stack
 
+// Is it the host's mapping (port/host.h): private anonymous memory, or a file of the host? All others show frames. Never, where
+// there is no host.
+static inline bool vma_is_host(const struct vma *v) { return PORT_HOST && (!v->object || v->object->ops->host_file); }
+
 void vma_module_init(void);
 struct vma *vma_create(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags);          // not linked; NULL
 void vma_attach(struct vma *v, struct file *file, struct mobj *object, uint64_t object_page); // takes references
 void vma_free(struct vma *v); // not linked; drops its references; may sleep: without mm.lock if they may be the last
 void vma_link(struct mm *mm, struct vma *v);
-void vma_link_last(struct mm *mm, struct vma *v, struct vma *last); // behind `last`, the highest there is
-void vma_unlink(struct vma *v);                                     // its translations stay
+// Behind `last`, the highest there is; on the object's list behind `parent`, whose copy it is.
+void vma_link_last(struct mm *mm, struct vma *v, struct vma *last, struct vma *parent);
+void vma_unlink(struct vma *v);                               // its translations stay
 void vma_unlink_final(struct vma *v);                         // from its object only: the tree is thrown away whole
 void vma_resize(struct vma *v, uint64_t start, uint64_t end); // moves object_page with start
 void vma_set_flags(struct vma *v, uint32_t flags);            // neither VMA_SHARED nor VMA_MAY_WRITE may change

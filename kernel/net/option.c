@@ -175,7 +175,7 @@ static int get_number(struct socket *s, int option, int32_t *v)
 	case SO_RXQ_OVFL:
 	case SO_BUSY_POLL:
 	case SO_ZEROCOPY: *v = 0; return 0;
-	case SO_INCOMING_CPU: *v = (int32_t)port_cpu_index(); return 0;
+	case SO_INCOMING_CPU: *v = (int32_t)sched_cpu_now(); return 0;
 	default: return -ENOPROTOOPT;
 	}
 }

@@ -284,7 +284,7 @@ static int dethread(void)
 
 // ---- the point of no return ----
 
-static void switch_mm(struct mm *mm)
+static int switch_mm(struct mm *mm)
 {
 	struct task *t = current;
 	struct mm *old = t->mm;
@@ -300,13 +300,17 @@ static void switch_mm(struct mm *mm)
 	}
 	t->clear_child_tid = t->set_child_tid = 0;
 	t->robust_list = 0;
+	sched_exec_times();
 	spin_lock(&t->lock);
 	t->mm = mm;
 	spin_unlock(&t->lock);
-	port_aspace_activate(mm->aspace);
+	if (PORT_HOST && old)
+		mm_leave(old);
+	int error = mm_activate(mm);
 	if (old)
 		mm_release_user(old);
 	vfork_complete(t);
+	return error;
 }
 
 // Handlers are gone with the old program; what was ignored stays so. A table shared with others is left to them.
@@ -401,13 +405,15 @@ static int commit(struct exec *e)
 			return -ENOMEM;
 	}
 	describe(e);
-	switch_mm(e->image.mm);
+	int error = switch_mm(e->image.mm);
 	reset_signals(fresh);
 	process_timers_exec(t->process);
 	reset_task(e);
 	files_close_on_exec(t->files);
 	set_registers(e);
-	if (write_memory(e)) {
+	if (error) {
+		signal_force(SIGKILL, SI_KERNEL, 0); // nothing stands any more that could take an errno
+	} else if (write_memory(e)) {
 		signal_force(SIGSEGV, SI_KERNEL, 0);
 		struct sighand *s = process_sighand_lock(t->process);
 		s->action[SIGSEGV - 1].handler = (uint64_t)SIG_DFL;

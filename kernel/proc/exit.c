@@ -41,6 +41,8 @@ static void exit_mm(struct task *t)
 	spin_lock(&t->lock);
 	t->mm = NULL;
 	spin_unlock(&t->lock);
+	if (PORT_HOST)
+		mm_leave(mm);
 	mm_release_user(mm); // the last one also unloads it from this CPU
 }
 
@@ -359,6 +361,7 @@ _Noreturn void task_exit(int status)
 		tty_disassociate(p, true);
 	if (last)
 		tty_process_release(p);
+	sched_exit_times();
 	exit_notify(t);
 	sched_exit_current();
 }

@@ -136,9 +136,11 @@ static int copy_mm(struct task *t, uint64_t flags)
 		refcount_get(&mm->users);
 		mm_get(mm);
 		t->mm = mm;
-		return 0;
+		if (!(flags & CLONE_THREAD))
+			t->process->borrows_mm = true;
+		return PORT_HOST ? port_task_spawn(t->port, mm->aspace) : 0;
 	}
-	mm = mm_fork(mm);
+	mm = mm_fork(mm, t->port);
 	if (is_err(mm))
 		return (int)ptr_err(mm);
 	t->mm = mm;
@@ -197,6 +199,8 @@ static int copy_port(struct task *t, const struct clone_request *r)
 // Releases a task that was never linked.
 static void unmake(struct task *t)
 {
+	if (PORT_HOST && t->port)
+		port_task_release(t->port, false);
 	if (t->mm)
 		mm_release_user(t->mm);
 	if (t->fs)
@@ -357,6 +361,8 @@ long task_clone(const struct clone_request *r)
 	error = link(t, r, event, traced);
 	if (error)
 		goto undo;
+	if (PORT_HOST)
+		mm_enter(t->mm, t);
 	if (pidfd >= 0)
 		fd_install(pidfd, pidfd_file);
 	pid_t tid = t->tid;

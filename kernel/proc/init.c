@@ -252,6 +252,11 @@ int process_start_init(const struct boot_config *boot, char *why, size_t why_siz
 	link_first(t, p);
 	sched_task_init(t, NULL);
 	port_task_set_entry(t->port, first_task, &s);
+	error = PORT_HOST ? port_task_spawn(t->port, NULL) : 0;
+	if (error) {
+		fmt_print(why, why_size, "the first process: error %d", -error);
+		return error;
+	}
 	sched_start(t);
 	wait_event(&s.wait, __atomic_load_n(&s.done, __ATOMIC_ACQUIRE));
 	return s.error;

@@ -30,6 +30,8 @@ static int limit_exchange(struct process *p, unsigned resource, const struct rli
 	if (!r && new)
 		p->rlimits[resource] = *new;
 	spin_unlock(&p->lock);
+	if (!r && new &&resource == RLIMIT_CPU)
+		process_timers_limit(p);
 	if (old)
 		*old = before;
 	return r;

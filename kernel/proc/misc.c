@@ -87,7 +87,7 @@ long sys_sysinfo(struct uptr info)
 	memset(&s, 0, sizeof(s));
 	page_stats_get(&pages);
 	sched_load_average(load);
-	s.uptime = (long)(clock_monotonic_ns() / (uint64_t)NSEC_PER_SEC);
+	s.uptime = (long)((clock_monotonic_ns() + (uint64_t)NSEC_PER_SEC - 1) / (uint64_t)NSEC_PER_SEC);
 	for (unsigned i = 0; i < 3; i++)
 		s.loads[i] = load[i];
 	s.totalram = pages.total_pages;

@@ -58,7 +58,7 @@ void rseq_update(struct user_regs *regs)
 		if (regs->ip - cs.start_ip < cs.post_commit_offset)
 			regs->ip = cs.abort_ip;
 	}
-	uint32_t cpu = port_cpu_index();
+	uint32_t cpu = sched_cpu_now();
 	t->rseq_cpu = cpu;
 	if (!store_cpu(t, cpu, cpu))
 		return;
@@ -88,6 +88,8 @@ static long rseq_unregister(struct task *t, uint64_t area, uint32_t size, uint32
 long sys_rseq(struct uptr area, uint32_t size, int flags, uint32_t signature)
 {
 	struct task *t = current;
+	if (PORT_HOST) // nobody tells when the host has moved the thread; programs do without
+		return -ENOSYS;
 	if (flags & RSEQ_FLAG_UNREGISTER)
 		return flags & ~RSEQ_FLAG_UNREGISTER ? -EINVAL : rseq_unregister(t, area.address, size, signature);
 	if (flags)

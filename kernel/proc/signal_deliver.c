@@ -372,6 +372,8 @@ void kernel_upcall_user_return(struct user_regs *regs)
 			run_callbacks(t);
 		if (work & WORK_RESCHEDULE)
 			sched_reschedule();
+		if (PORT_HOST && work & WORK_REMOTE)
+			mm_serve();
 		if (work & WORK_RSEQ)
 			rseq_update(regs);
 		if (work & (WORK_SIGNAL | WORK_STOP | WORK_KILLED | WORK_RESTORE_MASK)) {

@@ -64,6 +64,7 @@ static void task_init(struct task *t)
 	list_init(&t->thread_node);
 	list_init(&t->pending.queue);
 	list_init(&t->tracee_node);
+	list_init(&t->mm_node);
 	t->exit_signal = -1;
 	t->timer_slack_ns = 50000;
 }
@@ -351,7 +352,7 @@ char task_state_char(struct task *t)
 	uint32_t state = __atomic_load_n(&t->sched.state, __ATOMIC_RELAXED);
 	if (state == SCHED_PARKED || state == SCHED_PARKING)
 		return t->sched.park_mode == PARK_INTERRUPTIBLE ? 'S' : 'D';
-	return 'R';
+	return state == SCHED_ASLEEP ? 'S' : 'R';
 }
 
 bool fatal_signal_pending(struct task *t) { return task_work_test(t, WORK_KILLED); }
@@ -378,12 +379,14 @@ void process_usage_add_task(struct process *p, struct task *t)
 	p->dead_maj_faults += t->maj_faults;
 	p->dead_voluntary += t->sched.voluntary_switches;
 	p->dead_involuntary += t->sched.involuntary_switches;
+	sched_add_dead(t);
 }
 
 void process_usage_get(struct process *p, struct process_usage *out)
 {
 	struct task *t;
 	memset(out, 0, sizeof(*out));
+	sched_note_times(p);
 	struct sighand *s = process_sighand_lock(p);
 	out->user_ns = p->dead_user_ns;
 	out->system_ns = p->dead_system_ns;
@@ -396,7 +399,7 @@ void process_usage_get(struct process *p, struct process_usage *out)
 		if (t->dead)
 			continue; // already among the dead ones
 		uint64_t user_ns, system_ns;
-		sched_task_times(t, &user_ns, &system_ns);
+		sched_known_times(t, &user_ns, &system_ns);
 		out->user_ns += user_ns;
 		out->system_ns += system_ns;
 		out->min_faults += t->min_faults;
@@ -404,5 +407,7 @@ void process_usage_get(struct process *p, struct process_usage *out)
 		out->voluntary += t->sched.voluntary_switches;
 		out->involuntary += t->sched.involuntary_switches;
 	}
+	if (PORT_SCHEDULES_TASKS)
+		sched_process_times(p, &out->user_ns, &out->system_ns);
 	spin_unlock(&s->lock);
 }

@@ -2,7 +2,8 @@
 // CPUs come up, run their idle task, and kernel tasks are made.
 //
 // The boot CPU's run queue and idle task are static, so that there is a current task before there is memory. The others' are
-// allocated by the boot CPU at init level 2; a CPU that is up earlier spins until then.
+// allocated by the boot CPU at init level 2; a CPU that is up earlier spins until then. Where the port schedules no other CPU ever
+// comes up, and the idle task is the one in which the port waits for what concerns it.
 
 #include <linux/sched.h>
 
@@ -40,10 +41,27 @@ void sched_init(void)
 	boot_idle.sched.run_start_ns = boot_queue.clock_ns = port_time_ns();
 }
 
+// The slots tasks are spread over: a lock each, no CPU behind it.
+static void prepare_slots(unsigned count)
+{
+	for (unsigned slot = 1; slot < count; slot++) {
+		struct run_queue *q = kalloc(sizeof(*q));
+
+		if (!q)
+			panic("no memory for CPU %u", slot);
+		run_queue_init(q, slot, NULL);
+		run_queues[slot] = q;
+	}
+}
+
 static void prepare_cpus(void)
 {
 	unsigned cpu, count = min(port_cpu_count(), SCHED_CPUS_MAX);
 
+	if (PORT_SCHEDULES_TASKS) {
+		prepare_slots(count);
+		return;
+	}
 	for (cpu = 1; cpu < count; cpu++) {
 		struct task *idle = task_alloc_kernel("idle");
 		struct run_queue *q = kalloc(sizeof(*q));
@@ -81,6 +99,8 @@ _Noreturn void sched_idle(void)
 {
 	struct run_queue *q = run_queue_here();
 
+	while (PORT_SCHEDULES_TASKS)
+		port_cpu_idle();
 	for (;;) {
 		// Interrupts are off: a kick from here on ends port_cpu_idle() at once.
 		__atomic_exchange_n(&q->kicked, 0, __ATOMIC_SEQ_CST);
@@ -153,6 +173,11 @@ struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg)
 		goto put_task;
 	*e = (struct kernel_entry){ fn, arg };
 	port_task_set_entry(t->port, kernel_task_main, e);
+	if (PORT_SCHEDULES_TASKS) {
+		error = port_task_spawn(t->port, NULL);
+		if (error)
+			goto put_task;
+	}
 	sched_start(t);
 	task_put(t); // the scheduler's reference is enough
 	return t;

@@ -2,7 +2,8 @@
 // CPU time: of tasks and processes, split into user and system, of CPUs; load average; and clocks by number.
 //
 // What a task used in all is exact (charged at every switch). How it splits is sampled at ticks, as in Linux without
-// per-entry accounting: reading the clock at each kernel entry would cost more than a short system call.
+// per-entry accounting: reading the clock at each kernel entry would cost more than a short system call. Where the port
+// schedules, see cputime.c.
 
 #include "kernel/errno.h"
 #include "kernel/timespec.h"
@@ -25,20 +26,32 @@ static uint64_t cpu_time_locked(struct task *t)
 
 uint64_t sched_task_cpu_time_ns(struct task *t)
 {
-	struct run_queue *q = run_queue_lock_of(t);
-	uint64_t ns = cpu_time_locked(t);
+	struct run_queue *q;
+	uint64_t ns;
 
+	if (PORT_SCHEDULES_TASKS)
+		return cputime_task_total_ns(t);
+	q = run_queue_lock_of(t);
+	ns = cpu_time_locked(t);
 	spin_unlock(&q->lock);
 	return ns;
 }
 
 void sched_task_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns)
 {
-	struct run_queue *q = run_queue_lock_of(t);
 	struct sched_entity *s = &t->sched;
-	uint64_t total = cpu_time_locked(t), seen = s->user_time_ns + s->system_time_ns, user;
-	uint32_t ticks = s->user_ticks + s->system_ticks;
+	uint64_t total, seen, user;
+	uint32_t ticks;
+	struct run_queue *q;
 
+	if (PORT_SCHEDULES_TASKS) {
+		cputime_task_get(t, user_ns, system_ns);
+		return;
+	}
+	q = run_queue_lock_of(t);
+	total = cpu_time_locked(t);
+	seen = s->user_time_ns + s->system_time_ns;
+	ticks = s->user_ticks + s->system_ticks;
 	if (ticks)
 		s->user_share = (uint32_t)((uint64_t)s->user_ticks * 256 / ticks);
 	s->user_ticks = s->system_ticks = 0;
@@ -57,6 +70,8 @@ uint64_t process_cpu_time_ns(struct process *p)
 	uint64_t ns = 0;
 	struct task *t;
 
+	if (PORT_SCHEDULES_TASKS)
+		return cputime_process_total_ns(p);
 	spin_lock(&tasklist_lock);
 	list_for_each (t, &p->threads, thread_node)
 		ns += sched_task_cpu_time_ns(t);
@@ -67,6 +82,17 @@ uint64_t process_cpu_time_ns(struct process *p)
 
 // ---- CPUs ----
 
+static void spread_evenly(struct sched_cpu_stats *out)
+{
+	unsigned count = port_cpu_count();
+
+	cputime_cell_get(out);
+	out->user_ns /= count;
+	out->system_ns /= count;
+	out->idle_ns /= count;
+	out->switches /= count;
+}
+
 void sched_cpu_stats_get(unsigned cpu, struct sched_cpu_stats *out)
 {
 	struct run_queue *q = cpu < SCHED_CPUS_MAX ? run_queues[cpu] : NULL;
@@ -75,6 +101,10 @@ void sched_cpu_stats_get(unsigned cpu, struct sched_cpu_stats *out)
 	*out = (struct sched_cpu_stats){ 0 };
 	if (!q)
 		return;
+	if (PORT_SCHEDULES_TASKS) {
+		spread_evenly(out);
+		return;
+	}
 	spin_lock(&q->lock);
 	now = port_time_ns();
 	out->idle_ns = q->idle_ns;
@@ -91,10 +121,27 @@ void sched_cpu_stats_get(unsigned cpu, struct sched_cpu_stats *out)
 	spin_unlock(&q->lock);
 }
 
+static unsigned count_awake(void)
+{
+	unsigned count = 0;
+	struct process *p;
+	struct task *t;
+
+	spin_lock(&tasklist_lock);
+	list_for_each (p, &process_list, node)
+		list_for_each (t, &p->threads, thread_node)
+			if (!t->dead && __atomic_load_n(&t->sched.state, __ATOMIC_RELAXED) == SCHED_RUNNABLE)
+				count++;
+	spin_unlock(&tasklist_lock);
+	return count;
+}
+
 unsigned sched_runnable_count(void)
 {
 	unsigned cpu, count = 0;
 
+	if (PORT_SCHEDULES_TASKS)
+		return count_awake();
 	for (cpu = 0; cpu < port_cpu_count(); cpu++) {
 		struct run_queue *q = run_queues[cpu];
 
@@ -110,7 +157,9 @@ unsigned sched_runnable_count(void)
 #define LOAD_PERIOD_NS (5 * NSEC_PER_SEC)
 
 static struct spinlock load_lock = SPINLOCK_INIT;
-static uint64_t load[3], load_next_ns = LOAD_PERIOD_NS;
+static uint64_t load[3], load_next_ns = LOAD_PERIOD_NS; // load_next_ns: read racily
+static struct ktimer load_timer;                        // where the port schedules
+bool load_average_sampled = !PORT_SCHEDULES_TASKS;
 
 // Catches up by whole periods: an idle cell has no ticks. What runs now stands for the time slept through, which is short
 // of activity by definition.
@@ -120,9 +169,11 @@ void load_average_update(uint64_t now)
 	uint64_t active;
 	unsigned i, periods;
 
-	if (now < __atomic_load_n(&load_next_ns, __ATOMIC_RELAXED) || !spin_try_lock(&load_lock))
+	if (now < __atomic_load_n(&load_next_ns, __ATOMIC_RELAXED))
 		return;
 	active = (uint64_t)sched_runnable_count() << 16;
+	if (!spin_try_lock(&load_lock))
+		return;
 	for (periods = 0; load_next_ns <= now && periods < 1000; periods++) {
 		// The last period has the present activity, the skipped ones had none.
 		uint64_t sample = load_next_ns + LOAD_PERIOD_NS > now ? active : 0;
@@ -134,6 +185,25 @@ void load_average_update(uint64_t now)
 	if (load_next_ns <= now)
 		__atomic_store_n(&load_next_ns, now + LOAD_PERIOD_NS, __ATOMIC_RELAXED);
 	spin_unlock(&load_lock);
+}
+
+// Without ticks a timer samples, as long as something runs.
+static void load_sample(struct ktimer *t)
+{
+	load_average_update(port_time_ns());
+	if (sched_runnable_count())
+		ktimer_set(t, __atomic_load_n(&load_next_ns, __ATOMIC_RELAXED));
+	else
+		__atomic_store_n(&load_average_sampled, false, __ATOMIC_RELAXED);
+}
+
+void load_average_start(void)
+{
+	if (__atomic_exchange_n(&load_average_sampled, true, __ATOMIC_ACQUIRE))
+		return;
+	load_average_update(port_time_ns()); // what was slept through
+	ktimer_init(&load_timer, load_sample);
+	ktimer_set(&load_timer, __atomic_load_n(&load_next_ns, __ATOMIC_RELAXED));
 }
 
 void sched_load_average(uint64_t out[3])

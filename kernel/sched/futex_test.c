@@ -27,6 +27,9 @@ bool ktimer_cancel_sync(struct ktimer *t)
 	return false;
 }
 int64_t clock_realtime_offset_ns(void) { return 0; }
+void cputime_note_current(void) {}
+bool load_average_sampled = true;
+void load_average_start(void) {}
 void *kalloc(size_t size) { return calloc(1, size); }
 void kfree(void *p) { free(p); }
 uint64_t port_user_end(void) { return UINT64_C(1) << 47; }

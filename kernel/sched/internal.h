@@ -75,9 +75,11 @@ uint64_t sched_weighted_ns(const struct sched_entity *s, uint64_t ns);
 
 extern struct run_queue *run_queues[SCHED_CPUS_MAX]; // NULL: not up yet
 static inline struct run_queue *run_queue_here(void) { return run_queues[port_cpu_index()]; }
-void sched_block(void);                              // the current task, when it is still PARKING
-void sched_leave_idle(struct run_queue *q);          // the idle task gives way to what is queued
-void sched_wake(struct task *t);                     // the caller made it RUNNABLE from PARKED
+void sched_block(void);                     // the current task, when it is still PARKING
+void sched_leave_idle(struct run_queue *q); // the idle task gives way to what is queued
+void sched_wake(struct task *t);            // the caller made it RUNNABLE from PARKED
+// Where the port schedules: `t` passes sched_reschedule() before it runs in user mode again, soon when it is there now.
+void sched_nudge(struct task *t);
 struct run_queue *run_queue_lock_of(struct task *t); // the queue of t's CPU, locked
 
 // ---- placement.c ----
@@ -91,15 +93,46 @@ extern unsigned sched_cpu_count;
 
 // ---- timer.c ----
 
-void timer_init_cpu(unsigned cpu);         // kallocs but for CPU 0
+void timer_init_cpu(unsigned cpu);         // kallocs but for CPU 0; where the port schedules there is only that
 void timer_tick_set(uint64_t deadline_ns); // this CPU's scheduler tick
 
 // ---- posix_timer.c ----
 
 void posix_cpu_timers_check(struct process *p); // interrupt context
+// CPU time the process, or one of its threads (*thread_ns), may use before the first armed timer on CPU time is due; SCHED_NEVER.
+// A thread that sleeps does not count and looks by itself. process.lock held. `now`: the process's CPU time.
+void posix_cpu_timers_left(struct process *p, uint64_t now, uint64_t *process_ns, uint64_t *thread_ns);
+// Has the threads that have such a timer look at it themselves, where the port schedules. Any context.
+void posix_cpu_timers_nudge(struct process *p);
 
 // ---- itimer.c, cpuclock.c ----
 
 // Interrupt context: the current task ran `ns` since the last tick, in user mode or in the kernel.
 void cputimer_charge(struct task *t, uint64_t ns, bool user);
+// The process used that much CPU time since the last time, `used_ns` in all: counts down and sends what is due. Any context.
+void cputimer_charge_process(struct process *p, uint64_t user_ns, uint64_t total_ns, uint64_t used_ns);
 void load_average_update(uint64_t now);
+// Where the port schedules the load is sampled by a timer, which stops when nothing runs: something runs again.
+extern bool load_average_sampled; // racy
+void load_average_start(void);
+static inline void load_average_wake(void)
+{
+	if (unlikely(!load_average_sampled))
+		load_average_start();
+}
+
+// ---- cputimer.c: where the port schedules and there are no ticks ----
+
+void cputimer_task_starts(struct process *p);
+void cputimer_check_current(void);          // in sched_reschedule()
+void cputimer_changed(struct process *p);   // a timer or limit was set; process.lock not held
+void cputimer_exit(struct process *p);      // nothing is armed any more
+bool cputimer_sleeps(const struct task *t); // uses no CPU time
+
+// ---- cputime.c: where the port schedules ----
+
+void cputime_note_current(void); // asks the port
+void cputime_task_get(struct task *t, uint64_t *user_ns, uint64_t *system_ns);
+uint64_t cputime_task_total_ns(struct task *t);
+uint64_t cputime_process_total_ns(struct process *p); // no spinlock held
+void cputime_cell_get(struct sched_cpu_stats *out);   // of all CPUs together

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interval timers: setitimer(2), alarm(2); and what ticks do for CPU-time limits (RLIMIT_CPU, setrlimit(2)).
 //
-// ITIMER_REAL is a kernel timer in struct process. The two CPU-time timers are counted down at ticks, as precise as those.
+// ITIMER_REAL is a kernel timer in struct process. The two CPU-time timers are counted down at ticks, as precise as those, or,
+// where the port schedules and there are none, when cputimer.c looks.
 //
 // Lock order: process.lock -> timer tree lock; process.lock -> nothing of signals: they are sent after it is released.
 
@@ -68,6 +69,8 @@ static int exchange(int which, const struct interval *new, struct interval *old)
 
 	if (which < ITIMER_REAL || which > ITIMER_PROF)
 		return -EINVAL;
+	if (PORT_SCHEDULES_TASKS && which != ITIMER_REAL)
+		cputimer_changed(p); // counts up to now
 	spin_lock(&p->lock);
 	if (which == ITIMER_REAL) {
 		*old = real_get(p);
@@ -81,6 +84,8 @@ static int exchange(int which, const struct interval *new, struct interval *old)
 		}
 	}
 	spin_unlock(&p->lock);
+	if (PORT_SCHEDULES_TASKS && which != ITIMER_REAL && new)
+		cputimer_changed(p);
 	return 0;
 }
 
@@ -161,19 +166,14 @@ static void check_limit(struct process *p, uint64_t used_ns)
 		signal_send_process(p, signal, NULL);
 }
 
-void cputimer_charge(struct task *t, uint64_t ns, bool user)
+void cputimer_charge_process(struct process *p, uint64_t user_ns, uint64_t total_ns, uint64_t used)
 {
-	struct process *p = t->process;
 	bool virtual = false, prof = false;
-	uint64_t used;
 
-	if (!p || (t->flags & TASK_KERNEL))
-		return;
-	used = __atomic_add_fetch(&p->cpu_charged_ns, ns, __ATOMIC_RELAXED);
 	if (unlikely(p->virtual_left_ns | p->prof_left_ns)) {
 		spin_lock(&p->lock);
-		virtual = user && count_down(&p->virtual_left_ns, p->virtual_interval_ns, ns);
-		prof = count_down(&p->prof_left_ns, p->prof_interval_ns, ns);
+		virtual = user_ns && count_down(&p->virtual_left_ns, p->virtual_interval_ns, user_ns);
+		prof = count_down(&p->prof_left_ns, p->prof_interval_ns, total_ns);
 		spin_unlock(&p->lock);
 		if (virtual)
 			signal_send_process(p, SIGVTALRM, NULL);
@@ -184,4 +184,13 @@ void cputimer_charge(struct task *t, uint64_t ns, bool user)
 		check_limit(p, used);
 	if (unlikely(p->cpu_timers))
 		posix_cpu_timers_check(p);
+}
+
+void cputimer_charge(struct task *t, uint64_t ns, bool user)
+{
+	struct process *p = t->process;
+
+	if (p && !(t->flags & TASK_KERNEL))
+		cputimer_charge_process(p, user ? ns : 0, ns,
+					__atomic_add_fetch(&p->cpu_charged_ns, ns, __ATOMIC_RELAXED));
 }

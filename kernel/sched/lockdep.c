@@ -6,8 +6,8 @@
 // happen this time: panic, naming both classes. Two locks of one class are not judged (run queues and page-table regions
 // have an order among themselves). A lock that was only tried for adds no edge, because it cannot wait.
 //
-// What a CPU holds is known per CPU, not per task: spinlocks are never held across a switch except the run queue's, which
-// the next task on the same CPU releases.
+// What is held is known per CPU, not per task: spinlocks are never held across a switch except the run queue's, which the next
+// task on the same CPU releases. Where the port schedules it is known per task: others run in between.
 //
 // The table's own lock is a bare word, taken last.
 
@@ -16,27 +16,29 @@
 #if CLOISTER_DEBUG
 
 #include "kernel/log.h"
-#include "kernel/sched.h"
+#include "kernel/task.h"
 
 #define CLASSES_MAX 192u
-#define HELD_MAX    16u
 #define CPUS_MAX    16u // CPUs beyond are not checked
 
-struct held {
-	const void *lock;
-	uint16_t class;
-};
-
-static struct {
-	struct held held[HELD_MAX];
-	unsigned depth;
-} cpus[CPUS_MAX];
+static struct lock_stack cpus[CPUS_MAX];
 
 static const char *class_names[CLASSES_MAX];
 static unsigned class_count;
 static uint64_t edges[CLASSES_MAX][BITMAP_WORDS(CLASSES_MAX)]; // edges[a] has bit b: b was taken under a
 static uint32_t table_word;
 static bool reported;
+
+// What is held here; NULL: not known.
+static struct lock_stack *stack_here(void)
+{
+	unsigned cpu;
+
+	if (PORT_SCHEDULES_TASKS)
+		return current ? &current->locks_held : NULL;
+	cpu = port_cpu_index();
+	return cpu < CPUS_MAX ? &cpus[cpu] : NULL;
+}
 
 static void table_lock(void)
 {
@@ -81,9 +83,10 @@ static bool reaches(unsigned from, unsigned to)
 
 void lockdep_acquired(const void *lock, const char *name, bool tried)
 {
-	unsigned cpu = port_cpu_index(), class, i, bad = CLASSES_MAX;
+	struct lock_stack *s = stack_here();
+	unsigned class, i, bad = CLASSES_MAX;
 
-	if (!name || cpu >= CPUS_MAX || reported || cpus[cpu].depth == HELD_MAX)
+	if (!name || !s || reported || s->depth == array_count(s->held))
 		return;
 	table_lock();
 	class = class_find(name);
@@ -91,8 +94,8 @@ void lockdep_acquired(const void *lock, const char *name, bool tried)
 		table_unlock();
 		return;
 	}
-	for (i = 0; i < cpus[cpu].depth && !tried; i++) {
-		unsigned above = cpus[cpu].held[i].class;
+	for (i = 0; i < s->depth && !tried; i++) {
+		unsigned above = s->held[i].class;
 
 		if (above == class || bitmap_test(edges[above], class))
 			continue;
@@ -102,7 +105,8 @@ void lockdep_acquired(const void *lock, const char *name, bool tried)
 		}
 		bitmap_set(edges[above], class);
 	}
-	cpus[cpu].held[cpus[cpu].depth++] = (struct held){ lock, class };
+	s->held[s->depth].lock = lock;
+	s->held[s->depth++].class = (uint16_t) class;
 	if (bad != CLASSES_MAX)
 		reported = true; // the panic itself takes locks
 	table_unlock();
@@ -112,27 +116,28 @@ void lockdep_acquired(const void *lock, const char *name, bool tried)
 
 void lockdep_released(const void *lock)
 {
-	unsigned cpu = port_cpu_index(), i;
+	struct lock_stack *s = stack_here();
+	unsigned i;
 
-	if (cpu >= CPUS_MAX)
+	if (!s)
 		return;
-	for (i = cpus[cpu].depth; i-- > 0;) {
-		if (cpus[cpu].held[i].lock != lock)
+	for (i = s->depth; i-- > 0;) {
+		if (s->held[i].lock != lock)
 			continue;
-		cpus[cpu].depth--;
-		for (; i < cpus[cpu].depth; i++)
-			cpus[cpu].held[i] = cpus[cpu].held[i + 1];
+		s->depth--;
+		for (; i < s->depth; i++)
+			s->held[i] = s->held[i + 1];
 		return;
 	}
 }
 
 void lockdep_assert_may_sleep(void)
 {
-	unsigned cpu = port_cpu_index();
+	struct lock_stack *s = stack_here();
 
-	if (cpu < CPUS_MAX && cpus[cpu].depth && !reported) {
+	if (s && s->depth && !reported) {
 		reported = true;
-		panic("sleeping with spinlock %s held", class_names[cpus[cpu].held[cpus[cpu].depth - 1].class]);
+		panic("sleeping with spinlock %s held", class_names[s->held[s->depth - 1].class]);
 	}
 }
 

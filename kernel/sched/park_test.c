@@ -78,10 +78,92 @@ static void does_a_deadline_end_a_park(void **state)
 	fake_task_enter(&tasks[0]);
 	task_prepare_park(PARK_INTERRUPTIBLE);
 	assert_int_equal(task_park(1), -ETIMEDOUT); // long past
+	if (PORT_SCHEDULES_TASKS) {                 // the deadline is the host's
+		uint64_t deadline = port_time_ns() + 20 * NSEC_PER_MSEC;
+
+		task_prepare_park(PARK_INTERRUPTIBLE);
+		assert_int_equal(task_park(deadline), -ETIMEDOUT);
+		assert_true(port_time_ns() >= deadline);
+		assert_int_equal(tasks[0].sched.state, SCHED_RUNNABLE);
+		return;
+	}
 	h = host_thread_start(fire_when_armed, NULL);
 	task_prepare_park(PARK_INTERRUPTIBLE);
 	assert_int_equal(task_park(UINT64_MAX / 2), -ETIMEDOUT);
 	host_thread_join(h);
+}
+
+// ---- kicks, where the port schedules ----
+
+static bool noted;
+void cputime_note_current(void) { noted = true; }
+bool load_average_sampled = true;
+void load_average_start(void) {}
+
+static struct port_task ports[THREADS + 1];
+static uint32_t answered;
+static bool over;
+
+// Parks in every mode with and without a deadline, wakes itself now and then, and rests in "user mode", which only a kick ends.
+static void go_round(void *arg)
+{
+	struct task *t = arg;
+	unsigned seed = 1;
+
+	fake_task_enter(t);
+	ports[t - tasks].self = host_thread_self();
+	__atomic_store_n(&t->port, &ports[t - tasks], __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&over, __ATOMIC_SEQ_CST)) {
+		seed = seed * 1103515245 + 12345;
+		task_prepare_park(seed >> 16 & 1 ? PARK_INTERRUPTIBLE : PARK_UNINTERRUPTIBLE);
+		if (t->sched.park_mode == PARK_INTERRUPTIBLE)
+			(void)task_park(seed >> 17 & 1 ? PARK_FOREVER : port_time_ns() + (seed >> 18 & 15) * 1000);
+		task_finish_park();
+		host_wait_kicked(&t->work);
+		task_work_clear(t, WORK_SIGNAL);
+		__atomic_add_fetch(&answered, 1, __ATOMIC_SEQ_CST);
+	}
+}
+
+static void is_no_kick_lost(void **state)
+{
+	struct task *t = &tasks[1];
+	struct host_thread *h;
+
+	(void)state;
+	if (!PORT_SCHEDULES_TASKS)
+		skip();
+	fake_task_enter(&tasks[0]);
+	h = host_thread_start(go_round, t);
+	while (!__atomic_load_n(&t->port, __ATOMIC_SEQ_CST))
+		host_yield();
+	for (uint32_t i = 0; i < ROUNDS * 4; i++) {
+		if (i == ROUNDS * 4 - 1)
+			__atomic_store_n(&over, true, __ATOMIC_SEQ_CST);
+		task_work_set(t, WORK_SIGNAL);
+		sched_kick_task(t);
+		while (__atomic_load_n(&answered, __ATOMIC_SEQ_CST) == i)
+			host_yield();
+	}
+	host_thread_join(h);
+	t->port = NULL;
+}
+
+static void does_a_wake_up_that_comes_first_cost_nothing(void **state)
+{
+	(void)state;
+	if (!PORT_SCHEDULES_TASKS)
+		skip();
+	fake_task_enter(&tasks[0]);
+	tasks[0].sched.sample_wanted = true;
+	noted = false;
+	fake_wakes = 0;
+	task_prepare_park(PARK_UNINTERRUPTIBLE);
+	task_unpark(&tasks[0]);
+	assert_int_equal(task_park(PARK_FOREVER), 0);
+	assert_int_equal(fake_wakes, 0);
+	assert_true(noted);
+	tasks[0].sched.sample_wanted = false;
 }
 
 // ---- wait queues: ping-pong loses no wake-up ----
@@ -335,6 +417,8 @@ int main(void)
 		cmocka_unit_test(is_an_unpark_before_the_park_remembered),
 		cmocka_unit_test(do_signals_end_only_the_parks_that_admit_them),
 		cmocka_unit_test(does_a_deadline_end_a_park),
+		cmocka_unit_test(is_no_kick_lost),
+		cmocka_unit_test(does_a_wake_up_that_comes_first_cost_nothing),
 		cmocka_unit_test(is_no_wake_up_lost_in_a_ring),
 		cmocka_unit_test(are_exclusive_waiters_woken_one_by_one),
 		cmocka_unit_test(does_a_mutex_exclude_and_let_everyone_in),

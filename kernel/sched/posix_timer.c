@@ -2,7 +2,8 @@
 // POSIX per-process timers: timer_create(2) and kin.
 //
 // A timer owns the queue entry of its signal, so it can never fail to fire for lack of memory and has at most one signal
-// pending; expirations meanwhile are counted as overruns. Timers on CPU time are looked at in ticks.
+// pending; expirations meanwhile are counted as overruns. Timers on CPU time are looked at in ticks, or by cputimer.c where there
+// are none.
 //
 // Lifetime: a timer is on its process's list, under process.lock, and has one reference for that and one for every call
 // that uses it. The kernel timer's expire() takes process.lock, so deleting stops it first, without the lock.
@@ -147,6 +148,49 @@ void posix_cpu_timers_check(struct process *p)
 			timer_put(due);
 		}
 	} while (due);
+}
+
+// Also tells it to look when it runs again; who is seen asleep after that sees it.
+static bool target_sleeps(struct task *t)
+{
+	if (!cputimer_sleeps(t))
+		return false;
+	task_work_set(t, WORK_RESCHEDULE);
+	return cputimer_sleeps(t);
+}
+
+static bool is_armed_on_cpu_time(const struct posix_timer *t) { return t->armed && clock_is_cpu_time(t->clock); }
+
+void posix_cpu_timers_left(struct process *p, uint64_t now, uint64_t *process_ns, uint64_t *thread_ns)
+{
+	struct posix_timer *t;
+
+	*process_ns = *thread_ns = SCHED_NEVER;
+	if (!p->cpu_timers)
+		return;
+	list_for_each (t, &p->posix_timers, node) {
+		bool of_thread = t->clock == CLOCK_THREAD_CPUTIME_ID;
+		uint64_t *least = of_thread ? thread_ns : process_ns, user, system, used = now;
+
+		if (!is_armed_on_cpu_time(t) || (of_thread && target_sleeps(t->target)))
+			continue;
+		if (of_thread) {
+			sched_known_times(t->target, &user, &system);
+			used = user + system;
+		}
+		*least = min(*least, t->deadline_ns > used ? t->deadline_ns - used : 0);
+	}
+}
+
+void posix_cpu_timers_nudge(struct process *p)
+{
+	struct posix_timer *t;
+
+	spin_lock(&p->lock);
+	list_for_each (t, &p->posix_timers, node)
+		if (is_armed_on_cpu_time(t) && t->clock == CLOCK_THREAD_CPUTIME_ID)
+			sched_nudge(t->target);
+	spin_unlock(&p->lock);
 }
 
 // ---- system calls ----
@@ -340,6 +384,8 @@ long sys_timer_settime(int id, int flags, struct uptr value, struct uptr old)
 		p->cpu_timers += (uint32_t)t->armed - (uint32_t)was_armed;
 	t->overruns = 0;
 	spin_unlock(&p->lock);
+	if (PORT_SCHEDULES_TASKS && cpu)
+		cputimer_changed(p);
 	timer_put(t);
 	return uptr_is_null(old) ? 0 : value_to_user(old, old_left, old_interval);
 }
@@ -405,6 +451,8 @@ void process_timers_exec(struct process *p)
 void process_timers_exit(struct process *p)
 {
 	process_timers_exec(p);
+	if (PORT_SCHEDULES_TASKS)
+		cputimer_exit(p);
 	if (!p->real_timer.expire)
 		return;
 	spin_lock(&p->lock);

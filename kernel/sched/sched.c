@@ -8,6 +8,9 @@
 // A switch reads the clock once, which under emulation costs as much as everything else here together. Accounting, the
 // slice and the tick live on that reading.
 //
+// Where the port schedules, a task is a host thread from its start to its end and there is nothing to switch: the public
+// functions hand on to the port what concerns it, and remember the rest.
+//
 // Lock order: waitq.lock -> run queue lock (two: lower CPU first) -> timer tree lock.
 
 #include <linux/sched.h>
@@ -17,6 +20,8 @@
 #include "kernel/upcall.h"
 
 #include "internal.h"
+
+static_assert(UPCALL_WORK_INTERRUPTS == (WORK_SIGNAL | WORK_STOP | WORK_KILLED), "what ends a wait");
 
 struct run_queue *run_queues[SCHED_CPUS_MAX];
 
@@ -75,9 +80,24 @@ static void enqueue(struct task *t, bool new)
 
 void sched_wake(struct task *t) { enqueue(t, false); }
 
+// The host thread was made before (port_task_spawn()) and waits.
+static void start_thread(struct task *t)
+{
+	if (!(t->flags & TASK_KERNEL))
+		cputimer_task_starts(t->process);
+	load_average_wake();
+	port_task_release(t->port, true);
+}
+
+void kernel_upcall_task_gone(struct task *t) { task_put(t); }
+
 void sched_start(struct task *t)
 {
 	task_get(t);
+	if (PORT_SCHEDULES_TASKS) {
+		start_thread(t);
+		return;
+	}
 	t->sched.state = SCHED_RUNNABLE;
 	t->sched.cpu = port_cpu_index();
 	if (!sched_is_rt(&t->sched))
@@ -106,7 +126,11 @@ static void finish_switch(struct task *prev)
 	}
 }
 
-void kernel_upcall_task_started(struct task *prev) { finish_switch(prev); }
+void kernel_upcall_task_started(struct task *prev)
+{
+	if (!PORT_SCHEDULES_TASKS)
+		finish_switch(prev);
+}
 
 // Gives the CPU to whoever is next. `prev`, the current task, was charged and put where it belongs. Releases the lock.
 static void run_next(struct run_queue *q, struct task *prev, uint64_t now)
@@ -165,15 +189,48 @@ void sched_block(void)
 	run_next(q, t, now);
 }
 
+void sched_nudge(struct task *t)
+{
+	uint32_t state;
+
+	task_work_set(t, WORK_RESCHEDULE);
+	state = __atomic_load_n(&t->sched.state, __ATOMIC_SEQ_CST);
+	if (t != current && (state == SCHED_RUNNABLE || state == SCHED_PARKING)) // as in sched_kick_task()
+		port_task_kick(t->port);
+}
+
+static int affinity_pass_on(struct task *t)
+{
+	struct run_queue *q = run_queue_lock_of(t);
+	struct cpu_mask mask = t->sched.affinity;
+
+	spin_unlock(&q->lock);
+	return port_task_affinity(mask.bits, BITMAP_WORDS(min(port_cpu_count(), SCHED_CPUS_MAX)));
+}
+
+// What others want of the current task where there is nobody to make room for: see sched_set_affinity(), cputimer.c.
+static void do_deferred(struct task *t)
+{
+	if (__atomic_exchange_n(&t->sched.affinity_changed, false, __ATOMIC_ACQUIRE))
+		(void)affinity_pass_on(t);
+	if (!(t->flags & TASK_KERNEL))
+		cputimer_check_current();
+}
+
 void sched_reschedule(void)
 {
 	struct task *t = current;
-	struct run_queue *q = run_queue_here();
+	struct run_queue *q;
 	uint64_t now;
 
 	forget_reschedule(t);
-	if (PORT_SCHEDULES_TASKS || t->sched.is_idle)
+	if (PORT_SCHEDULES_TASKS) {
+		do_deferred(t);
 		return;
+	}
+	if (t->sched.is_idle)
+		return;
+	q = run_queue_here();
 	spin_lock(&q->lock);
 	if (likely(sched_may_run_on(&t->sched, q->cpu))) {
 		if (q->queued == 0) {
@@ -197,10 +254,15 @@ void sched_reschedule(void)
 void sched_yield_current(void)
 {
 	struct task *t = current;
-	struct run_queue *q = run_queue_here();
+	struct run_queue *q;
 	uint64_t now;
 
-	if (PORT_SCHEDULES_TASKS || !__atomic_load_n(&q->queued, __ATOMIC_RELAXED))
+	if (PORT_SCHEDULES_TASKS) {
+		port_task_yield();
+		return;
+	}
+	q = run_queue_here();
+	if (!__atomic_load_n(&q->queued, __ATOMIC_RELAXED))
 		return;
 	spin_lock(&q->lock);
 	now = port_time_ns();
@@ -230,9 +292,14 @@ void sched_leave_idle(struct run_queue *q)
 _Noreturn void sched_exit_current(void)
 {
 	struct task *t = current;
-	struct run_queue *q = run_queue_here();
+	struct run_queue *q;
 	uint64_t now;
 
+	if (PORT_SCHEDULES_TASKS) {
+		__atomic_store_n(&t->sched.state, SCHED_DEAD, __ATOMIC_RELAXED);
+		port_task_exit();
+	}
+	q = run_queue_here();
 	spin_lock(&q->lock);
 	__atomic_store_n(&t->sched.state, SCHED_DEAD, __ATOMIC_RELAXED);
 	now = port_time_ns();
@@ -246,8 +313,11 @@ _Noreturn void sched_exit_current(void)
 void sched_preempt_point(void)
 {
 	struct task *t = current;
-	struct run_queue *q = run_queue_here();
+	struct run_queue *q;
 
+	if (PORT_SCHEDULES_TASKS)
+		return;
+	q = run_queue_here();
 	q->in_preempt_point = true;
 	port_preempt_point();
 	q->in_preempt_point = false;
@@ -315,7 +385,11 @@ void sched_tick(void)
 	}
 }
 
-void kernel_upcall_interrupt(void) { __atomic_store_n(&run_queue_here()->kicked, 0, __ATOMIC_SEQ_CST); }
+void kernel_upcall_interrupt(void)
+{
+	if (!PORT_SCHEDULES_TASKS)
+		__atomic_store_n(&run_queue_here()->kicked, 0, __ATOMIC_SEQ_CST);
+}
 
 // ---- class, priority, affinity ----
 
@@ -334,6 +408,10 @@ static void change(struct task *t, int policy, int nice, int rt_priority)
 	sched_weigh(s);
 	if (was_rt && !rt_priority)
 		s->vruntime_ns = q->min_vruntime_ns;
+	if (PORT_SCHEDULES_TASKS) { // nothing is queued, and the host's own nice values stay
+		spin_unlock(&q->lock);
+		return;
+	}
 	if (queued)
 		run_queue_add(q, t);
 	if (q->running == t || (queued && run_queue_preempts(q, t)))
@@ -357,6 +435,29 @@ int sched_set_policy(struct task *t, int policy, int rt_priority)
 
 void sched_set_nice(struct task *t, int nice) { change(t, t->sched.policy, nice, t->sched.rt_priority); }
 
+// The host moves the thread at once when it is the current one, else when it passes sched_reschedule().
+static int affinity_set_thread(struct task *t, const struct cpu_mask *mask)
+{
+	struct run_queue *q = run_queue_lock_of(t);
+	struct cpu_mask before = t->sched.affinity;
+	int error;
+
+	t->sched.affinity = *mask;
+	spin_unlock(&q->lock);
+	if (t != current) {
+		__atomic_store_n(&t->sched.affinity_changed, true, __ATOMIC_RELEASE);
+		sched_nudge(t);
+		return 0;
+	}
+	error = affinity_pass_on(t);
+	if (error) {
+		spin_lock(&q->lock);
+		t->sched.affinity = before;
+		spin_unlock(&q->lock);
+	}
+	return error;
+}
+
 int sched_set_affinity(struct task *t, const struct cpu_mask *mask)
 {
 	unsigned cpu, count = min(port_cpu_count(), SCHED_CPUS_MAX);
@@ -368,6 +469,8 @@ int sched_set_affinity(struct task *t, const struct cpu_mask *mask)
 			break;
 	if (cpu == count)
 		return -EINVAL;
+	if (PORT_SCHEDULES_TASKS)
+		return affinity_set_thread(t, mask);
 	q = run_queue_lock_of(t);
 	t->sched.affinity = *mask;
 	running = q->running == t;

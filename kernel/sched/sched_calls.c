@@ -85,7 +85,7 @@ long sys_sched_getaffinity(pid_t pid, unsigned size, struct uptr user_mask)
 long sys_getcpu(struct uptr cpu, struct uptr node, struct uptr cache)
 {
 	(void)cache; // unused since Linux 2.6.24
-	if (!uptr_is_null(cpu) && put_user((uint32_t)port_cpu_index(), cpu))
+	if (!uptr_is_null(cpu) && put_user((uint32_t)sched_cpu_now(), cpu))
 		return -EFAULT;
 	return uptr_is_null(node) ? 0 : put_user((uint32_t)0, node);
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fakes for the unit tests of kernel/sched: a task is a host thread, which sleeps where a scheduler would switch. Include once.
+// Fakes for the unit tests of kernel/sched: a task is a host thread, which sleeps where a scheduler would switch. With PORT_HOST
+// locks and parks sleep on the host's futexes, as on a port that schedules. Include once.
 #pragma once
 
 #include "host_threads.h"
 #include "internal.h"
 
-// A contended lock yields the host's CPU; the fake port would spin.
+// A contended lock yields the host's CPU or sleeps; the fake port would spin.
 #define port_lock_wait unused_port_lock_wait
+#define port_lock_wake unused_port_lock_wake
 #include "port/fake.h"
 #undef port_lock_wait
+#undef port_lock_wake
 
 static jmp_buf *panic_target; // a test that expects a panic catches it here
 static char panic_text[200];
@@ -26,11 +29,31 @@ _Noreturn void panic(const char *format, ...)
 	abort();
 }
 
+struct port_task {
+	struct host_self *self;
+};
+
 void port_lock_wait(uint32_t *word, uint32_t seen)
 {
-	(void)word;
-	(void)seen;
-	host_yield();
+	if (PORT_HOST)
+		host_futex_wait(word, seen, UINT64_MAX);
+	else
+		host_yield();
+}
+void port_lock_wait_until(uint32_t *word, uint32_t seen, uint64_t deadline_ns)
+{
+	host_futex_wait(word, seen, deadline_ns);
+}
+static uint32_t fake_wakes, fake_kicks;
+void port_lock_wake(uint32_t *word)
+{
+	__atomic_add_fetch(&fake_wakes, 1, __ATOMIC_RELAXED);
+	host_futex_wake(word);
+}
+void port_task_kick(struct port_task *p)
+{
+	__atomic_add_fetch(&fake_kicks, 1, __ATOMIC_RELAXED);
+	host_kick(p->self);
 }
 
 bool fatal_signal_pending(struct task *t) { return task_work_test(t, WORK_KILLED); }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// One-shot timers: a tree by deadline on each CPU, and that CPU's hardware timer.
+// One-shot timers: a tree by deadline on each CPU, and that CPU's hardware timer. Where the port schedules there is one tree and
+// one timer for the whole cell, and the port calls kernel_upcall_timer() in a task of its own.
 //
 // The hardware is programmed only when something earlier than what it is set to comes; a cancelled timer leaves it alone.
 // The interrupt that then comes for nothing is cheaper than two programmings for every wait with a timeout.
 //
 // While expire() runs, base->running names the timer and it cannot move to another CPU's tree; that is what
-// ktimer_cancel_sync() waits for.
+// ktimer_cancel_sync() waits for. It spins, because the other CPU is at it this moment; a task of a port that schedules may have
+// been preempted in expire(), so there it sleeps on base->busy.
 //
 // Lock order: anything -> timer tree lock; expire() is called with none held.
 
@@ -20,9 +22,14 @@ struct timer_base {
 	struct rb_root tree;
 	struct rb_node *first;
 	struct ktimer *running; // its expire() is being called
-	uint64_t programmed_ns; // own CPU: what the hardware is set to
+	uint64_t programmed_ns; // what the hardware is set to: own CPU; the lock where the port schedules
 	uint32_t cpu;
+	uint32_t busy; // where the port schedules, atomic: BUSY_*
 };
+
+#define BUSY_NO     0u
+#define BUSY_YES    1u // `running` is set
+#define BUSY_WAITED 2u // and somebody sleeps until it is not
 
 static struct timer_base boot_base;
 static struct timer_base *bases[SCHED_CPUS_MAX];
@@ -39,9 +46,11 @@ void timer_init_cpu(unsigned cpu)
 	bases[cpu] = b;
 }
 
+static unsigned base_index_here(void) { return PORT_SCHEDULES_TASKS ? 0 : port_cpu_index(); }
+
 void ktimer_init(struct ktimer *t, void (*expire)(struct ktimer *t))
 {
-	*t = (struct ktimer){ .expire = expire, .cpu = port_cpu_index() };
+	*t = (struct ktimer){ .expire = expire, .cpu = base_index_here() };
 }
 
 static struct ktimer *timer_of(struct rb_node *n) { return rb_entry(n, struct ktimer, node); }
@@ -98,7 +107,7 @@ static void program(struct timer_base *b, uint64_t deadline)
 
 void ktimer_set(struct ktimer *t, uint64_t deadline_ns)
 {
-	struct timer_base *here = bases[port_cpu_index()], *b = lock_base(t);
+	struct timer_base *here = bases[base_index_here()], *b = lock_base(t);
 
 	if (t->state == KTIMER_QUEUED)
 		dequeue(b, t);
@@ -129,6 +138,16 @@ bool ktimer_cancel(struct ktimer *t)
 	return armed;
 }
 
+static void wait_while_busy(struct timer_base *b)
+{
+	if (!PORT_SCHEDULES_TASKS) {
+		port_cpu_relax();
+		return;
+	}
+	port_lock_wait(&b->busy, BUSY_WAITED);
+	port_lock_wake(&b->busy); // the wake-up was for one: pass it on
+}
+
 bool ktimer_cancel_sync(struct ktimer *t)
 {
 	bool armed = false;
@@ -141,10 +160,12 @@ bool ktimer_cancel_sync(struct ktimer *t)
 			dequeue(b, t);
 			armed = true;
 		}
+		if (PORT_SCHEDULES_TASKS && busy)
+			__atomic_store_n(&b->busy, BUSY_WAITED, __ATOMIC_RELAXED);
 		spin_unlock(&b->lock);
 		if (!busy)
 			return armed;
-		port_cpu_relax();
+		wait_while_busy(b);
 	}
 }
 
@@ -156,12 +177,26 @@ void timer_tick_set(uint64_t deadline_ns)
 	program(bases[q->cpu], deadline_ns);
 }
 
-// Runs what is due; returns when the next one is.
-static uint64_t run_expired(struct timer_base *b, uint64_t now)
+static void call(struct timer_base *b, struct ktimer *t)
+{
+	b->running = t;
+	if (PORT_SCHEDULES_TASKS)
+		__atomic_store_n(&b->busy, BUSY_YES, __ATOMIC_RELAXED);
+	spin_unlock(&b->lock);
+	t->expire(t); // t may be gone afterwards
+	spin_lock(&b->lock);
+	b->running = NULL;
+	if (PORT_SCHEDULES_TASKS && __atomic_exchange_n(&b->busy, BUSY_NO, __ATOMIC_RELAXED) == BUSY_WAITED)
+		port_lock_wake(&b->busy);
+}
+
+// Runs what is due and programs what is next, or `tick` if that is earlier. expire() need not program meanwhile.
+static void run_expired(struct timer_base *b, uint64_t now, const uint64_t *tick)
 {
 	uint64_t next = SCHED_NEVER;
 
 	spin_lock(&b->lock);
+	b->programmed_ns = 0;
 	while (b->first) {
 		struct ktimer *t = timer_of(b->first);
 
@@ -170,26 +205,26 @@ static uint64_t run_expired(struct timer_base *b, uint64_t now)
 			break;
 		}
 		dequeue(b, t);
-		b->running = t;
-		spin_unlock(&b->lock);
-		t->expire(t); // t may be gone afterwards
-		spin_lock(&b->lock);
-		b->running = NULL;
+		call(b, t);
 	}
+	b->programmed_ns = SCHED_NEVER;
+	program(b, tick ? min(next, *tick) : next);
 	spin_unlock(&b->lock);
-	return next;
 }
 
 void kernel_upcall_timer(void)
 {
-	struct run_queue *q = run_queue_here();
-	struct timer_base *b = bases[q->cpu];
-	uint64_t now = port_time_ns(), next;
+	uint64_t now = port_time_ns();
+	struct timer_base *b = bases[base_index_here()];
+	struct run_queue *q;
 
-	b->programmed_ns = 0; // expire() and the tick need not program: that is done once, below
+	if (PORT_SCHEDULES_TASKS) {
+		run_expired(b, now, NULL);
+		return;
+	}
+	q = run_queue_here();
+	b->programmed_ns = 0; // the tick need not program either
 	if (q->tick_ns <= now)
 		sched_tick();
-	next = run_expired(b, now);
-	b->programmed_ns = SCHED_NEVER;
-	program(b, min(next, q->tick_ns));
+	run_expired(b, now, &q->tick_ns);
 }

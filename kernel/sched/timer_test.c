@@ -25,6 +25,9 @@ void sched_tick(void)
 	queue.tick_ns = SCHED_NEVER;
 }
 void *kalloc(size_t size) { return calloc(1, size); }
+void cputime_note_current(void) {}
+bool load_average_sampled = true;
+void load_average_start(void) {}
 
 static unsigned fired[8], fired_count;
 static struct ktimer timers[8];
@@ -127,6 +130,8 @@ static void may_a_timer_be_moved_and_armed_from_its_own_expiry(void **state)
 static void does_the_tick_share_the_hardware(void **state)
 {
 	(void)state;
+	if (PORT_SCHEDULES_TASKS)
+		skip(); // no ticks
 	ktimer_set(&timers[0], 5000);
 	timer_tick_set(2000);
 	assert_int_equal(hardware, 2000);
@@ -134,6 +139,84 @@ static void does_the_tick_share_the_hardware(void **state)
 	assert_int_equal(ticks, 1);
 	assert_int_equal(fired_count, 0);
 	assert_int_equal(hardware, 5000);
+}
+
+// ---- where the port schedules: one tree, and expire() may take its time ----
+
+static void is_there_one_tree_for_all(void **state)
+{
+	(void)state;
+	if (!PORT_SCHEDULES_TASKS)
+		skip();
+	ktimer_set(&timers[0], 5000);
+	fake_cpu = 1;
+	ktimer_set(&timers[1], 4000);
+	ktimer_init(&timers[2], expire);
+	ktimer_set(&timers[2], 6000);
+	assert_int_equal(hardware, 4000);
+	interrupt_at(5000);
+	fake_cpu = 0;
+	assert_int_equal(fired_count, 2);
+	assert_int_equal(hardware, 6000);
+}
+
+// An earlier timer that another task sets while expire() runs must not be forgotten.
+static void expire_and_set_other(struct ktimer *t)
+{
+	expire(t);
+	ktimer_set(&timers[1], 2500);
+}
+
+static void is_what_comes_during_an_expiry_programmed_afterwards(void **state)
+{
+	(void)state;
+	timers[0].expire = expire_and_set_other;
+	ktimer_set(&timers[0], 2000);
+	ktimer_set(&timers[2], 9000);
+	interrupt_at(2000);
+	assert_int_equal(hardware, 2500);
+}
+
+static struct task canceller_tasks[2];
+static uint32_t expiring, let_go;
+static bool cancelled;
+
+static void expire_slowly(struct ktimer *t)
+{
+	(void)t;
+	__atomic_store_n(&expiring, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&let_go, __ATOMIC_SEQ_CST))
+		host_yield();
+	host_yield();
+	assert(!__atomic_load_n(&cancelled, __ATOMIC_SEQ_CST));
+}
+
+static void cancel(void *arg)
+{
+	fake_task_enter(arg);
+	while (!__atomic_load_n(&expiring, __ATOMIC_SEQ_CST))
+		host_yield();
+	__atomic_store_n(&let_go, 1, __ATOMIC_SEQ_CST);
+	(void)ktimer_cancel_sync(&timers[0]);
+	__atomic_store_n(&cancelled, true, __ATOMIC_SEQ_CST);
+}
+
+static void does_a_cancel_wait_for_the_expiry(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 300; i++) {
+		struct host_thread *a, *b;
+
+		expiring = let_go = cancelled = 0;
+		timers[0].expire = expire_slowly;
+		ktimer_set(&timers[0], now + 10);
+		a = host_thread_start(cancel, &canceller_tasks[0]);
+		b = host_thread_start(cancel, &canceller_tasks[1]);
+		interrupt_at(now + 10);
+		host_thread_join(a);
+		host_thread_join(b);
+		assert_true(cancelled);
+	}
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -145,6 +228,9 @@ int main(void)
 		TEST(is_the_hardware_set_only_for_something_earlier),
 		TEST(may_a_timer_be_moved_and_armed_from_its_own_expiry),
 		TEST(does_the_tick_share_the_hardware),
+		TEST(is_there_one_tree_for_all),
+		TEST(is_what_comes_during_an_expiry_programmed_afterwards),
+		TEST(does_a_cancel_wait_for_the_expiry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

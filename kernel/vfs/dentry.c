@@ -318,7 +318,7 @@ static struct dentry *find_valid(struct dentry *parent, const char *name, size_t
 	return valid ? err_ptr(valid) : NULL;
 }
 
-struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, size_t length)
+struct dentry *dentry_lookup_for(struct dentry *parent, const char *name, size_t length, int open_flags)
 {
 	struct inode *dir = parent->inode;
 	struct dentry *d = find_valid(parent, name, length, name_hash(name, length));
@@ -333,7 +333,8 @@ struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, siz
 	d = dentry_create(parent, name, length);
 	if (!d)
 		return err_ptr(-ENOMEM);
-	int error = dir->ops->lookup(dir, d);
+	int error = open_flags != NO_OPEN && dir->ops->lookup_open ? dir->ops->lookup_open(dir, d, open_flags)
+								   : dir->ops->lookup(dir, d);
 	if (error) {
 		dentry_put(d);
 		return err_ptr(error);
@@ -342,10 +343,15 @@ struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, siz
 	return d;
 }
 
-struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_t length)
+struct dentry *dentry_lookup_locked(struct dentry *parent, const char *name, size_t length)
+{
+	return dentry_lookup_for(parent, name, length, NO_OPEN);
+}
+
+struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_t length, int open_flags)
 {
 	mutex_lock(&parent->inode->lock);
-	struct dentry *d = dentry_lookup_locked(parent, name, length);
+	struct dentry *d = dentry_lookup_for(parent, name, length, open_flags);
 	mutex_unlock(&parent->inode->lock);
 	return d;
 }
@@ -353,7 +359,7 @@ struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t length)
 {
 	struct dentry *d = find_valid(parent, name, length, name_hash(name, length));
-	return d ? d : dentry_lookup_slow(parent, name, length);
+	return d ? d : dentry_lookup_slow(parent, name, length, NO_OPEN);
 }
 
 // ---- renames ----

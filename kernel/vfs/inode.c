@@ -95,6 +95,22 @@ static struct inode *hash_find(struct super *s, ino_t ino) // hash lock
 	return NULL;
 }
 
+struct inode *inode_find(struct super *s, ino_t ino)
+{
+	if (!s->inode_hash)
+		return NULL;
+	spin_lock(&s->hash_lock);
+	struct inode *i = NULL, *at;
+	list_for_each (at, hash_bucket(s, ino), hash_node)
+		if (at->ino == ino && !(__atomic_load_n(&at->state, __ATOMIC_ACQUIRE) & INODE_NEW)) {
+			inode_get(at);
+			i = at;
+			break;
+		}
+	spin_unlock(&s->hash_lock);
+	return i;
+}
+
 static bool inode_is_ready(struct inode *i) { return !(__atomic_load_n(&i->state, __ATOMIC_ACQUIRE) & INODE_NEW); }
 
 struct inode *inode_get_cached(struct super *s, ino_t ino, bool *is_new)

@@ -17,7 +17,10 @@ static inline uint32_t name_hash_end(uint64_t h) { return (uint32_t)(h ^ h >> 32
 uint32_t name_hash(const char *name, size_t length);
 // As dentry_lookup_cached() and dentry_lookup(), the name's hash known.
 struct dentry *dentry_find(struct dentry *parent, const char *name, size_t length, uint32_t hash);
-struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_t length);
+// open_flags: O_* of the open(2) that comes next, or NO_OPEN.
+#define NO_OPEN (-1)
+struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_t length, int open_flags);
+struct dentry *dentry_lookup_for(struct dentry *parent, const char *name, size_t length, int open_flags); // locked
 // 1: still good. Asks the file system only when the entry's time is over.
 int dentry_revalidate(struct dentry *d);
 static inline bool dentry_needs_revalidate(const struct dentry *d) { return d->ops && d->ops->revalidate; }
@@ -67,6 +70,7 @@ struct walk {
 	const char *name; // what is left to walk
 	unsigned flags;   // LOOKUP_*
 	unsigned resolve; // RESOLVE_*
+	int open_flags;   // of the open(2) the walk is for, or NO_OPEN
 	bool rooted;
 	bool trailing_slash;      // after the last component: it must be a directory
 	enum last_type last_type; // LOOKUP_PARENT: the last component
@@ -139,7 +143,3 @@ loff_t file_seek(struct file *f, loff_t offset, int whence);
 
 // ---- fcntl.c ----
 int file_set_flags(struct file *f, unsigned flags);
-
-// ---- limits ----
-// How many bytes of a write at `pos` may be done: RLIMIT_FSIZE (SIGXFSZ), the file system's and LFS limits. 0 or -EFBIG.
-int write_limit(struct file *f, loff_t pos, size_t *count);

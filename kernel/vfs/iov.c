@@ -126,3 +126,18 @@ void iov_revert(struct iov_iter *i, size_t size)
 	}
 	i->segment_offset -= size;
 }
+
+#define FAULT_IN_BYTES (UINT64_C(256) << 10)
+
+int iov_fault_in(struct iov_iter *i, bool store)
+{
+	if (!i->segments || !i->count || !current->mm)
+		return -EFAULT;
+	uint64_t size = min(min(segment_left(i), i->count), FAULT_IN_BYTES);
+	uint64_t address = i->segments->address + i->segment_offset, start = align_down(address, PAGE_SIZE);
+	if (!size || !user_range_ok(address, size) || mm_populate(current->mm, start, PAGE_SIZE, store))
+		return -EFAULT;
+	if (address + size > start + PAGE_SIZE) // the rest only spares further rounds
+		(void)mm_populate(current->mm, start + PAGE_SIZE, address + size - start - PAGE_SIZE, store);
+	return 0;
+}

@@ -100,6 +100,7 @@ int walk_start(struct walk *w, int at, const char *name, unsigned flags, unsigne
 	w->name = name;
 	w->flags = flags;
 	w->resolve = resolve;
+	w->open_flags = NO_OPEN;
 	w->rooted = w->trailing_slash = false;
 	w->last_type = LAST_ROOT;
 	w->link_count = w->pending = 0;
@@ -306,12 +307,12 @@ static inline int step_down(struct walk *w, struct dentry *d)
 }
 
 // The child, with a reference, positive; or an error.
-static inline struct dentry *step_find(struct walk *w, const char *name, size_t length, uint32_t hash)
+static inline struct dentry *step_find(struct walk *w, const char *name, size_t length, uint32_t hash, bool last)
 {
 	struct dentry *parent = w->path.dentry;
 	struct dentry *d = dentry_find(parent, name, length, hash);
 	if (unlikely(!d)) {
-		d = dentry_lookup_slow(parent, name, length);
+		d = dentry_lookup_slow(parent, name, length, last ? w->open_flags : NO_OPEN);
 	} else if (dentry_needs_revalidate(d) && unlikely(dentry_revalidate(d) <= 0)) {
 		dentry_put(d);
 		d = dentry_lookup(parent, name, length);
@@ -385,7 +386,7 @@ int walk_run(struct walk *w)
 				return error;
 			continue;
 		}
-		struct dentry *d = step_find(w, name, length, name_hash_end(h));
+		struct dentry *d = step_find(w, name, length, name_hash_end(h), last);
 		if (unlikely(is_err(d)))
 			return (int)ptr_err(d);
 		if (inode_is_link(d->inode) && (!last || w->trailing_slash || (w->flags & LOOKUP_FOLLOW))) {
@@ -406,7 +407,7 @@ int walk_run(struct walk *w)
 
 // ---- the whole walk ----
 
-int path_lookup(int at, const char *name, unsigned flags, struct path *out)
+static int path_lookup_once(int at, const char *name, unsigned flags, struct path *out)
 {
 	struct walk w;
 	int error = walk_start(&w, at, name, flags, 0);
@@ -418,6 +419,13 @@ int path_lookup(int at, const char *name, unsigned flags, struct path *out)
 	}
 	walk_end(&w);
 	return error;
+}
+
+int path_lookup(int at, const char *name, unsigned flags, struct path *out)
+{
+	int error = path_lookup_once(at, name, flags, out);
+	// The file system found that a name on the way has been given to something else, and looks again this time.
+	return unlikely(error == -ESTALE) ? path_lookup_once(at, name, flags, out) : error;
 }
 
 int path_lookup_name(int at, const struct path_name *name, unsigned flags, struct path *out)

@@ -223,7 +223,7 @@ static int find_or_create(struct walk *w, struct file *f, mode_t mode, struct de
 	dentry_put(d);
 	bool opened = false;
 	mutex_lock(&dir->lock);
-	d = dentry_lookup_locked(parent, w->last, w->last_length);
+	d = dentry_lookup_for(parent, w->last, w->last_length, f->flags & O_EXCL ? NO_OPEN : w->open_flags);
 	int error = is_err(d) ? (int)ptr_err(d) : 0;
 	if (!error && !d->inode) {
 		error = create_locked(f, &w->path, d, mode, &opened);
@@ -315,6 +315,26 @@ static int open_walk(struct walk *w, struct file *f, mode_t mode)
 	return error ? error : open_path(f, &w->path, false);
 }
 
+static struct file *open_once(int at, const char *name, const struct open_how_kernel *how, int flags,
+			      unsigned walk_flags)
+{
+	struct file *f = file_allocate(flags | (flags & O_PATH ? 0 : O_LARGEFILE));
+	if (!f)
+		return err_ptr(-ENFILE);
+	struct walk w;
+	int error = walk_start(&w, at, name, walk_flags, how->resolve);
+	if (!(flags & (O_PATH | O_DIRECTORY)))
+		w.open_flags = flags;
+	if (!error)
+		error = open_walk(&w, f, how->mode);
+	walk_end(&w);
+	if (!error)
+		return f;
+	file_put(f);
+	return err_ptr(error);
+}
+
+// -ESTALE: the file system found that a name has been given to something else, and looks again the second time.
 struct file *do_open(int at, const char *name, const struct open_how_kernel *how)
 {
 	int flags = how->flags;
@@ -331,18 +351,8 @@ struct file *do_open(int at, const char *name, const struct open_how_kernel *how
 		walk_flags |= LOOKUP_DIRECTORY;
 	if (flags & O_CREAT)
 		walk_flags |= LOOKUP_PARENT;
-	struct file *f = file_allocate(flags | (flags & O_PATH ? 0 : O_LARGEFILE));
-	if (!f)
-		return err_ptr(-ENFILE);
-	struct walk w;
-	int error = walk_start(&w, at, name, walk_flags, how->resolve);
-	if (!error)
-		error = open_walk(&w, f, how->mode);
-	walk_end(&w);
-	if (!error)
-		return f;
-	file_put(f);
-	return err_ptr(error);
+	struct file *f = open_once(at, name, how, flags, walk_flags);
+	return unlikely(is_err(f) && ptr_err(f) == -ESTALE) ? open_once(at, name, how, flags, walk_flags) : f;
 }
 
 struct file *file_open_at(int at, const char *path, int flags, mode_t mode, unsigned resolve_flags)

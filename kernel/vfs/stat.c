@@ -47,7 +47,7 @@ static int stat_file(int fd, struct kstat *k)
 	return error;
 }
 
-static int stat_name(int dir, const struct path_name *name, unsigned flags, struct kstat *k)
+static int stat_name_once(int dir, const struct path_name *name, unsigned flags, struct kstat *k)
 {
 	struct path p;
 	int error = path_lookup(dir, name->string, flags, &p);
@@ -56,6 +56,13 @@ static int stat_name(int dir, const struct path_name *name, unsigned flags, stru
 	error = inode_getattr(p.dentry->inode, k);
 	path_put(&p);
 	return error;
+}
+
+static int stat_name(int dir, const struct path_name *name, unsigned flags, struct kstat *k)
+{
+	int error = stat_name_once(dir, name, flags, k);
+	return unlikely(error == -ESTALE) ? stat_name_once(dir, name, flags, k)
+					  : error; // another file has the name now
 }
 
 static int stat_path(int dir, struct uptr path, int flags, struct kstat *k)

@@ -150,6 +150,7 @@ void mobj_truncate(struct mobj *o, uint64_t start, uint64_t end)
 	}
 }
 void mobj_destroy(struct mobj *o) { mobj_truncate(o, 0, UINT64_MAX); }
+int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write) { return -EFAULT; }
 int mobj_sync(struct mobj *o, uint64_t start, uint64_t end, bool wait) { return 0; }
 void mobj_invalidate(struct mobj *o, uint64_t start, uint64_t end) {}
 ssize_t filemap_read(struct mobj *o, struct iov_iter *to, loff_t *pos)

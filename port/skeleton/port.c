@@ -2,6 +2,7 @@
 // Every function of the port contract as a stub: the start of a new port, and the proof that the contract is complete. What
 // can fail says -ENOSYS or "none"; what cannot ends the machine, which here is an endless loop. Compiled, never run.
 #include "kernel/upcall.h"
+#include "port/host.h"
 #include "port/inline.h"
 #include "port/port.h"
 
@@ -182,3 +183,79 @@ void port_cpu_topology(unsigned cpu, struct port_cpu_topology *out)
 unsigned port_cpu_caches(struct port_cpu_cache *out, unsigned max) { return (void)out, (void)max, 0; }
 uint64_t port_hwcap(void) { return 0; }
 uint64_t port_hwcap2(void) { return 0; }
+
+// ---- port/host.h ----
+
+int port_task_spawn(struct port_task *p, struct port_aspace *as) { return (void)p, (void)as, -ENOSYS; }
+void port_task_release(struct port_task *p, bool run) { (void)p, (void)run; }
+void port_task_exit(void) { missing(); }
+void port_task_kick(struct port_task *p) { (void)p; }
+void port_task_times(uint64_t *user_ns, uint64_t *system_ns) { *user_ns = *system_ns = 0; }
+uint64_t port_aspace_time_ns(struct port_aspace *as) { return (void)as, 0; }
+void port_task_yield(void) {}
+int port_task_affinity(const uint64_t *mask, unsigned words) { return (void)mask, (void)words, -EINVAL; }
+void port_lock_wait_until(uint32_t *word, uint32_t seen, uint64_t deadline_ns)
+{
+	(void)word, (void)seen, (void)deadline_ns;
+}
+
+int port_aspace_map(struct port_aspace *as, uint64_t start, uint64_t end, unsigned prot, const struct port_backing *b)
+{
+	return (void)as, (void)start, (void)end, (void)prot, (void)b, -ENOSYS;
+}
+int port_aspace_move(struct port_aspace *as, uint64_t from, uint64_t to, uint64_t size)
+{
+	return (void)as, (void)from, (void)to, (void)size, -ENOSYS;
+}
+int port_aspace_advise(struct port_aspace *as, uint64_t start, uint64_t end, int advice)
+{
+	return (void)as, (void)start, (void)end, (void)advice, -ENOSYS;
+}
+int port_aspace_resident(struct port_aspace *as, uint64_t start, uint64_t end, uint8_t *vector)
+{
+	return (void)as, (void)start, (void)end, (void)vector, -ENOSYS;
+}
+int port_aspace_sync(struct port_aspace *as, uint64_t start, uint64_t end, int flags)
+{
+	return (void)as, (void)start, (void)end, (void)flags, -ENOSYS;
+}
+bool port_aspace_is_current(const struct port_aspace *as) { return (void)as, false; }
+int port_barrier(int command, unsigned flags) { return (void)command, (void)flags, -ENOSYS; }
+
+long port_file_read(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)
+{
+	return (void)fd, (void)v, (void)count, (void)offset, (void)flags, -ENOSYS;
+}
+long port_file_write(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)
+{
+	return (void)fd, (void)v, (void)count, (void)offset, (void)flags, -ENOSYS;
+}
+int port_file_stat(int fd, struct stat *out) { return (void)fd, (void)out, -ENOSYS; }
+int port_file_sync(int fd, bool data_only) { return (void)fd, (void)data_only, -ENOSYS; }
+int port_file_truncate(int fd, uint64_t size) { return (void)fd, (void)size, -ENOSYS; }
+int port_file_allocate(int fd, int mode, int64_t offset, int64_t size)
+{
+	return (void)fd, (void)mode, (void)offset, (void)size, -ENOSYS;
+}
+int64_t port_file_seek(int fd, int64_t offset, int whence) { return (void)fd, (void)offset, (void)whence, -ENOSYS; }
+long port_file_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t size)
+{
+	return (void)from, (void)from_offset, (void)to, (void)to_offset, (void)size, -ENOSYS;
+}
+void port_file_close(int fd) { (void)fd; }
+int port_file_poll(struct pollfd *fds, unsigned count, uint64_t deadline_ns)
+{
+	return (void)fds, (void)count, (void)deadline_ns, -ENOSYS;
+}
+long port_message_send(int fd, const struct iovec *v, unsigned count)
+{
+	return (void)fd, (void)v, (void)count, -ENOSYS;
+}
+long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fds, unsigned *fd_count)
+{
+	return (void)fd, (void)v, (void)count, (void)fds, (void)fd_count, -ENOSYS;
+}
+
+int port_host_stream(unsigned stream) { return (void)stream, -1; }
+int port_host_channel(unsigned index) { return (void)index, -1; }
+int port_host_events(void) { return -1; }

@@ -2,6 +2,7 @@
 // Bringing one CPU into the kernel's state: segments, task state, control registers, system-call entry.
 #include "cpu.h"
 
+#include "amd64/cpuid.h"
 #include "io.h"
 #include "lib/string.h"
 #include "log.h"
@@ -46,10 +47,8 @@ static void detect_hypervisor(struct cpu_features *f)
 void x86_features_detect(void)
 {
 	struct cpu_features *f = &x86_features;
-	struct cpuid_regs r = cpuid(0, 0);
-	f->max_leaf = r.a;
-	f->max_extended_leaf = cpuid(0x80000000, 0).a;
-	r = cpuid(1, 0);
+	amd64_features_detect(&f->common);
+	struct cpuid_regs r = cpuid(1, 0);
 	if (!(r.c & 1u << 26))
 		x86_refuse("the CPU has no XSAVE");
 	f->x2apic = r.c & 1u << 21;
@@ -59,19 +58,16 @@ void x86_features_detect(void)
 	f->pge = r.d & 1u << 13;
 	if (f->hypervisor)
 		detect_hypervisor(f);
-	if (f->max_leaf >= 7) {
+	if (f->common.max_leaf >= 7) {
 		r = cpuid(7, 0);
-		f->fsgsbase = r.b & 1u << 0;
 		f->smep = r.b & 1u << 7;
 		f->erms = r.b & 1u << 9;
 		f->smap = r.b & 1u << 20;
 		f->umip = r.c & 1u << 2;
 	}
-	f->rdtscp = f->max_extended_leaf >= 0x80000001 && (cpuid(0x80000001, 0).d & 1u << 27);
-	if (f->max_leaf >= 0xd)
+	f->rdtscp = f->common.max_extended_leaf >= 0x80000001 && (cpuid(0x80000001, 0).d & 1u << 27);
+	if (f->common.max_leaf >= 0xd)
 		f->xsaveopt = cpuid(0xd, 1).a & 1u;
-	if (f->max_extended_leaf >= 0x80000007)
-		f->invariant_tsc = cpuid(0x80000007, 0).d & 1u << 8;
 }
 
 static void fill_descriptors(struct cpu *cpu)
@@ -133,7 +129,7 @@ void x86_cpu_load(struct cpu *cpu)
 	uint64_t cr0 = read_cr0() & ~(uint64_t)(CR0_EM | CR0_TS | CR0_NW | CR0_CD);
 	write_cr0(cr0 | CR0_MP | CR0_NE | CR0_WP | CR0_AM);
 	write_cr4(CR4_PAE | CR4_DE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | (f->pge ? CR4_PGE : 0) |
-		  (f->umip ? CR4_UMIP : 0) | (f->fsgsbase ? CR4_FSGSBASE : 0) | (f->smep ? CR4_SMEP : 0) |
+		  (f->umip ? CR4_UMIP : 0) | (f->common.fsgsbase ? CR4_FSGSBASE : 0) | (f->smep ? CR4_SMEP : 0) |
 		  (f->smap ? CR4_SMAP : 0));
 	x86_xstate_init_cpu();
 

@@ -4,6 +4,7 @@
 // Source: SDM vol. 3, chapters 3 (segments), 6 (interrupts), 7 (TSS).
 #pragma once
 
+#include "amd64/features.h"
 #include "layout.h"
 #include "port/inline.h"
 #include "port/port.h"
@@ -133,12 +134,10 @@ static inline struct cpu *this_cpu(void)
 // What the boot CPU found; the others are assumed equal.
 struct cpu_features {
 	bool tcg; // QEMU's software emulation
-	bool hypervisor, x2apic, tsc_deadline, xsaveopt, fsgsbase, smep, smap, umip, pge, rdrand, erms, invariant_tsc,
-		rdtscp;
+	bool hypervisor, x2apic, tsc_deadline, xsaveopt, smep, smap, umip, pge, rdrand, erms, rdtscp;
 	uint32_t hypervisor_leaf; // highest 0x400000xx leaf, 0 = none
-	uint32_t max_leaf, max_extended_leaf;
-	uint64_t xcr0;
 	uint32_t xstate_size_bytes;
+	struct amd64_features common;
 };
 extern struct cpu_features x86_features;
 

@@ -10,6 +10,7 @@
 #include "abi/boot.h"
 #include "abi/control.h"
 #include "cpu.h"
+#include "amd64/cpuid.h"
 #include "io.h"
 #include "layout.h"
 #include "lib/string.h"

@@ -43,17 +43,6 @@ static inline uint64_t rdtsc(void)
 	return (uint64_t)high << 32 | low;
 }
 
-struct cpuid_regs {
-	uint32_t a, b, c, d;
-};
-
-static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t sub)
-{
-	struct cpuid_regs r;
-	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(sub));
-	return r;
-}
-
 #define DEFINE_CONTROL_REGISTER(name)                                           \
 	static inline uint64_t read_##name(void)                                \
 	{                                                                       \

@@ -81,7 +81,7 @@ void port_task_set_entry(struct port_task *p, void (*fn)(void *), void *arg)
 static inline uint64_t read_fs_base(void)
 {
 	uint64_t v;
-	if (!x86_features.fsgsbase)
+	if (!x86_features.common.fsgsbase)
 		return rdmsr(MSR_FS_BASE);
 	__asm__ volatile("rdfsbase %0" : "=r"(v));
 	return v;
@@ -89,7 +89,7 @@ static inline uint64_t read_fs_base(void)
 
 static inline void write_fs_base(uint64_t v)
 {
-	if (x86_features.fsgsbase)
+	if (x86_features.common.fsgsbase)
 		__asm__ volatile("wrfsbase %0" : : "r"(v));
 	else
 		wrmsr(MSR_FS_BASE, v);
@@ -100,7 +100,7 @@ static inline void write_fs_base(uint64_t v)
 static inline uint64_t read_gs_base(void)
 {
 	uint64_t v;
-	if (!x86_features.fsgsbase)
+	if (!x86_features.common.fsgsbase)
 		return rdmsr(MSR_KERNEL_GS_BASE);
 	__asm__ volatile("swapgs; rdgsbase %0; swapgs" : "=r"(v) : : "memory");
 	return v;
@@ -108,7 +108,7 @@ static inline uint64_t read_gs_base(void)
 
 static inline void write_gs_base(uint64_t v)
 {
-	if (x86_features.fsgsbase)
+	if (x86_features.common.fsgsbase)
 		__asm__ volatile("swapgs; wrgsbase %0; swapgs" : : "r"(v) : "memory");
 	else
 		wrmsr(MSR_KERNEL_GS_BASE, v);

@@ -7,6 +7,7 @@
 // that no time is spent waiting. When they disagree the timer is right: a hypervisor makes it from its own clock.
 #include "apic.h"
 #include "early.h"
+#include "amd64/cpuid.h"
 #include "io.h"
 #include "kernel/upcall.h"
 #include "lib/compiler.h"
@@ -31,12 +32,12 @@ static uint64_t tsc_hz_from_cpuid(void)
 		if (khz)
 			return khz * 1000;
 	}
-	if (f->max_leaf >= 0x15) {
+	if (f->common.max_leaf >= 0x15) {
 		struct cpuid_regs r = cpuid(0x15, 0);
 		if (r.a && r.b && r.c)
 			return (uint64_t)r.c * r.b / r.a;
 	}
-	if (f->max_leaf >= 0x16 && !f->tcg)
+	if (f->common.max_leaf >= 0x16 && !f->tcg)
 		return (uint64_t)(cpuid(0x16, 0).a & 0xffff) * 1000000;
 	return 0;
 }

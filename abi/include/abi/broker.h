@@ -9,7 +9,10 @@
 //   - OPEN and CREATE answer with the host's descriptor in an SCM_RIGHTS message beside FOPEN_PASSTHROUGH in open_flags: data is
 //     read, written and mapped through it and READ, WRITE, FLUSH, FSYNC, LSEEK, FALLOCATE are never asked for. RELEASE is still sent.
 //   - BROKER_LOOKUP_OPEN does a LOOKUP and an OPEN of what was found in one round trip.
-//   - FORGET, BATCH_FORGET and RELEASE have no answer.
+//   - FORGET, BATCH_FORGET, RELEASE and INTERRUPT have no answer.
+//   - fh of a file means nothing: it is the node that is open or not. An opened file's attributes can be asked for and changed, by its
+//     node, until its RELEASE, also when it has lost its name.
+//   - Most nodes are reached by their name: when the host put something else there, -ESTALE. Then the name is to be looked up again.
 //   - Unasked messages (struct broker_event) come on a socket of their own.
 //
 // Both sides treat the other as hostile: lengths are checked, node numbers looked up, messages over BROKER_MESSAGE_MAX_BYTES
@@ -36,11 +39,26 @@ enum broker_opcode {
 	// When the name is no regular file, or may not be opened so, the open part has fh = UINT64_MAX and the error in `padding`
 	// (as a positive errno), and no descriptor comes.
 	BROKER_LOOKUP_OPEN = 0x4001,
-	// nodeid = directory. From now on the broker tells of changes in it (struct broker_event). ENOSPC: no more watches.
+	// nodeid = directory, nothing or struct broker_watch_in. From now on the broker tells of changes in it (struct broker_event), and
+	// entries and attributes in it are answered with long times to live. ENOSPC: no more watches.
 	BROKER_WATCH = 0x4002,
 	// nodeid = directory. No answer.
 	BROKER_UNWATCH = 0x4003,
+	// OPENDIR and the first READDIRPLUS in one. nodeid = directory, struct fuse_read_in (its size counts). Answer: struct
+	// fuse_open_out, then entries as READDIRPLUS has them. fh = UINT64_MAX: these are all; nothing stays open.
+	BROKER_READ_DIRECTORY = 0x4004,
 };
+
+// What a watch tells of unless it is said: everything that makes names or attributes known before wrong.
+#define BROKER_WATCH_DEFAULT                                                                                       \
+	(0x002u /* IN_MODIFY */ | 0x004u /* IN_ATTRIB */ | 0x040u /* IN_MOVED_FROM */ | 0x080u /* IN_MOVED_TO */ | \
+	 0x100u /* IN_CREATE */ | 0x200u /* IN_DELETE */ | 0x400u /* IN_DELETE_SELF */ | 0x800u /* IN_MOVE_SELF */)
+
+struct broker_watch_in {
+	uint32_t mask; // IN_* of inotify(7) out of IN_ALL_EVENTS
+	uint32_t reserved;
+};
+static_assert(sizeof(struct broker_watch_in) == 8, "broker watch layout");
 
 struct broker_lookup_open_in {
 	uint32_t flags; // O_* of open(2)
@@ -48,10 +66,12 @@ struct broker_lookup_open_in {
 };
 static_assert(sizeof(struct broker_lookup_open_in) == 8, "broker lookup-open layout");
 
-// Something changed in a watched directory, by whomever.
+// Something changed in a watched directory, by whomever. IN_DELETE_SELF may come late, since the broker may have the directory open: the
+// one above it, when watched, tells in time (IN_DELETE | IN_ISDIR).
 struct broker_event {
 	uint32_t grant;
-	uint32_t mask;       // IN_* of inotify(7); IN_Q_OVERFLOW: anything may have changed anywhere (nodeid 0)
+	uint32_t mask;       // IN_* of inotify(7); IN_Q_OVERFLOW: anything may have changed anywhere (nodeid 0);
+			     // IN_IGNORED: the directory is gone and no longer watched
 	uint64_t nodeid;     // the directory
 	uint32_t cookie;     // joins the two halves of a rename
 	uint32_t name_bytes; // of the name that follows, without a NUL; 0: the directory itself

@@ -5,11 +5,12 @@
 //
 //	image_start    the kernel's read-only segments (text, constants): private mapping of the image file
 //	data_start     its writable segments, relocated; here the cell's memory begins, one memfd (memory_fd) mapped MAP_SHARED
-//	handoff        this structure, then the filter program, then the boot record; page aligned
+//	handoff        page aligned: this structure, then the filter program, then the boot record, then the boot stack
 //	arena_start    free frames up to arena_end, all zero
 //
 // Offset 0 of memory_fd is data_start. The loader then jumps to the image's ELF entry with RDI = address of this structure
-// and RSP = boot_stack_top, in a process with one thread, no signal handlers, every signal unblocked. Everything mapped
+// and RSP = boot_stack_top, in a process with one thread, no signal handlers, every signal unblocked and none ignored but
+// SIGPIPE and SIGXFSZ (writes then say EPIPE and EFBIG). The text does not cross a multiple of 4 GiB. Everything mapped
 // outside [image_start, arena_end) is the loader's and is unmapped by the kernel, which then installs the filter.
 #pragma once
 
@@ -22,10 +23,20 @@
 #define HOSTED_CPUS_MAX     256u
 #define HOSTED_KICK_SIGNAL  23 // SIGURG: takes a thread out of program code
 
-#define HOSTED_FLAG_FSGSBASE   1u // programs may use rdfsbase and kin
-#define HOSTED_FLAG_NAMESPACES 2u // the cell has a pid namespace of its own
+#define HOSTED_FLAG_FSGSBASE     1u // programs may use rdfsbase and kin
+#define HOSTED_FLAG_NAMESPACES   2u // the cell has a pid namespace of its own
+#define HOSTED_FLAG_TSC_MEASURED 4u // tsc_hz is good to some parts in a hundred thousand only: worth refining
 
-enum hosted_stream { HOSTED_STDIN, HOSTED_STDOUT, HOSTED_STDERR, HOSTED_TTY, HOSTED_CONTROL, HOSTED_STREAMS };
+enum hosted_stream {
+	HOSTED_STDIN,
+	HOSTED_STDOUT,
+	HOSTED_STDERR,
+	HOSTED_TTY,
+	HOSTED_CONTROL,
+	HOSTED_LOG,      // what port_log_write() says
+	HOSTED_DOORBELL, // no stream: an eventfd for the kernel's own use, to get a task out of port_file_poll()
+	HOSTED_STREAMS
+};
 
 struct hosted_handoff {
 	uint64_t magic;
@@ -38,7 +49,7 @@ struct hosted_handoff {
 	uint64_t filter_start; // array of struct sock_filter
 	uint32_t filter_count;
 	int32_t memory_fd;
-	// Descriptors: byte streams of the launcher, -1 = none. Non-blocking.
+	// Descriptors: byte streams of the launcher (pipes and stream sockets), -1 = none. Non-blocking.
 	int32_t streams[HOSTED_STREAMS];
 	// SOCK_SEQPACKET sockets to the broker (abi/broker.h); events: what it tells unasked, -1 = none.
 	uint32_t channel_count;
@@ -52,4 +63,4 @@ struct hosted_handoff {
 	uint64_t tsc_hz, tsc_base;
 	int64_t monotonic_ns;
 };
-static_assert(sizeof(struct hosted_handoff) == 736, "hosted handoff layout");
+static_assert(sizeof(struct hosted_handoff) == 744, "hosted handoff layout");

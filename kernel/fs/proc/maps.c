@@ -36,24 +36,19 @@ static void show_line(struct seq *s, const struct vma_info *v, char *path_buffer
 	seq_putc(s, '\n');
 }
 
-static void show_usage(struct seq *s, struct mm *mm, uint64_t start, uint64_t end, struct vma_usage *total)
+static void add_usage(struct mm *mm, const struct vma_info *v, struct vma_usage *total)
 {
 	struct vma_usage u;
 
-	mm_vma_usage(mm, start, end, &u);
-	if (total) {
-		total->resident += u.resident;
-		total->anonymous += u.anonymous;
-		total->shared_clean += u.shared_clean;
-		total->shared_dirty += u.shared_dirty;
-		total->private_clean += u.private_clean;
-		total->private_dirty += u.private_dirty;
-		total->referenced += u.referenced;
-		total->pss_bytes += u.pss_bytes;
-		return;
-	}
-	seq_printf(s, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n",
-		   (end - start) / 1024);
+	mm_vma_usage(mm, v->start, v->end, &u);
+	total->resident += u.resident;
+	total->anonymous += u.anonymous;
+	total->shared_clean += u.shared_clean;
+	total->shared_dirty += u.shared_dirty;
+	total->private_clean += u.private_clean;
+	total->private_dirty += u.private_dirty;
+	total->referenced += u.referenced;
+	total->pss_bytes += u.pss_bytes;
 }
 
 static void print_usage(struct seq *s, const struct vma_usage *u)
@@ -86,9 +81,12 @@ static int show_all(struct seq *s, struct pseudo *n, bool usage)
 	for (uint64_t at = 0; buffer && mm_next_vma(mm, at, &v); at = v.end) {
 		show_line(s, &v, buffer);
 		if (usage) {
-			struct vma_usage u = { 0 };
-			show_usage(s, mm, v.start, v.end, NULL);
-			show_usage(s, mm, v.start, v.end, &u);
+			struct vma_usage u;
+			mm_vma_usage(mm, v.start, v.end, &u);
+			seq_printf(
+				s,
+				"Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n",
+				(v.end - v.start) / 1024);
 			print_usage(s, &u);
 			seq_printf(s, "THPeligible:    0\nVmFlags: %s%s%s%smr mw me %s\n",
 				   v.flags & VMA_READ ? "rd " : "", v.flags & VMA_WRITE ? "wr " : "",
@@ -120,7 +118,7 @@ int proc_smaps_rollup_show(struct seq *s, struct pseudo *n)
 		if (!first)
 			first = v.start;
 		last = v.end;
-		show_usage(s, mm, v.start, v.end, &total);
+		add_usage(mm, &v, &total);
 		if (v.file)
 			file_put(v.file);
 	}

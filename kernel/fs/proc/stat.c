@@ -64,6 +64,8 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 	pid_t foreground;
 	uint64_t user_ns, system_ns, vsize = 0, rss = 0, code_start = 0, stack = 0, brk = 0, args[4] = { 0 };
 	struct mm *mm = task_mm_get(t);
+	char state = task_state_char(t); // before anything that may wake it
+	uint64_t anonymous, file;
 
 	task_comm_get(t, comm);
 	ids_get(t, &ids);
@@ -73,7 +75,7 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		user_ns = usage.user_ns;
 		system_ns = usage.system_ns;
 	} else {
-		sched_task_times(t, &user_ns, &system_ns);
+		sched_thread_times(t, &user_ns, &system_ns);
 	}
 	tty_process_info(p, &terminal, &foreground);
 	if (mm) {
@@ -86,19 +88,20 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		args[2] = mm->env_start;
 		args[3] = mm->env_end;
 		rwsem_read_unlock(&mm->lock);
-		rss = mm_resident_pages(mm);
+		mm_resident_count(mm, &anonymous, &file);
+		rss = anonymous + file;
 		mm_release_user(mm);
 	}
-	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, task_state_char(t), ids.parent,
-		   ids.group, ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul,
-		   usage.maj_faults, 0ul);
+	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, state, ids.parent, ids.group,
+		   ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul, usage.maj_faults,
+		   0ul);
 	seq_printf(s, " %lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu", ticks(user_ns), ticks(system_ns),
 		   ticks(p->children_user_ns), ticks(p->children_system_ns),
 		   t->sched.rt_priority ? -1 - t->sched.rt_priority : 20 + t->sched.nice, t->sched.nice, ids.threads,
 		   ticks(t->start_ns), vsize, rss, (uint64_t)p->rlimits[RLIMIT_RSS].rlim_cur);
 	seq_printf(s, " %lu 0 %lu 0 0 %lu %lu %lu %lu 0 0 0 %d %u %u %u 0 0 0", code_start, stack,
 		   masks.pending | masks.shared, masks.blocked, masks.ignored, masks.caught, t->exit_signal,
-		   t->sched.cpu, (unsigned)t->sched.rt_priority, (unsigned)t->sched.policy);
+		   sched_task_cpu(t), (unsigned)t->sched.rt_priority, (unsigned)t->sched.policy);
 	seq_printf(s, " 0 0 %lu %lu %lu %lu %lu %d\n", brk, args[0], args[1], args[2], args[3],
 		   p->zombie ? p->exit_code : 0);
 	return 0;
@@ -107,16 +110,15 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 int proc_statm_show(struct seq *s, struct pseudo *n)
 {
 	struct mm *mm = task_mm_get(proc_task(n));
-	uint64_t total = 0, resident = 0, shared = 0, data = 0;
+	uint64_t total = 0, anonymous = 0, file = 0, data = 0;
 
 	if (mm) {
 		total = mm->total_pages;
-		resident = mm_resident_pages(mm);
-		shared = mm->resident_file;
+		mm_resident_count(mm, &anonymous, &file);
 		data = mm->data_pages + mm->stack_pages;
 		mm_release_user(mm);
 	}
-	seq_printf(s, "%lu %lu %lu 0 0 %lu 0\n", total, resident, shared, data);
+	seq_printf(s, "%lu %lu %lu 0 0 %lu 0\n", total, anonymous + file, file, data);
 	return 0;
 }
 
@@ -135,8 +137,10 @@ static const char *state_name(char c)
 
 static void show_memory(struct seq *s, struct mm *mm)
 {
-	uint64_t resident = mm_resident_pages(mm), anon = mm->resident_anon, file = mm->resident_file;
+	uint64_t anon, file;
 
+	mm_resident_count(mm, &anon, &file);
+	uint64_t resident = anon + file;
 	seq_printf(s, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8u kB\n", mm->total_pages * 4,
 		   mm->total_pages * 4, mm->locked_pages * 4, 0u);
 	seq_printf(s, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8u kB\n",
@@ -282,8 +286,9 @@ int proc_limits_show(struct seq *s, struct pseudo *n)
 int proc_schedstat_show(struct seq *s, struct pseudo *n)
 {
 	struct task *t = proc_task(n);
+	uint64_t user_ns, system_ns;
 
-	seq_printf(s, "%lu 0 %lu\n", sched_task_cpu_time_ns(t),
-		   t->sched.voluntary_switches + t->sched.involuntary_switches);
+	sched_thread_times(t, &user_ns, &system_ns);
+	seq_printf(s, "%lu 0 %lu\n", user_ns + system_ns, t->sched.voluntary_switches + t->sched.involuntary_switches);
 	return 0;
 }

@@ -72,6 +72,9 @@ int iov_import(struct iov_vector *v, struct uptr user, size_t count, struct iov_
 void iov_import_done(struct iov_vector *v);
 void iov_advance(struct iov_iter *i, size_t size);
 void iov_revert(struct iov_iter *i, size_t size);
+// Somebody who does not fault (another kernel) could not reach the program's memory at the front of `i`: makes some of it present.
+// 0: try again; -EFAULT: there is nothing, or it may not be stored to. Task context, no lock.
+int iov_fault_in(struct iov_iter *i, bool store);
 
 // ---- inodes ----
 
@@ -112,6 +115,9 @@ struct attr_change {
 struct inode_ops {
 	// Directories; `dir` locked. lookup: dentry_instantiate(d, inode or NULL) itself, or returns -errno. -ENOENT is not an error: instantiate NULL.
 	int (*lookup)(struct inode *dir, struct dentry *d);
+	// Optional: as lookup, for an open(2) with `flags` (O_*) that comes next: the file system may fetch what that needs as well. May it be
+	// opened is not yet asked.
+	int (*lookup_open)(struct inode *dir, struct dentry *d, int flags);
 	// Optional: create and open in one step (FUSE); f is to be set up. NULL: create, then open.
 	int (*create)(struct inode *dir, struct dentry *d, mode_t mode, bool exclusive);
 	// `d` is negative (hashed or not); on success it was instantiated and f is open as file_ops->open leaves it (ops, private, object).
@@ -138,6 +144,8 @@ struct inode_ops {
 	int (*setxattr)(struct inode *i, const char *name, const void *value, size_t size, int flags);
 	ssize_t (*listxattr)(struct inode *i, char *list, size_t size);
 	int (*removexattr)(struct inode *i, const char *name);
+	// Optional: inotify watches it now (by the name d): changes made elsewhere are to be told by fsnotify() from here on.
+	void (*watched)(struct inode *i, struct dentry *d);
 };
 
 struct inode {
@@ -184,6 +192,7 @@ struct inode *inode_create(struct super *s, ino_t ino); // refs = 1, not hashed;
 // inode_ready(); with !good it leaves the cache and the caller still puts it. NULL: out of memory.
 struct inode *inode_get_cached(struct super *s, ino_t ino, bool *is_new);
 void inode_ready(struct inode *i, bool good);
+struct inode *inode_find(struct super *s, ino_t ino); // in the cache and ready: a reference, or NULL. Does not sleep
 static inline void inode_get(struct inode *i) { refcount_get(&i->refs); }
 void inode_put(struct inode *i);
 int inode_permission(struct inode *i, unsigned mask); // MAY_*; current fs credentials
@@ -422,6 +431,8 @@ ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t size, loff_t pos); // exec and such
 unsigned file_poll(struct file *f, struct poll_table *t);
 void file_send_sigio(struct file *f); // readiness changed and FASYNC is set: the owner's signal
+// How many bytes of a write at `pos` may be done: RLIMIT_FSIZE (SIGXFSZ), the file system's and LFS limits. 0 or -EFBIG.
+int write_limit(struct file *f, loff_t pos, size_t *count);
 // Generic operations over inode->object.
 ssize_t generic_file_read(struct file *f, struct iov_iter *to, loff_t *pos);
 ssize_t generic_file_write(struct file *f, struct iov_iter *from,
@@ -499,6 +510,7 @@ static inline void fsnotify_name(struct inode *dir, uint32_t mask, uint32_t cook
 void fsnotify_inode_gone(
 	struct inode *i); // the last link and name went: IN_DELETE_SELF, watches go. i is still referenced
 void fsnotify_super_gone(struct super *s); // unmounted: watches go
+void fsnotify_overflow(void);              // changes made elsewhere were missed: every queue hears IN_Q_OVERFLOW
 
 // Device numbers: character devices register their file operations. Owner: kernel/fs/dev.
 int chrdev_register(unsigned major, unsigned minor_first, unsigned minor_count, const struct file_ops *ops);

@@ -33,6 +33,9 @@ struct mobj_ops {
 	// under mm.lock; never sleeps. NULL: fine.
 	int (*charge)(struct mobj *o, int64_t pages);
 	void (*release)(struct mobj *o); // last reference of an object without inode; after mobj_destroy()
+	// With PORT_HOST: the host's descriptor that `f`, an open file of this object, is mapped from; it lives as long as `f`. -errno.
+	// Mappings of objects that have this are the host's; all others show pages in the kernel's frames.
+	int (*host_file)(struct mobj *o, struct file *f);
 };
 
 struct mobj {
@@ -112,6 +115,7 @@ ssize_t filemap_write(struct mobj *o, struct iov_iter *from, loff_t *pos);
 #define VMA_MAY_READ   0x4000u
 #define VMA_MAY_EXEC   0x8000u
 #define VMA_HEAP       0x10000u
+#define VMA_HIDDEN     0x20000u // the port's: not in /proc/PID/maps
 
 struct vma {
 	struct rb_node node; // mm->vmas, by start
@@ -150,6 +154,13 @@ struct mm {
 	unsigned auxv_words;
 	bool dumpable;
 	uint32_t membarrier; // registered commands; atomic
+	// Who runs in it, and what others ask of them: kernel/mm/remote.c. Only with PORT_HOST.
+	struct spinlock remote_lock; // guards the lists; a leaf
+	struct list tasks;           // struct task.mm_node
+	struct list requests;
+	bool active; // the host maps it; changed under unmap_lock and remote_lock both
+	// pages of the host's mappings when they were last counted, at counted_ns; atomic
+	uint64_t host_anon, host_file, counted_ns;
 	// counters; atomic
 	uint64_t total_pages, resident_anon, resident_file, peak_resident, peak_total, data_pages, stack_pages;
 };
@@ -170,7 +181,11 @@ static inline bool must_check mm_get_user(struct mm *mm)
 	return true;
 }
 void mm_release_user(struct mm *mm); // drops users (and the user's ref)
-struct mm *mm_fork(struct mm *from); // copy-on-write copy; err_ptr
+// Copy-on-write copy; err_ptr. With PORT_HOST it makes the host process of `child` too (port_task_spawn()), which the caller
+// releases or, before it puts the copy, ends.
+struct mm *mm_fork(struct mm *from, struct port_task *child);
+// Makes `mm` the current task's, which has left its old one (exec). -ENOMEM and kin: it is, but not all of it is mapped.
+int must_check mm_activate(struct mm *mm);
 // Chooses stack_top and mmap_base anew: exec, which knows the personality and the stack limit.
 void mm_layout(struct mm *mm, uint64_t stack_limit_bytes, bool randomize);
 
@@ -186,6 +201,27 @@ int mm_fault(struct mm *mm, uint64_t address, unsigned fault_flags, int *signal,
 // Reads or writes another address space (ptrace, /proc/PID/mem); writes go through read-only private mappings (copies). Bytes moved.
 size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t size, bool write);
 int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write);
+
+// ---- in other address spaces (kernel/mm/remote.c) ----
+// Where the port stands on another kernel, only a task that runs in an address space can touch it. The others ask it to.
+
+enum mm_run {
+	MM_RUN_SLEEPS, // fn may fault and take mm.lock: served where no lock of kernel/mm is held. The wait is killable
+	MM_RUN_ATOMIC, // fn takes unmap_lock and region locks only: served in any wait, for callers that hold mobj.vma_lock
+};
+// Runs fn(mm, arg) in the address space, here or in one of its tasks; arg is shared memory of the kernel's. The caller has a
+// reference that keeps mm->aspace. 0; -ESRCH: no task runs in it (fn was not called); -EINTR: the caller is being killed (neither).
+int mm_run_in(struct mm *mm, void (*fn)(struct mm *mm, void *arg), void *arg, enum mm_run how);
+// The next three only with PORT_HOST. A task begins to run in `mm`: before its first return to user mode.
+void mm_enter(struct mm *mm, struct task *t);
+// The current task stops running in `mm`: before it puts its reference.
+void mm_leave(struct mm *mm);
+// Does what others ask of the current address space (WORK_REMOTE). Called before the return to user mode, and where a task that
+// waits in the host finds itself interrupted without a signal; no lock of kernel/mm is held.
+void mm_serve(void);
+// The same from task_park(), in whatever the parking task holds: does what park_mode allows. True: something, and the task does not
+// park any more.
+bool mm_serve_parked(void);
 
 // For /proc/PID/maps and smaps: VMA after VMA from `address` on, each copied out under the lock with a reference of its file
 // (file_put). False: no more. Continue with out->end.
@@ -203,6 +239,8 @@ void mm_vma_usage(struct mm *mm, uint64_t start, uint64_t end, struct vma_usage 
 // Per page of [start, start + count pages): /proc/PID/pagemap entries.
 void mm_pagemap(struct mm *mm, uint64_t start, uint64_t *out, size_t count);
 uint64_t mm_resident_pages(struct mm *mm); // updates peak_resident too
+// The same by kinds. With PORT_HOST it is counted anew now and then, which may wait for the process.
+void mm_resident_count(struct mm *mm, uint64_t *anonymous, uint64_t *file);
 
 // Futex keys: the object and offset a shared address names. Private: mm and address. *object is referenced or NULL.
 int mm_futex_key(struct mm *mm, uint64_t address, bool write, struct mobj **object, uint64_t *offset);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The scheduler: per-CPU run queues, fair by virtual run time with nice weights, real-time classes above. Owner: kernel/sched/.
-// Used only where !PORT_SCHEDULES_TASKS does the run-queue part exist; task_park/unpark (waitq.h) work on every port.
+//
+// Where the port schedules (PORT_SCHEDULES_TASKS) nothing is ever queued: a started task is a host thread, which runs, parks and
+// ends by itself. Policies and nice values are only recorded there, and a run queue is nothing but the lock of its tasks'
+// scheduling entities (sched_entity.cpu stays what it was at first).
 //
 // Lock order: waitq.lock -> run queue lock (two run queues: lower CPU first).
 #pragma once
@@ -9,7 +12,9 @@
 #include "lib/bitmap.h"
 #include "lib/list.h"
 #include "lib/rbtree.h"
+#include "port/host.h"
 
+struct process;
 struct task;
 
 #define SCHED_CPUS_MAX 256u // limit of the affinity masks, not of per-CPU data
@@ -22,6 +27,7 @@ enum sched_state {      // sched_entity.state
 	SCHED_PARKING,  // task_prepare_park() was called, still running
 	SCHED_PARKED,   // off the run queue; set under the run queue's lock
 	SCHED_DEAD,     // never runs again
+	SCHED_ASLEEP,   // waits in a call of port/host.h: see sched_sleep_begin()
 };
 
 struct sched_entity {
@@ -53,6 +59,13 @@ struct sched_entity {
 	uint64_t timer_seen_ns;                // cpu_time_ns when CPU-time timers were last charged; own CPU
 	uint64_t voluntary_switches, involuntary_switches;
 	struct cpu_mask affinity;
+	// With PORT_SCHEDULES_TASKS (cputime.c); the lock too, unless noted.
+	uint64_t earlier_ns;   // CPU time of host threads the task was before its present one
+	uint64_t thread_ns;    // of the present one, when last asked
+	uint32_t last_cpu;     // seen on at that time; atomic
+	bool affinity_changed; // by another task: to be passed on before user mode; atomic
+	bool sample_wanted;    // somebody looks at its times: note them at the next park; atomic
+	bool times_final;      // it is about to end, its times stand; own task
 };
 
 void sched_init(void);           // boot CPU; the calling context becomes its idle task. Needs port_cpu_count() only
@@ -68,9 +81,28 @@ _Noreturn void sched_exit_current(void); // last act of a task; its memory goes 
 void sched_tick(void);                   // interrupt context: slice accounting
 static inline void sched_account_user_enter(void) {}                 // times are sampled, see sched_task_times()
 int sched_set_affinity(struct task *t, const struct cpu_mask *mask); // -EINVAL when no CPU is left
+// The CPU the caller runs on at this moment, and the one a task was last seen on.
+static inline unsigned sched_cpu_now(void) { return PORT_HOST ? port_cpu_now() : port_cpu_index(); }
+unsigned sched_task_cpu(struct task *t);
+// Around a call of port/host.h that may wait long for something from outside: the task counts as sleeping.
+void sched_sleep_begin(void);
+void sched_sleep_end(void);
 uint64_t sched_task_cpu_time_ns(struct task *t);
-// CPU time split into user and system by samples at ticks. Their sum is sched_task_cpu_time_ns().
+// CPU time split into user and system. Their sum is sched_task_cpu_time_ns(). With PORT_SCHEDULES_TASKS exact for threads of the
+// current process only; what another process's thread used lately is known to sched_thread_times().
 void sched_task_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns);
+void sched_thread_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns); // any process's; no spinlock held
+// The same as far as known, without asking anybody: for sums under a lock.
+void sched_known_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns);
+void sched_note_times(struct process *p); // before that: asks, when it is the current process
+// The current task exits: what it has used by now is what it will have used. Task context.
+void sched_exit_times(void);
+void sched_add_dead(struct task *t); // and now counts among the cell's dead; tasklist_lock held
+// CPU time of a process as its threads' sums say, corrected by what is known of it as a whole, never less than it was before.
+// sighand->lock of the process held.
+void sched_process_times(struct process *p, uint64_t *user_ns, uint64_t *system_ns);
+// The current task, which ran in another process's memory (process.borrows_mm), is about to get its own.
+void sched_exec_times(void);
 // A bit of t->work was set: wakes t when it is parked interruptibly or killably, takes it out of user mode when it runs on
 // another CPU. Any context.
 void sched_kick_task(struct task *t);
@@ -82,6 +114,7 @@ struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg)
 struct sched_cpu_stats {
 	uint64_t user_ns, nice_ns, system_ns, idle_ns, switches;
 };
+// With PORT_SCHEDULES_TASKS the cell's times, spread evenly: which CPU a thread ran on is not known.
 void sched_cpu_stats_get(unsigned cpu, struct sched_cpu_stats *out);
 void sched_load_average(uint64_t out[3]); // fixed point, 16 bits of fraction
 unsigned sched_runnable_count(void);

@@ -21,6 +21,15 @@ struct spinlock {
 	}
 
 #if CLOISTER_DEBUG
+// What a CPU, or a task where the port schedules, holds: for the lock-order check.
+struct lock_stack {
+	struct {
+		const void *lock;
+		uint16_t class;
+	} held[16];
+	unsigned depth;
+};
+
 // The class of a lock is the line that initialises it.
 #define SPIN_STRING2(x) #x
 #define SPIN_STRING(x)  SPIN_STRING2(x)

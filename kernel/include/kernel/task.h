@@ -31,6 +31,7 @@ struct tty;
 #define WORK_RESTORE_MASK 0x40u  // saved_blocked is to be restored unless a handler runs
 #define WORK_PTRACE       0x80u  // ptrace system-call stops
 #define WORK_RSEQ         0x100u // was switched away from or moved: the scheduler sets it when rseq_area is not 0
+#define WORK_REMOTE       0x200u // another task wants something of this address space: mm_serve()
 
 struct restart_block { // restart_syscall(2)
 	long (*fn)(struct restart_block *r);
@@ -56,7 +57,8 @@ struct task {
 	struct list thread_node; // process->threads; tasklist_lock
 	char comm[16];
 
-	struct mm *mm; // NULL for kernel tasks; own task; others by task_mm_get()
+	struct mm *mm;       // NULL for kernel tasks; own task; others by task_mm_get()
+	struct list mm_node; // mm->tasks; its remote_lock
 	struct files *files;
 	struct fs_context *fs;
 	struct sighand *sighand;
@@ -101,6 +103,9 @@ struct task {
 	bool dead;                 // has left the scheduler's sight but for its last switch; tasklist_lock
 	bool did_exec;             // setpgid() by the parent: EACCES
 	uint64_t trap_address, trap_number, trap_error; // last fault, for signal frames
+#if CLOISTER_DEBUG
+	struct lock_stack locks_held; // where the port schedules; own task
+#endif
 };
 
 // task->jobctl
@@ -116,6 +121,8 @@ struct task {
 #define TASK_FORKED_NO_EXEC 4u
 #define TASK_VFORKED        8u
 #define TASK_IO_FLUSHER     16u
+#define TASK_SERVING        32u // runs a request of another task's (kernel/mm/remote.c), or must not: MM_RUN_SLEEPS
+#define TASK_SERVING_ATOMIC 64u // the same: MM_RUN_ATOMIC
 
 struct process {              // what Linux calls a thread group
 	struct refcount refs; // its tasks, its children's look-ups, zombies not yet waited for
@@ -159,8 +166,18 @@ struct process {              // what Linux calls a thread group
 	uint64_t real_interval_ns;
 	uint64_t virtual_left_ns, virtual_interval_ns, prof_left_ns, prof_interval_ns;
 	struct list posix_timers; // lock
-	uint64_t cpu_charged_ns;  // CPU time seen at ticks; atomic
+	uint64_t cpu_charged_ns;  // CPU time seen so far, at ticks or whenever somebody asked; atomic
 	uint32_t cpu_timers;      // armed POSIX timers on CPU time; lock, read racily at ticks
+	// Ports without ticks: kernel/sched/cputimer.c, lock.
+	struct ktimer cpu_timer;                        // looks at the timers and limits on CPU time
+	uint64_t cpu_timer_user_ns, cpu_timer_total_ns; // up to where they have counted
+	uint8_t cpu_timer_rounds;                       // looks in vain
+	bool timers_gone;                               // the process ends: nothing is armed any more
+	// Ports that schedule: kernel/sched/cputime.c.
+	bool borrows_mm;        // its tasks run in another process's memory (CLONE_VM), until exec
+	uint64_t cpu_base_ns;   // used while it did
+	uint64_t cpu_system_ns; // as the host says; atomic
+	uint64_t cpu_user_seen_ns, cpu_system_seen_ns; // as shown last; sighand->lock
 	int next_timer_id;
 	// usage of dead threads, and of waited-for children
 	uint64_t dead_user_ns, dead_system_ns, children_user_ns, children_system_ns;

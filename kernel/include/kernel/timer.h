@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One-shot kernel timers on per-CPU trees, and time of day. Owner: kernel/sched/timer.c, kernel/sched/clock.c.
+// One-shot kernel timers on per-CPU trees (one tree where the port schedules), and time of day. Owner: kernel/sched/timer.c,
+// kernel/sched/clock.c.
 #pragma once
 
 #include "kernel/spinlock.h"
@@ -18,7 +19,8 @@ void ktimer_init(struct ktimer *t, void (*expire)(struct ktimer *t));
 void ktimer_set(struct ktimer *t, uint64_t deadline_ns); // (re)arms
 // Disarms. True when it was armed. Does not wait for a running expire().
 bool ktimer_cancel(struct ktimer *t);
-// The same, and on return expire() is not running: t may be freed. Not from expire() itself. Spins.
+// The same, and on return expire() is not running: t may be freed. Not from expire() itself. Spins, or sleeps where the port
+// schedules.
 bool ktimer_cancel_sync(struct ktimer *t);
 static inline bool ktimer_armed(const struct ktimer *t)
 {
@@ -39,3 +41,4 @@ extern struct waitq clock_set_wait;
 struct process;
 void process_timers_exec(struct process *p);
 void process_timers_exit(struct process *p);
+void process_timers_limit(struct process *p); // RLIMIT_CPU was changed

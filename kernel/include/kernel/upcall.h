@@ -29,9 +29,17 @@ void kernel_upcall_user_return(struct user_regs *regs);
 // the task that ran before on this CPU, as port_task_switch() returns it: hand it to the scheduler. Atomic until then.
 void kernel_upcall_task_started(struct task *prev);
 
+// The host thread of `t` is gone for good (PORT_SCHEDULES_TASKS): nothing uses its kernel stack any more. Frees the task when
+// this was the last reference. Task context, of another task.
+void kernel_upcall_task_gone(struct task *t);
+
+// Bits of task_head.work that end a wait; the others matter only on the way to user mode.
+#define UPCALL_WORK_INTERRUPTS 0x15u
+
 #define UPCALL_FAULT_WRITE 1u
 #define UPCALL_FAULT_EXEC  2u
 #define UPCALL_FAULT_USER  4u // in user mode; else in a user-memory access of the kernel
+#define UPCALL_FAULT_BUS   8u // the host said SIGBUS: the file behind the mapping ends before it
 // A page fault on a user address. 0: retry the access. -EFAULT: for a user-mode fault the signal was already
 // queued (return through kernel_upcall_user_return); for a kernel access the port takes its fixup. Task context.
 int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned flags);
@@ -40,12 +48,22 @@ int kernel_upcall_page_fault(struct user_regs *regs, uint64_t address, unsigned 
 // instruction or 0. Becomes a signal. Task context.
 void kernel_upcall_trap(struct user_regs *regs, unsigned vector, uint64_t error, uint64_t address);
 
-// Interrupt context: the timer of this CPU fired; a kick or device interrupt was handled.
+// Interrupt context: the timer of this CPU fired; a kick or device interrupt was handled. With PORT_SCHEDULES_TASKS the
+// timer's is called in a kernel task of the port's, one call at a time, and there are no interrupts.
 void kernel_upcall_timer(void);
 void kernel_upcall_interrupt(void);
 
 // A fault in the kernel itself that no fixup covers. Prints and ends the machine.
 _Noreturn void kernel_upcall_panic(const char *what, uintptr_t ip, uintptr_t address, const struct user_regs *regs);
+
+// ---- ports that rewrite system-call sites (PORT_HOST); current address space, task context ----
+
+// Reserves a page of the program's address space less than `reach` from `near`, which the program's view of its mappings does not
+// show. The port maps what it likes there. Address; 0: none is free.
+uint64_t kernel_upcall_code_page(uint64_t near, uint64_t reach);
+// Calls fn(context) if [address, address + size) lies in one mapping that the program can execute, cannot write, and has for
+// itself; meanwhile no mapping changes and nothing forks. fn must not sleep for long nor touch mappings by upcalls. Was it called?
+bool kernel_upcall_code_change(uint64_t address, uint64_t size, void (*fn)(void *context), void *context);
 
 // ---- memory for the port's own tables (implemented in kernel/mm/upcall.c) ----
 

@@ -56,7 +56,7 @@ enum park_mode {
 	PARK_INTERRUPTIBLE,   // any deliverable signal
 };
 void task_prepare_park(enum park_mode mode); // sets the current task's state, full barrier
-// Gives up the CPU until task_unpark(), a signal that `mode` admits, or `deadline_ns` (monotonic; UINT64_MAX: none).
+// Sleeps until task_unpark(), a signal that `mode` admits, or `deadline_ns` (monotonic; UINT64_MAX: none).
 // Returns at once when unparked since task_prepare_park(). 0, -ETIMEDOUT, or -EINTR (signal pending; callers turn it into
 // the restart code they want). Spurious returns are allowed: check the condition again.
 int task_park(uint64_t deadline_ns);

@@ -27,13 +27,21 @@ _Noreturn void port_task_exit(void);
 // A thread in program code enters the kernel soon (kernel_upcall_user_return()), one that sleeps in the host on behalf of the
 // kernel returns from it. Atomic.
 void port_task_kick(struct port_task *p);
-// CPU time of the current task's host thread.
+// CPU time of the current task's host thread, as the host splits it.
 void port_task_times(uint64_t *user_ns, uint64_t *system_ns);
-// CPU time of all threads of the address space's host process, whoever asks; 0 when it is gone.
+// The same of the current task's whole host process, dead threads included.
+void port_process_times(uint64_t *user_ns, uint64_t *system_ns);
+// CPU time of p's host thread, exact; 0 when the host does not tell: the thread is in another host process than the current task,
+// or gone. Atomic.
+uint64_t port_task_time_ns(struct port_task *p);
+// CPU time of all threads of the address space's host process, dead ones included, whoever asks; 0 when it is gone or not there
+// yet. Atomic.
 uint64_t port_aspace_time_ns(struct port_aspace *as);
 void port_task_yield(void);
 // Restricts the current task to some CPUs (bit n: the cell's CPU n). 0, -EINVAL.
 int port_task_affinity(const uint64_t *mask, unsigned words);
+// The cell's CPU the current task runs on at this moment, < port_cpu_count(). Any context.
+unsigned port_cpu_now(void);
 // As port_lock_wait(), at most until the deadline (port_time_ns() clock); also returns early for no reason.
 void port_lock_wait_until(uint32_t *word, uint32_t seen, uint64_t deadline_ns);
 
@@ -53,7 +61,7 @@ struct port_backing {
 int port_aspace_map(struct port_aspace *as, uint64_t start, uint64_t end, unsigned prot, const struct port_backing *b);
 // Moves mappings made by port_aspace_map(), with their contents; [to, to + size) is free. For growing in place, map the rest.
 int port_aspace_move(struct port_aspace *as, uint64_t from, uint64_t to, uint64_t size);
-// madvise(2) with Linux's numbers, on ranges made by port_aspace_map() only.
+// madvise(2) with Linux's numbers, on ranges made by port_aspace_map() only; MADV_DONTFORK and MADV_DOFORK on any range, with holes.
 int port_aspace_advise(struct port_aspace *as, uint64_t start, uint64_t end, int advice);
 // mincore(2): one byte a page.
 int port_aspace_resident(struct port_aspace *as, uint64_t start, uint64_t end, uint8_t *vector);
@@ -61,7 +69,8 @@ int port_aspace_resident(struct port_aspace *as, uint64_t start, uint64_t end, u
 int port_aspace_sync(struct port_aspace *as, uint64_t start, uint64_t end, int flags);
 // Does the current task run in `as`?
 bool port_aspace_is_current(const struct port_aspace *as);
-// Private pages of a mapping of frames: port_aspace_set_page() with this bit maps the frame copy-on-write.
+// Private pages of a mapping of frames: port_aspace_set_page() with this bit maps the frame copy-on-write. struct port_pte shows the
+// bit and port_aspace_protect() keeps it, and the copy: the kernel never sets such a page again while it is present.
 #define PORT_PROT_PRIVATE 0x80u
 // membarrier(2), as the host has it.
 int port_barrier(int command, unsigned flags);

@@ -207,8 +207,10 @@ unsigned port_memory_ranges(struct port_memory_range *out, unsigned max);
 
 // ---- time and randomness ----
 
-uint64_t port_time_ns(void);               // monotonic since boot; any context; same on every CPU
-void port_timer_set(uint64_t deadline_ns); // kernel_upcall_timer() on this CPU at or after; UINT64_MAX: never
+uint64_t port_time_ns(void); // monotonic since boot; any context; same on every CPU
+// kernel_upcall_timer() on this CPU at or after; UINT64_MAX: never. Replaces what was set before. Atomic. With
+// PORT_SCHEDULES_TASKS there is one timer for the whole cell, and the calls of it are serialised by the kernel.
+void port_timer_set(uint64_t deadline_ns);
 // What the vDSO needs to compute port_time_ns() from the TSC: ns = ((tsc - tsc_base) * mult) >> shift. False when the
 // program must call the kernel for time. Constant after boot.
 bool port_time_tsc(uint64_t *tsc_base, uint32_t *mult, uint32_t *shift);

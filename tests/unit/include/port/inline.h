@@ -4,8 +4,12 @@
 
 #include <stddef.h>
 
-#define PORT_SCHEDULES_TASKS 0
-#define PORT_DEMAND_PAGING   1
+// A test of the other kind of port is compiled with -DPORT_HOST=1.
+#ifndef PORT_HOST
+#define PORT_HOST 0
+#endif
+#define PORT_SCHEDULES_TASKS PORT_HOST
+#define PORT_DEMAND_PAGING   !PORT_HOST
 
 struct task;
 

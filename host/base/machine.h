@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a cell runs on, as the launcher's loop sees it: one process that is the whole machine, byte streams to and from the kernel in
+// it, perhaps helpers it cannot do without. host/qemu makes one of a virtual machine, host/hosted one of a confined process.
+#pragma once
+
+#include "base/process.h"
+
+#include <stdint.h>
+
+#define MACHINE_HELPERS_MAX 16u
+
+enum machine_stream {
+	STREAM_CONTROL,
+	STREAM_TTY,
+	STREAM_STDIN,
+	STREAM_STDOUT,
+	STREAM_STDERR,
+	STREAM_LOG,
+	STREAM_COUNT
+};
+
+enum machine_accelerator { ACCEL_AUTO, ACCEL_TCG, ACCEL_KVM };
+
+struct cell;
+struct buffer;
+struct tsc_rate;
+
+struct machine_spec {
+	const struct cell *cell;
+	const char *kernel_path, *rom_path; // NULL: beside the launcher or installed
+	const char *gdb_socket;             // qemu: it stops before the first instruction and waits there; NULL
+	enum machine_accelerator accelerator;
+	const struct buffer *record; // start() only: the boot record
+	const struct tsc_rate *tsc;  // start() only
+	// One line for --verbose.
+	void (*say)(void *context, const char *text);
+	void *say_context;
+};
+
+// What the machine's process says by its end.
+enum machine_end {
+	MACHINE_DONE,    // the kernel ended it
+	MACHINE_PANIC,   // the kernel panicked
+	MACHINE_REFUSED, // the kernel did not like its boot record or its machine
+	MACHINE_BROKEN,  // anything else: explain() knows
+};
+
+struct machine;
+struct machine_kind {
+	const char *name;
+	const char *tree_type; // of a granted directory in the boot record
+	// Finds parts and starts helpers. What fails here is the host's fault.
+	bool (*prepare)(struct machine *m, const struct machine_spec *spec, struct err *e);
+	bool (*start)(struct machine *m, const struct machine_spec *spec, struct err *e);
+	enum machine_end (*end)(const struct machine *m);
+	bool (*explain)(const struct machine *m, struct err *e); // MACHINE_BROKEN in one line; always false
+	void (*ended)(struct machine *m);                        // its process was reaped; NULL: nothing to do
+	void (*stop)(struct machine *m);                         // ends and frees whatever is there; idempotent
+};
+
+struct machine {
+	const struct machine_kind *kind;
+	struct process process;
+	int streams[STREAM_COUNT]; // the launcher's ends, non-blocking; -1
+	struct process *helpers[MACHINE_HELPERS_MAX];
+	unsigned helper_count;
+	void *private; // the kind's
+};
+
+void machine_init(struct machine *m, const struct machine_kind *kind);
+void machine_close_streams(struct machine *m);
+void machine_say(const struct machine_spec *spec, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Which streams a cell has: a terminal, or three plain ones.
+bool machine_stream_used(bool tty, enum machine_stream s);

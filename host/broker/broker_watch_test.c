@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Changes on the host, told to the cell.
+#include "broker/test_client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+	static struct client client;
+
+	client_start(&client, &(struct client_options){ .descriptors_max = 128 });
+	*state = &client;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	client_stop(*state);
+	return 0;
+}
+
+struct event {
+	struct broker_event event;
+	char name[256];
+};
+
+// The next event; false: none came for a while.
+static bool next_event(struct client *c, struct event *e)
+{
+	struct pollfd p = { .fd = c->events, .events = POLLIN };
+	ssize_t n;
+
+	if (poll(&p, 1, 300) != 1)
+		return false;
+	memset(e, 0, sizeof(*e));
+	n = recv(c->events, e, sizeof(*e) - 1, 0);
+	assert_true(n >= (ssize_t)sizeof(e->event));
+	assert_int_equal(n, sizeof(e->event) + e->event.name_bytes);
+	return true;
+}
+
+static void expect_event(struct client *c, uint64_t node, uint32_t mask, const char *name)
+{
+	struct event e;
+
+	do
+		assert_true(next_event(c, &e));
+	while (e.event.mask & (IN_MODIFY | IN_ATTRIB) && !(mask & e.event.mask)); // at the host's discretion
+	assert_int_equal(e.event.mask, mask);
+	assert_int_equal(e.event.nodeid, node);
+	assert_string_equal(e.name, name);
+}
+
+static void changes_are_told(void **state)
+{
+	struct client *c = *state;
+	uint64_t dir;
+
+	assert_int_equal(mkdir(client_path(c, "root/dir"), 0755), 0);
+	dir = client_node(c, 1, "dir");
+	assert_int_equal(client_call(c, BROKER_WATCH, 1, NULL), 0);
+	assert_int_equal(client_call(c, BROKER_WATCH, dir, NULL), 0);
+	client_write(c, "root/file", "");
+	expect_event(c, 1, IN_CREATE, "file");
+	assert_int_equal(rename(client_path(c, "root/file"), client_path(c, "root/dir/moved")), 0);
+	expect_event(c, 1, IN_MOVED_FROM, "file");
+	expect_event(c, dir, IN_MOVED_TO, "moved");
+	assert_int_equal(chmod(client_path(c, "root/dir/moved"), 0600), 0);
+	expect_event(c, dir, IN_ATTRIB, "moved");
+	assert_int_equal(truncate(client_path(c, "root/dir/moved"), 5), 0);
+	expect_event(c, dir, IN_MODIFY, "moved");
+	assert_int_equal(unlink(client_path(c, "root/dir/moved")), 0);
+	expect_event(c, dir, IN_DELETE, "moved");
+	assert_int_equal(rmdir(client_path(c, "root/dir")), 0);
+	expect_event(c, 1, IN_DELETE | IN_ISDIR, "dir");
+	client_forget(c, dir, 1); // it was kept by the broker
+}
+
+static void watched_directory_is_believed_longer(void **state)
+{
+	struct client *c = *state;
+	struct fuse_entry_out e;
+	const struct fuse_attr_out *a = client_payload(c);
+
+	client_write(c, "root/file", "");
+	assert_int_equal(client_lookup(c, 1, "file", &e), 0);
+	assert_int_equal(e.entry_valid, 1);
+	assert_int_equal(e.attr_valid, 1);
+	assert_int_equal(client_call(c, BROKER_WATCH, 1, NULL), 0);
+	assert_int_equal(client_lookup(c, 1, "none", &e), -ENOENT);
+	if (e.entry_valid == 1)
+		skip(); // the file system of /tmp may be one whose changes are not seen
+	assert_int_equal(client_lookup(c, 1, "file", &e), 0);
+	assert_true(e.entry_valid > 3600);
+	assert_true(e.attr_valid > 3600);
+	assert_int_equal(client_call(c, FUSE_GETATTR, e.nodeid, NULL), 0);
+	assert_true(a->attr_valid > 3600);
+	// Changed under its other name it is not told of.
+	assert_int_equal(mkdir(client_path(c, "root/dir"), 0755), 0);
+	assert_int_equal(link(client_path(c, "root/file"), client_path(c, "root/dir/file")), 0);
+	assert_int_equal(client_lookup(c, 1, "file", &e), 0);
+	assert_true(e.entry_valid > 3600);
+	assert_int_equal(e.attr_valid, 1);
+	// What is in a directory changes it.
+	assert_int_equal(client_lookup(c, 1, "dir", &e), 0);
+	assert_int_equal(e.attr_valid, 1);
+	client_send(c, BROKER_UNWATCH, 1, NULL, 0);
+	assert_int_equal(client_lookup(c, 1, "file", &e), 0);
+	assert_int_equal(e.entry_valid, 1);
+}
+
+static void unwatched_is_not_told(void **state)
+{
+	struct client *c = *state;
+	struct event e;
+
+	assert_int_equal(client_call(c, BROKER_WATCH, 1, NULL), 0);
+	client_send(c, BROKER_UNWATCH, 1, NULL, 0);
+	client_node(c, 1, (client_write(c, "root/file", ""), "file")); // UNWATCH was done
+	assert_int_equal(unlink(client_path(c, "root/file")), 0);
+	assert_false(next_event(c, &e) && e.event.mask & IN_DELETE);
+}
+
+static void forgotten_is_not_told(void **state)
+{
+	struct client *c = *state;
+	struct event e;
+	uint64_t dir;
+
+	assert_int_equal(mkdir(client_path(c, "root/dir"), 0755), 0);
+	dir = client_node(c, 1, "dir");
+	assert_int_equal(client_call(c, BROKER_WATCH, dir, NULL), 0);
+	client_forget(c, dir, 1);
+	assert_int_not_equal(client_node(c, 1, "dir"), dir);
+	client_write(c, "root/dir/file", "");
+	assert_false(next_event(c, &e));
+}
+
+static void mask_is_chosen(void **state)
+{
+	struct client *c = *state;
+	struct broker_watch_in in = { .mask = IN_CLOSE_WRITE | IN_OPEN };
+	struct event e;
+
+	assert_int_equal(client_call(c, BROKER_WATCH, 1, &in, sizeof(in), NULL), 0);
+	client_write(c, "root/file", "text");
+	expect_event(c, 1, IN_CLOSE_WRITE, "file");
+	assert_false(next_event(c, &e));
+	in.mask = IN_OPEN; // the broker's own doing makes those
+	assert_int_equal(client_call(c, BROKER_WATCH, 1, &in, sizeof(in), NULL), -EINVAL);
+	in.mask = IN_ONESHOT | IN_CREATE;
+	assert_int_equal(client_call(c, BROKER_WATCH, 1, &in, sizeof(in), NULL), -EINVAL);
+	assert_int_equal(client_call(c, BROKER_WATCH, client_node(c, 1, "file"), NULL), -ENOTDIR);
+}
+
+static void slow_cell_learns_of_overflow(void **state)
+{
+	struct client *c = *state;
+	struct event e = { 0 };
+	char name[2][512];
+
+	assert_int_equal(client_call(c, BROKER_WATCH, 1, NULL), 0);
+	client_write(c, "root/a", "");
+	strcpy(name[0], client_path(c, "root/a"));
+	strcpy(name[1], client_path(c, "root/b"));
+	for (unsigned i = 0; i < 30000; i++)
+		assert_int_equal(rename(name[i % 2], name[1 - i % 2]), 0);
+	client_write(c, "root/last", "");
+	while (!(e.event.mask & IN_Q_OVERFLOW))
+		assert_true(next_event(c, &e));
+	assert_int_equal(e.event.nodeid, 0);
+	client_node(c, 1, "last"); // and it is served meanwhile
+}
+
+static void bound_on_watches(void **state)
+{
+	struct client *c = *state;
+	unsigned max = c->broker->watches.count_max = 10;
+
+	for (unsigned i = 0; i <= max; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "d%u", i);
+		assert_int_equal(mkdir(client_path(c, "root/%s", name), 0755), 0);
+		assert_int_equal(client_call(c, BROKER_WATCH, client_node(c, 1, name), NULL), i < max ? 0 : -ENOSPC);
+	}
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH(changes_are_told),      WITH(watched_directory_is_believed_longer),
+		WITH(unwatched_is_not_told), WITH(forgotten_is_not_told),
+		WITH(mask_is_chosen),        WITH(slow_cell_learns_of_overflow),
+		WITH(bound_on_watches),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hosted/machine.h"
+
+#include "abi/control.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/part.h"
+#include "base/tsc.h"
+#include "hosted/image.h"
+#include "hosted/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KERNEL_PARTS     "port/hosted"
+#define KERNEL_NAME      "cloister-hosted.img"
+#define STOP_PATIENCE_MS 1000
+#define HOST_CPUS_MAX    8192
+
+struct hosted_machine {
+	struct image image;
+	int image_fd;
+	void *file;
+	struct loader_spec loader;
+	struct supervisor supervisor;
+	struct supervisor_report *report; // shared with the supervisor
+};
+
+// ---- prepare ----
+
+static bool check_host(struct err *e)
+{
+	unsigned action = SECCOMP_RET_TRAP;
+
+	if (!syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action))
+		return true;
+	return err_set(
+		e, EXIT_HOST_MISSING,
+		"port hosted needs seccomp filters, which this host's kernel does not have (%s): use --port qemu",
+		strerror(errno));
+}
+
+static bool load_image(struct hosted_machine *h, const char *path, struct err *e)
+{
+	struct stat status;
+	const char *why;
+
+	h->image_fd = part_open(path, "--kernel", KERNEL_PARTS, KERNEL_NAME, e);
+	if (h->image_fd < 0)
+		return false;
+	if (fstat(h->image_fd, &status))
+		return err_set(e, EXIT_HOST_MISSING, "the kernel image: %s", strerror(errno));
+	if (!S_ISREG(status.st_mode) || status.st_size <= 0 || status.st_size > (off_t)IMAGE_MAX_BYTES)
+		return err_set(e, EXIT_HOST_MISSING, "%s is no kernel of port hosted: no file of a sensible size",
+			       path ? path : KERNEL_NAME);
+	h->file = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, h->image_fd, 0);
+	if (h->file == MAP_FAILED) {
+		h->file = NULL;
+		return err_set(e, EXIT_HOST_MISSING, "the kernel image: %s", strerror(errno));
+	}
+	why = image_parse(h->file, (size_t)status.st_size, &h->image);
+	if (why)
+		return err_set(e, EXIT_HOST_MISSING, "%s is no kernel of port hosted: %s", path ? path : KERNEL_NAME,
+			       why);
+	return true;
+}
+
+static bool prepare(struct machine *m, const struct machine_spec *spec, struct err *e)
+{
+	struct hosted_machine *h = m->private = calloc(1, sizeof(*h));
+
+	if (!h)
+		abort();
+	h->image_fd = -1;
+	if (spec->gdb_socket)
+		return err_set(e, EXIT_USAGE,
+			       "--gdb is for port qemu: attach a debugger to the cell's processes (./dev gdb)");
+	return check_host(e) && load_image(h, spec->kernel_path, e);
+}
+
+// ---- what the kernel is given ----
+
+// The cell's CPUs: `wanted` of those the caller may use, 0: all of them. Fewer than there are: neighbours, from a random
+// place on, so that cells spread, and the caller keeps to them. More: the host's are given again and again.
+static bool choose_cpus(struct loader_spec *l, unsigned wanted, struct err *e)
+{
+	cpu_set_t *set = CPU_ALLOC(HOST_CPUS_MAX);
+	const size_t bytes = CPU_ALLOC_SIZE(HOST_CPUS_MAX);
+	uint16_t host[HOSTED_CPUS_MAX];
+	unsigned count = 0, first = 0;
+
+	if (!set || sched_getaffinity(0, bytes, set)) {
+		CPU_FREE(set);
+		return err_set(e, EXIT_RESOURCES, "cannot find out about the host's CPUs: %s", strerror(errno));
+	}
+	for (unsigned i = 0; i < HOST_CPUS_MAX && count < HOSTED_CPUS_MAX; i++)
+		if (CPU_ISSET_S(i, bytes, set))
+			host[count++] = (uint16_t)i;
+	CPU_FREE(set);
+	l->cpu_count = wanted ? wanted : count > CELL_CPUS_MAX ? CELL_CPUS_MAX : count;
+	if (l->cpu_count < count && getrandom(&first, sizeof(first), 0) == sizeof(first))
+		first %= count - l->cpu_count + 1;
+	for (unsigned i = 0; i < l->cpu_count; i++)
+		l->cpus[i] = l->cpu_count <= count ? host[first + i] : host[(uint64_t)i * count / l->cpu_count];
+	return true;
+}
+
+static bool make_pipe(int *ours, int *theirs, bool we_write, struct err *e)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
+		return err_set(e, EXIT_USAGE, "cannot make a pipe: %s", strerror(errno));
+	*ours = fds[we_write];
+	*theirs = fds[!we_write];
+	return true;
+}
+
+static bool make_socket(int *ours, int *theirs, struct err *e)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds))
+		return err_set(e, EXIT_USAGE, "cannot make a socket pair: %s", strerror(errno));
+	*ours = fds[0];
+	*theirs = fds[1];
+	return true;
+}
+
+static bool make_streams(struct machine *m, bool tty, int theirs[HOSTED_STREAMS], struct err *e)
+{
+	static const struct {
+		enum hosted_stream theirs;
+		enum { SOCKET, TO_KERNEL, FROM_KERNEL } how;
+	} how[STREAM_COUNT] = {
+		[STREAM_CONTROL] = { HOSTED_CONTROL, SOCKET },    [STREAM_TTY] = { HOSTED_TTY, SOCKET },
+		[STREAM_STDIN] = { HOSTED_STDIN, TO_KERNEL },     [STREAM_STDOUT] = { HOSTED_STDOUT, FROM_KERNEL },
+		[STREAM_STDERR] = { HOSTED_STDERR, FROM_KERNEL }, [STREAM_LOG] = { HOSTED_LOG, FROM_KERNEL },
+	};
+
+	for (int s = 0; s < HOSTED_STREAMS; s++)
+		theirs[s] = -1;
+	for (int s = 0; s < STREAM_COUNT; s++) {
+		int *other = &theirs[how[s].theirs];
+		bool ok;
+
+		if (!machine_stream_used(tty, s))
+			continue;
+		ok = how[s].how == SOCKET ? make_socket(&m->streams[s], other, e)
+					  : make_pipe(&m->streams[s], other, how[s].how == TO_KERNEL, e);
+		if (!ok)
+			return false;
+	}
+	theirs[HOSTED_DOORBELL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return theirs[HOSTED_DOORBELL] >= 0 || err_set(e, EXIT_USAGE, "cannot make an eventfd: %s", strerror(errno));
+}
+
+static void fill_loader(struct hosted_machine *h, const struct machine_spec *spec)
+{
+	struct loader_spec *l = &h->loader;
+
+	l->image = &h->image;
+	l->image_fd = h->image_fd;
+	l->arena_bytes = spec->cell->memory_bytes;
+	l->record = spec->record->data;
+	l->record_size = spec->record->size;
+	l->no_aslr = spec->cell->no_aslr;
+	l->events = -1;
+	l->tsc_hz = spec->tsc->good_clock ? spec->tsc->hz : 0;
+	l->flags = spec->tsc->exact ? 0 : HOSTED_FLAG_TSC_MEASURED;
+}
+
+// ---- start ----
+
+static void say_namespaces(const struct machine_spec *spec, unsigned long got)
+{
+	if (got & CLONE_NEWUSER)
+		return;
+	if (got)
+		machine_say(
+			spec,
+			"no user namespace (user.max_user_namespaces, kernel.unprivileged_userns_clone): the cell has "
+			"the others");
+	else
+		machine_say(spec, "this host makes no namespaces for the caller (user.max_user_namespaces, "
+				  "kernel.unprivileged_userns_clone): the cell is confined by its seccomp filter only");
+}
+
+static bool start(struct machine *m, const struct machine_spec *spec, struct err *e)
+{
+	struct hosted_machine *h = m->private;
+	int *theirs = h->loader.streams, keep[HOSTED_STREAMS + 1];
+	struct process_spec process = {
+		.run = supervisor_run,
+		.namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
+		.user_namespace = true,
+		.optional = true,
+		.keep_fds = keep,
+		.context = &h->supervisor,
+	};
+	bool ok;
+
+	h->report = mmap(NULL, sizeof(*h->report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (h->report == MAP_FAILED)
+		abort();
+	h->supervisor = (struct supervisor){ spec->cell, &h->loader, h->report };
+	snprintf(m->process.what, sizeof(m->process.what), "the cell's supervisor");
+	fill_loader(h, spec);
+	ok = choose_cpus(&h->loader, spec->cell->cpus, e) && make_streams(m, spec->cell->tty, theirs, e);
+	if (ok) {
+		for (int s = 0; s < HOSTED_STREAMS; s++)
+			if (theirs[s] >= 0)
+				keep[process.keep_count++] = theirs[s];
+		keep[process.keep_count++] = h->image_fd;
+		ok = process_start(&m->process, &process, e);
+	}
+	for (int s = 0; s < HOSTED_STREAMS; s++)
+		if (theirs[s] >= 0)
+			close(theirs[s]);
+	if (ok)
+		say_namespaces(spec, m->process.namespaces);
+	return ok;
+}
+
+// ---- the end ----
+
+static enum machine_end end(const struct machine *m)
+{
+	const struct hosted_machine *h = m->private;
+
+	if (!h->report || h->report->end != SUPERVISOR_CELL)
+		return MACHINE_BROKEN;
+	switch (WEXITSTATUS(h->report->status)) {
+	case 0:
+	case MACHINE_EXIT_DONE: return MACHINE_DONE;
+	case MACHINE_EXIT_PANIC: return MACHINE_PANIC;
+	case MACHINE_EXIT_BOOT: return MACHINE_REFUSED;
+	default: return MACHINE_BROKEN;
+	}
+}
+
+static bool explain_broker(int status, const char *words, struct err *e)
+{
+	if (WIFSIGNALED(status))
+		return err_set(e, EXIT_CELL_KILLED, "the cell's broker was killed by signal %d (%s)", WTERMSIG(status),
+			       strsignal(WTERMSIG(status)));
+	if (!WEXITSTATUS(status))
+		return err_set(e, EXIT_CELL_CRASHED, "the cell's broker ended: the cell broke the protocol");
+	// It could not start: the status is the one to end with.
+	return err_set(e, WEXITSTATUS(status), "%s", words);
+}
+
+static bool explain(const struct machine *m, struct err *e)
+{
+	const struct hosted_machine *h = m->private;
+	const struct supervisor_report *r = h->report;
+	const char *words = process_last_words(&m->process);
+
+	switch (r->end) {
+	case SUPERVISOR_KILLED:
+		return err_set(e, EXIT_CELL_KILLED, "a process of the cell was killed by signal %d (%s)%s",
+			       WTERMSIG(r->status), strsignal(WTERMSIG(r->status)),
+			       WTERMSIG(r->status) == SIGKILL ? ": by hand, or the host has no memory left" : "");
+	case SUPERVISOR_BROKER: return explain_broker(r->status, words, e);
+	case SUPERVISOR_CELL:
+		if (WEXITSTATUS(r->status) == LOADER_FAILED)
+			return err_set(e, EXIT_RESOURCES, "the cell could not start: %s", words);
+		return err_set(e, EXIT_CELL_CRASHED, "a process of the cell exited with status %d",
+			       WEXITSTATUS(r->status));
+	case SUPERVISOR_FAILED: return err_set(e, EXIT_RESOURCES, "the cell could not start: %s", words);
+	case SUPERVISOR_RUNS:
+	case SUPERVISOR_TOLD: break;
+	}
+	return err_set(e, EXIT_CELL_KILLED, "the cell's supervisor ended %s: %s", process_how_it_ended(&m->process),
+		       words);
+}
+
+// Without a pid namespace the supervisor's death by force leaves the others.
+static void ended(struct machine *m)
+{
+	const struct hosted_machine *h = m->private;
+
+	if (!(m->process.namespaces & CLONE_NEWPID) && h->report && h->report->kernel > 0)
+		kill(-h->report->kernel, SIGKILL);
+}
+
+static void ask_to_end(struct process *p)
+{
+	cleanup_close int fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+
+	kill(p->pid, SIGTERM);
+	if (fd >= 0)
+		poll(&wait, 1, STOP_PATIENCE_MS);
+}
+
+static void stop(struct machine *m)
+{
+	struct hosted_machine *h = m->private;
+
+	if (m->process.pid && !(m->process.namespaces & CLONE_NEWPID))
+		ask_to_end(&m->process);
+	if (m->process.pid) {
+		process_kill(&m->process);
+		ended(m);
+	}
+	process_kill(&m->process);
+	machine_close_streams(m);
+	if (!h)
+		return;
+	if (h->file)
+		munmap(h->file, h->image.file_size);
+	if (h->image_fd >= 0)
+		close(h->image_fd);
+	if (h->report)
+		munmap(h->report, sizeof(*h->report));
+	free(h);
+	m->private = NULL;
+}
+
+const struct machine_kind hosted_machine_kind = {
+	.name = "hosted",
+	.tree_type = "broker",
+	.prepare = prepare,
+	.start = start,
+	.end = end,
+	.explain = explain,
+	.ended = ended,
+	.stop = stop,
+};

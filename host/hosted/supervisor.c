@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sources: pid_namespaces(7), wait(2), PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER in prctl(2).
+#include "hosted/supervisor.h"
+
+#include "abi/control.h"
+#include "base/process.h"
+#include "broker/broker.h"
+#include "hosted/confine.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+// A broker that exits well does so because the cell is gone, which we may hear of later.
+#define BROKER_PATIENCE_MS 300
+#define TASKS_MIN          UINT64_C(4096)
+#define TASK_BYTES         UINT64_C(65536) // of the cell's memory there is at most one task for so many
+
+struct state {
+	struct supervisor *s;
+	unsigned long namespaces;
+	pid_t self, broker, kernel;
+	int broker_channels[HOSTED_CHANNELS_MAX], broker_events;
+	bool broker_gone;
+	int broker_status;
+	int64_t broker_deadline_ms;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int end(struct state *st, enum supervisor_end how, int status)
+{
+	st->s->report->status = status;
+	st->s->report->end = how;
+	return how == SUPERVISOR_CELL ? WEXITSTATUS(status) : 1;
+}
+
+// ---- starting ----
+
+static bool make_channels(struct state *st)
+{
+	struct loader_spec *l = st->s->loader;
+	int pair[2];
+
+	l->channel_count = l->cpu_count < 2                     ? 2
+			   : l->cpu_count > HOSTED_CHANNELS_MAX ? HOSTED_CHANNELS_MAX
+								: l->cpu_count;
+	for (unsigned i = 0; i <= l->channel_count; i++) {
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+			fprintf(stderr, "cannot make a socket pair: %s\n", strerror(errno));
+			return false;
+		}
+		*(i < l->channel_count ? &l->channels[i] : &l->events) = pair[0];
+		*(i < l->channel_count ? &st->broker_channels[i] : &st->broker_events) = pair[1];
+	}
+	return true;
+}
+
+static _Noreturn void be_broker(const struct state *st)
+{
+	const struct cell *c = st->s->cell;
+	// Some hosts make the namespace and give no right to mount in it.
+	const bool private_mounts = (st->namespaces & CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+	struct broker_root roots[CELL_MOUNTS_MAX];
+	struct broker_spec spec = {
+		.roots = roots,
+		.channels = st->broker_channels,
+		.channel_count = st->s->loader->channel_count,
+		.events = st->broker_events,
+	};
+	struct err e = { 0 };
+	bool ok = true;
+
+	munmap(st->s->report, sizeof(*st->s->report));
+	process_reset_signals();
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != st->self)
+		_exit(1);
+	for (size_t i = 0; ok && i < c->mount_count; i++) {
+		const struct cell_mount *m = &c->mounts[i];
+
+		if (!m->source)
+			continue;
+		roots[spec.root_count] = (struct broker_root){
+			.grant = spec.root_count,
+			.read_only = m->read_only,
+			.hide_system = m->mask_system,
+		};
+		ok = broker_root_open(&roots[spec.root_count++], m->source, private_mounts, &e);
+	}
+	if (ok && private_mounts)
+		ok = broker_roots_cover(roots, spec.root_count, &e);
+	if (!ok) {
+		fprintf(stderr, "%s\n", e.text);
+		_exit(e.exit_status);
+	}
+	broker_main(&spec);
+}
+
+// The cell's own masks are within the host's (hosted_handoff.cpus).
+static void keep_to_cpus(const struct loader_spec *l)
+{
+	unsigned last = l->cpus[l->cpu_count - 1];
+	cpu_set_t *set = CPU_ALLOC(last + 1);
+
+	if (!set)
+		return;
+	CPU_ZERO_S(CPU_ALLOC_SIZE(last + 1), set);
+	for (unsigned i = 0; i < l->cpu_count; i++)
+		CPU_SET_S(l->cpus[i], CPU_ALLOC_SIZE(last + 1), set);
+	sched_setaffinity(0, CPU_ALLOC_SIZE(last + 1), set);
+	CPU_FREE(set);
+}
+
+static _Noreturn void be_kernel(const struct state *st)
+{
+	const struct loader_spec *l = st->s->loader;
+	uint64_t tasks = l->arena_bytes / TASK_BYTES;
+
+	munmap(st->s->report, sizeof(*st->s->report));
+	keep_to_cpus(l);
+	if (!confine_cell(st->self, st->namespaces, tasks > TASKS_MIN ? tasks : TASKS_MIN))
+		_exit(LOADER_FAILED);
+	loader_enter(l);
+}
+
+static bool start(struct state *st)
+{
+	if (!make_channels(st))
+		return false;
+	st->broker = fork();
+	if (!st->broker)
+		be_broker(st);
+	st->kernel = st->broker < 0 ? -1 : fork();
+	if (!st->kernel)
+		be_kernel(st);
+	if (st->kernel < 0) {
+		fprintf(stderr, "cannot start the cell's processes: %s\n", strerror(errno));
+		return false;
+	}
+	st->s->report->kernel = st->kernel;
+	setpgid(st->kernel, st->kernel); // as it does itself: whoever is first
+	return true;
+}
+
+// ---- watching ----
+
+// Looks at everything that ended. True when that ends the cell: *result is the exit status then.
+static bool reap(struct state *st, int *result)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
+		if (pid == st->broker) {
+			st->broker_gone = true;
+			st->broker_status = status;
+			st->broker_deadline_ms = now_ms() + (status ? 0 : BROKER_PATIENCE_MS);
+			continue;
+		}
+		if (!WIFSIGNALED(status) && !WEXITSTATUS(status) && pid != st->kernel)
+			continue;
+		*result = end(st, WIFSIGNALED(status) ? SUPERVISOR_KILLED : SUPERVISOR_CELL, status);
+		return true;
+	}
+	if (!st->broker_gone || now_ms() < st->broker_deadline_ms)
+		return false;
+	*result = end(st, SUPERVISOR_BROKER, st->broker_status);
+	return true;
+}
+
+static bool told_to_end(int signals)
+{
+	struct signalfd_siginfo info;
+	bool told = false;
+
+	while (read(signals, &info, sizeof(info)) == sizeof(info))
+		told |= info.ssi_signo == SIGTERM;
+	return told;
+}
+
+// Standard error is a pipe that the launcher reads: its end tells of the launcher's, whatever became of the death signal.
+static int watch(struct state *st, int signals)
+{
+	struct pollfd p[] = { { .fd = signals, .events = POLLIN }, { .fd = STDERR_FILENO } };
+	int result;
+
+	for (;;) {
+		int timeout = st->broker_gone ? (int)(st->broker_deadline_ms - now_ms()) : -1;
+
+		if (poll(p, 2, st->broker_gone && timeout < 0 ? 0 : timeout) < 0 && errno != EINTR)
+			return end(st, SUPERVISOR_FAILED, 0);
+		if (told_to_end(signals) || p[1].revents)
+			return end(st, SUPERVISOR_TOLD, 0);
+		if (reap(st, &result))
+			return result;
+	}
+}
+
+// Without a pid namespace, whose first process takes all others with it.
+static void end_all(const struct state *st)
+{
+	if (st->namespaces & CLONE_NEWPID)
+		return;
+	if (st->kernel > 0)
+		kill(-st->kernel, SIGKILL);
+	if (st->broker > 0 && !st->broker_gone)
+		kill(st->broker, SIGKILL);
+	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
+		;
+}
+
+int supervisor_run(void *supervisor, unsigned long namespaces)
+{
+	struct state st = { .s = supervisor, .namespaces = namespaces, .self = getpid() };
+	sigset_t all, watched;
+	int signals, result;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	sigemptyset(&watched);
+	sigaddset(&watched, SIGCHLD);
+	sigaddset(&watched, SIGTERM);
+	signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals < 0)
+		return end(&st, SUPERVISOR_FAILED, 0);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (namespaces & CLONE_NEWPID)
+		st.s->loader->flags |= HOSTED_FLAG_NAMESPACES;
+	else
+		prctl(PR_SET_PDEATHSIG, SIGTERM); // it must end the others first
+	if (!start(&st)) {
+		result = end(&st, SUPERVISOR_FAILED, 0);
+	} else {
+		process_keep_only(&signals, 1);
+		confine_capabilities(UINT64_C(1) << CAP_KILL);
+		result = watch(&st, signals);
+	}
+	end_all(&st);
+	return result;
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// An address space: the memory of one host process below the kernel's region, and a table of the frames mapped there.
+#pragma once
+
+#include "lock.h"
+#include "rewrite.h"
+
+struct port_aspace {
+	struct hosted_lock lock; // guards the table
+	uint64_t *root;          // of the table, as a page table: NULL as long as no frame was mapped
+	size_t table_pages;
+	int32_t tgid;     // host process that has it; 0: not active yet, or gone. Atomic
+	uint32_t threads; // host threads that run in it; atomic
+	struct rewriting rewriting;
+};
+
+int hosted_memory_init(void); // boot: what the loader has left around is unmapped. -errno

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every way into the kernel and out of it, on a host thread.
+//
+// In: (a) a rewritten call site (rewrite.c) jumps to hosted_entry_fast; (b) a host signal (signal.c) whose handler has filled
+// the program's frame and leaves to hosted_trap_main. Out: one way, hosted_leave. Between hosted_leave and the jump to the
+// program a kick may have set task->work behind the check: the signal handler sees the address and starts over at hosted_leave
+// (the frame is whole until the jump). So no work is lost.
+//
+// A frame is struct user_regs at the top of the task's kernel stack, 168 bytes below a 16-byte boundary, hence the 8 bytes around
+// calls into C. Vector registers are the program's all the time.
+
+#include <asm/prctl.h>
+#include <asm/unistd.h>
+
+#define P_CURRENT 0
+#define P_KICKED 12
+#define P_STACK_TOP 16
+#define P_USER_SP 24
+#define P_USER_IP 32
+#define P_GS_USER 48
+#define P_GS_BASE 56
+#define P_MOVED_SP 64
+#define BLOCK_BYTES 32768
+#define BLOCK_SIGNAL_STACK_BYTES 12288
+
+#define USER_CODE 0x33
+#define USER_DATA 0x2b
+#define FRAME_BYTES 168
+
+// offsets in struct user_regs
+#define R_R11 48
+#define R_AX 80
+#define R_CX 88
+#define R_ORIG_AX 120
+#define R_IP 128
+#define R_SP 152
+
+	.macro PUSH_REGISTERS_BELOW_DI
+	pushq	%rsi
+	pushq	%rdx
+	pushq	%rcx
+	pushq	$-38 // ax: -ENOSYS until somebody says otherwise, as ptrace expects
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	pushq	%rbx
+	pushq	%rbp
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	.endm
+
+	.macro POP_REGISTERS_TO_DI
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbp
+	popq	%rbx
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rax
+	popq	%rcx
+	popq	%rdx
+	popq	%rsi
+	popq	%rdi
+	.endm
+
+	.cfi_sections .debug_frame
+
+	// A debugger must not look for callers beyond an entry.
+	.macro OUTERMOST
+	.cfi_startproc simple
+	.cfi_def_cfa rsp, 8
+	.cfi_undefined rip
+	.endm
+
+	.section .text.hot, "ax"
+
+// ---- from a rewritten call site: RAX = number, RCX = return address; R11 may be used, as `syscall` does ----
+	.balign 64
+	.globl	hosted_entry_fast
+hosted_entry_fast:
+	OUTERMOST
+	movq	%rsp, %gs:P_USER_SP
+	movq	%gs:P_STACK_TOP, %rsp
+	pushq	$USER_DATA
+	pushq	%gs:P_USER_SP
+	pushfq
+	movq	(%rsp), %r11
+	pushq	$USER_CODE
+	pushq	%rcx
+	pushq	%rax // orig_ax
+	pushq	%rdi
+	PUSH_REGISTERS_BELOW_DI
+	cld
+	movq	%rsp, %rdi
+	xorl	%ebp, %ebp // ends backtraces
+	subq	$8, %rsp
+	call	kernel_upcall_syscall
+	addq	$8, %rsp
+
+	.globl	hosted_leave
+hosted_leave: // RSP = frame
+	movq	%gs:P_CURRENT, %rax
+	cmpl	$0, (%rax) // task->work
+	jne	leave_work
+	cmpq	$0, %gs:P_GS_USER
+	jne	leave_with_gs
+leave_now:
+	POP_REGISTERS_TO_DI
+	addq	$8, %rsp
+	popq	%gs:P_USER_IP
+	addq	$8, %rsp
+	popfq
+	popq	%rsp
+	.globl	hosted_leave_jump
+hosted_leave_jump:
+	jmpq	*%gs:P_USER_IP
+leave_with_gs: // the program has set GS itself: it is loaded by a call, and nothing after that may use ours
+	movq	%gs:P_GS_BASE, %rsi
+	movl	$ARCH_SET_GS, %edi
+	movl	$__NR_arch_prctl, %eax
+	syscall
+	POP_REGISTERS_TO_DI
+	addq	$8, %rsp
+	.globl	hosted_leave_iret
+hosted_leave_iret:
+	iretq
+	.globl	hosted_leave_end
+hosted_leave_end:
+	.cfi_endproc
+
+	OUTERMOST
+leave_work:
+	movq	%rsp, %rdi
+	subq	$8, %rsp
+	call	kernel_upcall_user_return
+	addq	$8, %rsp
+	jmp	hosted_leave
+	.cfi_endproc
+
+	.globl	hosted_enter_user
+	OUTERMOST
+hosted_enter_user: // RDI = frame at the top of the kernel stack
+	movq	%rdi, %rsp
+	xorl	%ebp, %ebp
+	jmp	hosted_leave
+	.cfi_endproc
+
+// hosted_trap_main(fn, frame, a, b, c): from the signal stack to the kernel stack; fn(frame, a, b, c), then to the program.
+	.globl	hosted_trap_main
+	OUTERMOST
+hosted_trap_main:
+	movq	%rdi, %rax
+	movq	%rsi, %rdi
+	movq	%rdi, %rsp
+	movq	%rdx, %rsi
+	movq	%rcx, %rdx
+	movq	%r8, %rcx
+	xorl	%ebp, %ebp
+	subq	$8, %rsp
+	call	*%rax
+	addq	$8, %rsp
+	jmp	hosted_leave
+	.cfi_endproc
+
+// ---- the host's signals ----
+// The host enters here on the signal stack: EDI = signal, RSI = siginfo, RDX = ucontext.
+	.globl	hosted_signal_entry
+hosted_signal_entry:
+	OUTERMOST
+	cld
+	movq	%rsp, %rcx
+	subq	$8, %rsp // the host has pushed the address of hosted_signal_return
+	call	hosted_signal
+	addq	$8, %rsp
+	ret
+	.cfi_endproc
+
+	.globl	hosted_signal_return
+hosted_signal_return:
+	movl	$__NR_rt_sigreturn, %eax
+	syscall
+	ud2
+
+// ---- calls that wait ----
+// long hosted_call_interruptible(nr, a, b, c, d, e, f). The signal handler moves a thread between _start and _wait to _kicked.
+	.globl	hosted_call_interruptible
+hosted_call_interruptible:
+	movq	%rdi, %rax
+	movq	%rsi, %rdi
+	movq	%rdx, %rsi
+	movq	%rcx, %rdx
+	movq	%r8, %r10
+	movq	%r9, %r8
+	movq	8(%rsp), %r9
+	.globl	hosted_wait_start
+hosted_wait_start:
+	cmpl	$0, %gs:P_KICKED
+	jne	hosted_wait_kicked
+	.globl	hosted_wait_call
+hosted_wait_call:
+	syscall
+	ret
+	.globl	hosted_wait_kicked
+hosted_wait_kicked:
+	movl	$0, %gs:P_KICKED
+	movq	$-4, %rax // -EINTR
+	ret
+
+// ---- threads ----
+// long hosted_clone(flags, child_stack, tid): the thread's number, or -errno. The child finds its struct port_task on its stack.
+	.globl	hosted_clone
+hosted_clone:
+	movl	$__NR_clone, %eax
+	xorl	%r10d, %r10d
+	xorl	%r8d, %r8d
+	syscall
+	testq	%rax, %rax
+	jz	1f
+	ret
+	OUTERMOST
+1:	xorl	%ebp, %ebp
+	popq	%rdi
+	call	hosted_child_main
+	ud2
+	.cfi_endproc
+
+// hosted_thread_end(tid): the stack this runs on may be another thread's as soon as *tid is 0.
+	.globl	hosted_thread_end
+hosted_thread_end:
+	movl	$0, (%rdi)
+	movl	$1, %esi // FUTEX_WAKE
+	movl	$0x7fffffff, %edx
+	movl	$__NR_futex, %eax
+	syscall
+	xorl	%edi, %edi
+	movl	$__NR_exit, %eax
+	syscall
+	ud2
+
+// long hosted_migrate(p): goes on as another host process's thread, by hosted_resume(); this thread ends on its signal stack.
+	.globl	hosted_migrate
+hosted_migrate:
+	pushq	%rbp
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	movq	%rsp, P_MOVED_SP(%rdi)
+	movq	%rdi, %rsp
+	andq	$-BLOCK_BYTES, %rsp
+	addq	$BLOCK_SIGNAL_STACK_BYTES, %rsp
+	call	hosted_migrate_post
+	ud2
+
+// void hosted_resume(sp)
+	.globl	hosted_resume
+hosted_resume:
+	movq	%rdi, %rsp
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rbp
+	xorl	%eax, %eax
+	ret
+
+// ---- user memory: what faults goes on at the fixup ----
+	.macro FIXUP at, to
+	.pushsection .fixups, "a"
+	.long	\at - .
+	.long	\to - .
+	.popsection
+	.endm
+
+// size_t hosted_move(to, from, size): bytes not moved
+	.globl	hosted_move
+	.balign	16
+hosted_move:
+	movq	%rdx, %rcx
+1:	rep movsb
+2:	movq	%rcx, %rax
+	ret
+	FIXUP	1b, 2b
+
+// size_t hosted_clear(to, size): bytes not cleared
+	.globl	hosted_clear
+hosted_clear:
+	movq	%rsi, %rcx
+	xorl	%eax, %eax
+1:	rep stosb
+2:	movq	%rcx, %rax
+	ret
+	FIXUP	1b, 2b
+
+// size_t hosted_moveN(to, from): 0, or N when it faulted
+	.macro MOVE name, size, register, mov
+	.globl	\name
+	.balign	16
+\name:
+1:	\mov	(%rsi), \register
+2:	\mov	\register, (%rdi)
+	xorl	%eax, %eax
+	ret
+3:	movl	$\size, %eax
+	ret
+	FIXUP	1b, 3b
+	FIXUP	2b, 3b
+	.endm
+	MOVE	hosted_move1, 1, %al, movb
+	MOVE	hosted_move2, 2, %ax, movw
+	MOVE	hosted_move4, 4, %eax, movl
+	MOVE	hosted_move8, 8, %rax, movq
+
+// int hosted_load32(const uint32_t *from, uint32_t *seen): 0, or nonzero when it faulted
+	.globl	hosted_load32
+hosted_load32:
+1:	movl	(%rdi), %eax
+	movl	%eax, (%rsi)
+	xorl	%eax, %eax
+	ret
+2:	movl	$1, %eax
+	ret
+	FIXUP	1b, 2b
+
+// int hosted_cmpxchg32(uint32_t *at, uint32_t old, uint32_t new, uint32_t *seen)
+	.globl	hosted_cmpxchg32
+hosted_cmpxchg32:
+	movl	%esi, %eax
+1:	lock cmpxchgl %edx, (%rdi)
+	movl	%eax, (%rcx)
+	xorl	%eax, %eax
+	ret
+2:	movl	$1, %eax
+	ret
+	FIXUP	1b, 2b
+
+// long hosted_string(char *to, const char *from, size_t size): length without NUL; size: no NUL; -1: faulted
+	.globl	hosted_string
+hosted_string:
+	xorl	%ecx, %ecx
+1:	cmpq	%rdx, %rcx
+	je	3f
+2:	movb	(%rsi,%rcx), %al
+	movb	%al, (%rdi,%rcx)
+	testb	%al, %al
+	jz	3f
+	incq	%rcx
+	jmp	1b
+3:	movq	%rcx, %rax
+	ret
+4:	movq	$-1, %rax
+	ret
+	FIXUP	2b, 4b
+
+// ---- start ----
+	.section .head.text, "ax"
+	.globl	hosted_start
+hosted_start: // RDI = hand-off, RSP = boot stack
+	OUTERMOST
+	xorl	%ebp, %ebp
+	andq	$-16, %rsp
+	call	hosted_main
+	ud2
+	.cfi_endproc
+
+	.section .note.GNU-stack, "", @progbits

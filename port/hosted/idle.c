@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The boot thread's life as idle task: it sleeps until the earliest timer is due or another thread asks for something.
+#include "idle.h"
+
+#include "lib/compiler.h"
+#include "port/host.h"
+#include "task.h"
+
+int32_t hosted_kernel_tgid; // set at start
+
+static uint32_t idle_word;                       // atomic: changes when there is something to do
+static uint64_t timer_deadline_ns = UINT64_MAX;  // atomic
+static struct port_task *requests;               // atomic stack, by next_request
+
+static void idle_wake(void)
+{
+	__atomic_fetch_add(&idle_word, 1, __ATOMIC_SEQ_CST);
+	port_lock_wake(&idle_word);
+}
+
+void port_timer_set(uint64_t deadline_ns)
+{
+	__atomic_store_n(&timer_deadline_ns, deadline_ns, __ATOMIC_SEQ_CST);
+	if (current_port()->adopted) // looks itself before it sleeps
+		__atomic_fetch_add(&idle_word, 1, __ATOMIC_SEQ_CST);
+	else
+		idle_wake();
+}
+
+// ---- requests ----
+
+static void post(struct port_task *p)
+{
+	struct port_task *seen = __atomic_load_n(&requests, __ATOMIC_RELAXED);
+	do
+		p->next_request = seen;
+	while (!__atomic_compare_exchange_n(&requests, &seen, p, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	idle_wake();
+}
+
+int hosted_request(struct port_task *p)
+{
+	__atomic_store_n(&p->request_done, 0, __ATOMIC_RELAXED);
+	post(p);
+	while (!__atomic_load_n(&p->request_done, __ATOMIC_ACQUIRE))
+		port_lock_wait(&p->request_done, 0);
+	return p->request_result;
+}
+
+void hosted_request_migrate(struct port_task *p) { post(p); }
+
+static void serve(struct port_task *p)
+{
+	if (p->moved_sp) {
+		hosted_migrate_serve(p);
+		return;
+	}
+	p->request_result = port_task_spawn(p, NULL);
+	__atomic_store_n(&p->request_done, 1, __ATOMIC_RELEASE);
+	port_lock_wake(&p->request_done);
+}
+
+static void serve_all(void)
+{
+	struct port_task *p = __atomic_exchange_n(&requests, NULL, __ATOMIC_ACQUIRE), *next;
+	for (; p; p = next) {
+		next = p->next_request;
+		serve(p);
+	}
+}
+
+// ---- idle ----
+
+void port_cpu_idle(void)
+{
+	uint32_t seen = __atomic_load_n(&idle_word, __ATOMIC_SEQ_CST);
+
+	serve_all();
+	hosted_reap();
+	uint64_t deadline = __atomic_load_n(&timer_deadline_ns, __ATOMIC_SEQ_CST);
+	if (deadline <= port_time_ns()) {
+		// Whoever sets an earlier one meanwhile changes idle_word.
+		__atomic_store_n(&timer_deadline_ns, UINT64_MAX, __ATOMIC_SEQ_CST);
+		kernel_upcall_timer();
+		return;
+	}
+	if (deadline == UINT64_MAX)
+		port_lock_wait(&idle_word, seen);
+	else
+		port_lock_wait_until(&idle_word, seen, deadline);
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where things are: the one region of address space that is the kernel's in every process of the cell (abi/hosted.h).
+//
+//	image_start   text and constants, read-only
+//	data_start    .data and .bss; offset 0 of memory_fd
+//	              hand-off, filter, boot record
+//	arena_start   frames: struct page and what the page allocator hands out
+//	stacks_start  task blocks (task.h), up to arena_end
+//
+// A physical address (paddr_t) is an offset in memory_fd.
+#pragma once
+
+#include "abi/hosted.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE_BYTES        UINT64_C(4096)
+#define STACKS_MAX_BYTES  (UINT64_C(1) << 30) // 32,768 tasks; at most a quarter of the arena
+#define USER_LIMIT        UINT64_C(0x7ffffffff000)
+
+extern struct hosted_handoff hosted; // a checked copy
+extern uint64_t hosted_stacks_start;
+
+// Linker script.
+extern char hosted_image_start[], hosted_text_end[], hosted_data_start[], hosted_image_end[];
+
+static inline int in_kernel_text(uint64_t ip) { return ip - hosted.text_start < hosted.text_end - hosted.text_start; }
