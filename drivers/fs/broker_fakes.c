@@ -24,7 +24,7 @@
 unsigned fake_requests, fake_requests_of[64], fake_descriptors;
 bool fake_watches, fake_lose_descriptors;
 uint32_t fake_interruptions, fake_pages_absent;
-uint64_t fake_unsupported;
+uint64_t fake_unsupported, mangle_unique;
 void (*fake_mangle)(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor);
 
 static char root[64];
@@ -254,6 +254,8 @@ static int op_rename(struct request *r, uint64_t to_dir, const char *names)
 {
 	const char *old = child(r, names);
 	char path[1024];
+	if (to_dir >= node_count) // a lie of ours, believed
+		return -ESTALE;
 	snprintf(path, sizeof(path), "%s/%s", nodes[to_dir].path, names + strlen(names) + 1);
 	for (uint64_t k = 1; k < node_count; k++)
 		if (!strcmp(nodes[k].path, old))
@@ -322,8 +324,7 @@ static int serve(struct request *r)
 		name = r->at + sizeof(struct fuse_mkdir_in);
 		return answer_entry(r, child(r, name),
 				    mkdir(child(r, name), ((struct fuse_mkdir_in *)r->at)->mode & 07777));
-	case FUSE_SYMLINK:
-		return answer_entry(r, child(r, name), symlink(name + strlen(name) + 1, child(r, name)));
+	case FUSE_SYMLINK: return answer_entry(r, child(r, name), symlink(name + strlen(name) + 1, child(r, name)));
 	case FUSE_READLINK: {
 		char text[4096];
 		ssize_t n = readlink(r->path, text, sizeof(text));
@@ -390,6 +391,7 @@ long port_message_send(int fd, const struct iovec *v, unsigned count)
 	out.len = (uint32_t)a->size;
 	memcpy(a->bytes, &out, sizeof(out));
 	bool with = a->fd >= 0;
+	mangle_unique = out.unique;
 	if (fake_mangle)
 		fake_mangle(r.head->opcode, a->bytes, &a->size, &with);
 	if (a->fd >= 0 && !with) {

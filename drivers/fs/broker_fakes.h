@@ -17,14 +17,15 @@ void fake_host_remove(const char *name);
 void fake_host_rename(const char *from, const char *to);
 bool fake_host_text(const char *name, char *out, size_t size);
 
-extern unsigned fake_requests;          // in all
-extern unsigned fake_requests_of[64];   // by opcode; the broker's own from 56 on
-extern bool fake_watches;               // entries are answered with long times to live
-extern uint32_t fake_interruptions;     // so many waits end with -EINTR first
-extern uint64_t fake_unsupported;       // bits as fake_requests_of: ENOSYS
-extern unsigned fake_descriptors;       // that the cell holds
-extern bool fake_lose_descriptors;      // answers come with -EMFILE
-extern uint32_t fake_pages_absent;      // so many transfers find the program's memory not there
+extern unsigned fake_requests;        // in all
+extern unsigned fake_requests_of[64]; // by opcode; the broker's own from 56 on
+extern bool fake_watches;             // entries are answered with long times to live
+extern uint32_t fake_interruptions;   // so many waits end with -EINTR first
+extern uint64_t fake_unsupported;     // bits as fake_requests_of: ENOSYS
+extern unsigned fake_descriptors;     // that the cell holds
+extern bool fake_lose_descriptors;    // answers come with -EMFILE
+extern uint32_t fake_pages_absent;    // so many transfers find the program's memory not there
 // Changes an answer on its way; may be NULL.
 extern void (*fake_mangle)(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor);
+extern uint64_t mangle_unique;        // of the question being answered
 uint64_t fake_node(const char *name); // its number, 0: not known

@@ -297,8 +297,22 @@ static bool server_make_room(struct fs_connection *c)
 	return some;
 }
 
-// The server knows most things by their names, and this one has been given to something else: the names we know for it are to be
-// asked for again.
+// One of the names by which `i` is found here, referenced; NULL.
+static struct dentry *cached_name(struct inode *i)
+{
+	struct dentry *d, *found = NULL;
+	spin_lock(&i->alias_lock);
+	list_for_each (d, &i->dentries, alias_node)
+		if (d->flags & DENTRY_HASHED && refcount_get_unless_zero(&d->refs)) {
+			found = d;
+			break;
+		}
+	spin_unlock(&i->alias_lock);
+	return found;
+}
+
+// The server knows most things by their names, and this one's has been given to something else: it is to be looked up again, or, for
+// open(2), looked up and opened at once, which cannot be overtaken.
 static void node_is_stale(struct fs_request *r)
 {
 	struct super *s = r->connection->super;
@@ -307,10 +321,15 @@ static void node_is_stale(struct fs_request *r)
 	if (!i)
 		return;
 	fs_attributes_stale(i);
-	spin_lock(&i->alias_lock);
-	list_for_each (d, &i->dentries, alias_node)
-		d->expires_ns = 0;
-	spin_unlock(&i->alias_lock);
+	while ((d = cached_name(i))) {
+		bool directory = inode_is_dir(i);
+		d->expires_ns = 0; // a directory may be in use: it goes when that has been made sure of
+		if (!directory)
+			dentry_drop(d);
+		dentry_put(d);
+		if (directory)
+			break;
+	}
 	inode_put(i);
 }
 

@@ -56,12 +56,15 @@ static void start_threads(struct client *c, const struct broker_spec *spec)
 	assert_int_equal(pthread_create(&c->threads[2], NULL, serve_watches, c->broker), 0);
 }
 
-static void start_process(struct client *c, const struct broker_spec *spec)
+static void start_process(struct client *c, const struct broker_spec *spec, const struct client_options *o)
 {
 	c->process = fork();
 	assert_true(c->process >= 0);
-	if (!c->process)
+	if (!c->process) {
+		if (o->open_root)
+			o->open_root((struct broker_root *)spec->roots, c->root);
 		broker_main(spec);
+	}
 	close(spec->channels[0]);
 	close(spec->channels[1]);
 	close(spec->events);
@@ -99,7 +102,10 @@ void client_start(struct client *c, const struct client_options *o)
 	}
 	c->events = pairs[2][0];
 	spec.events = pairs[2][1];
-	(o->process ? start_process : start_threads)(c, &spec);
+	if (o->process)
+		start_process(c, &spec, o);
+	else
+		start_threads(c, &spec);
 }
 
 static int remove_one(const char *path, const struct stat *s, int type, struct FTW *f)

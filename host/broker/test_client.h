@@ -28,6 +28,8 @@ struct client_options {
 	bool read_only, no_devices, hide_system;
 	const char *file; // the grant is this file beneath top/root
 	uint32_t nodes_max, descriptors_max;
+	// In the child, before broker_main(): opens the root, at `path`.
+	void (*open_root)(struct broker_root *root, const char *path);
 };
 
 void client_start(struct client *c, const struct client_options *o);

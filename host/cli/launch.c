@@ -143,12 +143,15 @@ static const char *kernel_last_words(struct launch *l)
 
 static bool explain_machine(struct launch *l, struct err *e)
 {
-	const char *words;
+	enum machine_end how = l->machine.kind->end(&l->machine);
+	const char *words = kernel_last_words(l);
 
-	if (!l->options->cell.verbose && l->log.size)
+	if (how == MACHINE_BROKEN)
+		l->machine.kind->explain(&l->machine, e);
+	// Of one that was killed there is nothing to learn.
+	if (!l->options->cell.verbose && l->log.size && (how != MACHINE_BROKEN || e->exit_status != EXIT_CELL_KILLED))
 		fwrite(l->log.data, 1, l->log.size, stderr);
-	words = kernel_last_words(l);
-	switch (l->machine.kind->end(&l->machine)) {
+	switch (how) {
 	case MACHINE_PANIC:
 		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel panicked%s%s", words ? ": " : "",
 			       words ? words : "");
@@ -160,7 +163,7 @@ static bool explain_machine(struct launch *l, struct err *e)
 			       "the cell ended without saying how (a triple fault of its kernel?)");
 	case MACHINE_BROKEN: break;
 	}
-	return l->machine.kind->explain(&l->machine, e);
+	return false;
 }
 
 static bool explain(struct launch *l, int *exit_status, struct err *e)

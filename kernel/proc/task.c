@@ -377,6 +377,12 @@ void process_usage_add_task(struct process *p, struct task *t)
 	p->dead_system_ns += system_ns;
 	p->dead_min_faults += t->min_faults;
 	p->dead_maj_faults += t->maj_faults;
+	if (PORT_HOST && t == current && p->thread_count == 1 && !p->borrows_mm) { // the host process goes too
+		uint64_t minor, major;
+		port_process_faults(&minor, &major);
+		p->dead_min_faults += minor;
+		p->dead_maj_faults += major;
+	}
 	p->dead_voluntary += t->sched.voluntary_switches;
 	p->dead_involuntary += t->sched.involuntary_switches;
 	sched_add_dead(t);
@@ -410,4 +416,10 @@ void process_usage_get(struct process *p, struct process_usage *out)
 	if (PORT_SCHEDULES_TASKS)
 		sched_process_times(p, &out->user_ns, &out->system_ns);
 	spin_unlock(&s->lock);
+	if (PORT_HOST && p == current->process && !p->zombie) {
+		uint64_t minor, major;
+		port_process_faults(&minor, &major);
+		out->min_faults += minor;
+		out->maj_faults += major;
+	}
 }

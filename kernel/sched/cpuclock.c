@@ -90,7 +90,7 @@ static void spread_evenly(struct sched_cpu_stats *out)
 	out->user_ns /= count;
 	out->system_ns /= count;
 	out->idle_ns /= count;
-	out->switches /= count;
+	out->switches = (out->switches + count) / count; // rounded up: there was one to what runs now
 }
 
 void sched_cpu_stats_get(unsigned cpu, struct sched_cpu_stats *out)

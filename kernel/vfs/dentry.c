@@ -356,6 +356,15 @@ struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_
 	return d;
 }
 
+void dentry_forget_file(struct dentry *parent, const char *name, size_t length, uint32_t hash)
+{
+	struct dentry *d = dentry_find(parent, name, length, hash);
+	if (d && d->inode && inode_is_reg(d->inode) && parent->inode->ops->lookup_open &&
+	    !(d->flags & (DENTRY_MOUNTPOINT | DENTRY_PINNED)))
+		dentry_drop(d);
+	dentry_put(d);
+}
+
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t length)
 {
 	struct dentry *d = find_valid(parent, name, length, name_hash(name, length));
@@ -532,6 +541,37 @@ void dentry_kill_tree(struct dentry *root)
 			dentry_put(d);
 		dentry_put(d);
 	}
+}
+
+// Takes up to SHRINK_BATCH entries of `s` out of the table, for the caller to put. False: there was none.
+static bool take_batch(struct super *s, struct list *dead)
+{
+	unsigned count = 0;
+	struct dentry *d, *next;
+	spin_lock(&dentry_tree_lock);
+	list_for_each_safe (d, next, &lru, lru) {
+		if (d->super != s)
+			continue;
+		unhash(d);
+		list_add_tail(dead, &d->lru);
+		if (++count == SHRINK_BATCH)
+			break;
+	}
+	spin_unlock(&dentry_tree_lock);
+	return count;
+}
+
+void dentry_kill_super(struct super *s)
+{
+	struct list dead = LIST_INIT(dead);
+	dentry_kill_tree(s->root);
+	// What hangs below a directory that lost its name meanwhile is not reached from the root.
+	while (take_batch(s, &dead))
+		while (!list_empty(&dead)) {
+			struct dentry *d = list_first(&dead, struct dentry, lru);
+			list_remove(&d->lru);
+			dentry_put(d);
+		}
 }
 
 void dentry_stats_get(struct dentry_stats *out)

@@ -21,10 +21,13 @@ struct dentry *dentry_find(struct dentry *parent, const char *name, size_t lengt
 #define NO_OPEN (-1)
 struct dentry *dentry_lookup_slow(struct dentry *parent, const char *name, size_t length, int open_flags);
 struct dentry *dentry_lookup_for(struct dentry *parent, const char *name, size_t length, int open_flags); // locked
+// As if a file of that name were not cached: after -ESTALE.
+void dentry_forget_file(struct dentry *parent, const char *name, size_t length, uint32_t hash);
 // 1: still good. Asks the file system only when the entry's time is over.
 int dentry_revalidate(struct dentry *d);
 static inline bool dentry_needs_revalidate(const struct dentry *d) { return d->ops && d->ops->revalidate; }
-void dentry_kill_tree(struct dentry *root);                      // umount: drops every hashed dentry below
+void dentry_kill_tree(struct dentry *root);                      // drops every hashed dentry below
+void dentry_kill_super(struct super *s);                         // umount: all of its dentries, but the root
 bool dentry_is_below(struct dentry *d, struct dentry *ancestor); // or the same
 
 // ---- inode.c ----
@@ -71,6 +74,7 @@ struct walk {
 	unsigned flags;   // LOOKUP_*
 	unsigned resolve; // RESOLVE_*
 	int open_flags;   // of the open(2) the walk is for, or NO_OPEN
+	bool again;       // what is cached of the last component led to -ESTALE
 	bool rooted;
 	bool trailing_slash;      // after the last component: it must be a directory
 	enum last_type last_type; // LOOKUP_PARENT: the last component

@@ -101,6 +101,7 @@ int walk_start(struct walk *w, int at, const char *name, unsigned flags, unsigne
 	w->flags = flags;
 	w->resolve = resolve;
 	w->open_flags = NO_OPEN;
+	w->again = false;
 	w->rooted = w->trailing_slash = false;
 	w->last_type = LAST_ROOT;
 	w->link_count = w->pending = 0;
@@ -306,12 +307,25 @@ static inline int step_down(struct walk *w, struct dentry *d)
 	return 0;
 }
 
+// The last component, looked up and prepared for open(2) under the directory's lock, so that no rename here overtakes it.
+static struct dentry *find_again(struct walk *w, const char *name, size_t length, uint32_t hash)
+{
+	struct dentry *parent = w->path.dentry;
+	mutex_lock(&parent->inode->lock);
+	dentry_forget_file(parent, name, length, hash);
+	struct dentry *d = dentry_lookup_for(parent, name, length, w->open_flags);
+	mutex_unlock(&parent->inode->lock);
+	return d;
+}
+
 // The child, with a reference, positive; or an error.
 static inline struct dentry *step_find(struct walk *w, const char *name, size_t length, uint32_t hash, bool last)
 {
 	struct dentry *parent = w->path.dentry;
-	struct dentry *d = dentry_find(parent, name, length, hash);
-	if (unlikely(!d)) {
+	struct dentry *d = unlikely(last && w->again) ? NULL : dentry_find(parent, name, length, hash);
+	if (unlikely(last && w->again)) {
+		d = find_again(w, name, length, hash);
+	} else if (unlikely(!d)) {
 		d = dentry_lookup_slow(parent, name, length, last ? w->open_flags : NO_OPEN);
 	} else if (dentry_needs_revalidate(d) && unlikely(dentry_revalidate(d) <= 0)) {
 		dentry_put(d);

@@ -215,7 +215,7 @@ static int find_or_create(struct walk *w, struct file *f, mode_t mode, struct de
 	struct dentry *parent = w->path.dentry;
 	struct inode *dir = parent->inode;
 	*found = NULL;
-	struct dentry *d = dentry_find(parent, w->last, w->last_length, w->last_hash);
+	struct dentry *d = unlikely(w->again) ? NULL : dentry_find(parent, w->last, w->last_length, w->last_hash);
 	if (d && d->inode && dentry_revalidate(d) > 0) {
 		*found = d;
 		return 0;
@@ -223,6 +223,8 @@ static int find_or_create(struct walk *w, struct file *f, mode_t mode, struct de
 	dentry_put(d);
 	bool opened = false;
 	mutex_lock(&dir->lock);
+	if (unlikely(w->again))
+		dentry_forget_file(parent, w->last, w->last_length, w->last_hash);
 	d = dentry_lookup_for(parent, w->last, w->last_length, f->flags & O_EXCL ? NO_OPEN : w->open_flags);
 	int error = is_err(d) ? (int)ptr_err(d) : 0;
 	if (!error && !d->inode) {
@@ -316,7 +318,7 @@ static int open_walk(struct walk *w, struct file *f, mode_t mode)
 }
 
 static struct file *open_once(int at, const char *name, const struct open_how_kernel *how, int flags,
-			      unsigned walk_flags)
+			      unsigned walk_flags, bool again)
 {
 	struct file *f = file_allocate(flags | (flags & O_PATH ? 0 : O_LARGEFILE));
 	if (!f)
@@ -325,6 +327,7 @@ static struct file *open_once(int at, const char *name, const struct open_how_ke
 	int error = walk_start(&w, at, name, walk_flags, how->resolve);
 	if (!(flags & (O_PATH | O_DIRECTORY)))
 		w.open_flags = flags;
+	w.again = again;
 	if (!error)
 		error = open_walk(&w, f, how->mode);
 	walk_end(&w);
@@ -351,8 +354,10 @@ struct file *do_open(int at, const char *name, const struct open_how_kernel *how
 		walk_flags |= LOOKUP_DIRECTORY;
 	if (flags & O_CREAT)
 		walk_flags |= LOOKUP_PARENT;
-	struct file *f = open_once(at, name, how, flags, walk_flags);
-	return unlikely(is_err(f) && ptr_err(f) == -ESTALE) ? open_once(at, name, how, flags, walk_flags) : f;
+	struct file *f = open_once(at, name, how, flags, walk_flags, false);
+	if (unlikely(is_err(f) && ptr_err(f) == -ESTALE))
+		f = open_once(at, name, how, flags, walk_flags, true);
+	return f;
 }
 
 struct file *file_open_at(int at, const char *path, int flags, mode_t mode, unsigned resolve_flags)

@@ -89,7 +89,7 @@ void super_put(struct super *s)
 	if (s->root) {
 		if (s->ops && s->ops->sync)
 			s->ops->sync(s, true);
-		dentry_kill_tree(s->root);
+		dentry_kill_super(s);
 		dentry_put(s->root);
 	}
 	if (s->ops && s->ops->put_super)

@@ -30,13 +30,16 @@ static struct process fake_process;
 static int fake_signal;                     // the last one sent
 static int64_t fake_allocated;              // live kernel objects
 static uint64_t fake_fault_at = UINT64_MAX; // user address that faults
+static uint64_t fake_time_skip_ns;          // to let time pass
+static unsigned fake_populated;             // counted
+static struct mm *fake_mm = (struct mm *)1; // never looked into
 
 // ---- port ----
 
 uint64_t port_time_ns(void)
 {
 	static uint64_t now;
-	return now += 1000;
+	return (now += 1000) + fake_time_skip_ns;
 }
 uint64_t port_user_end(void) { return UINT64_MAX / 2; }
 void port_lock_wake(uint32_t *word) {}
@@ -110,7 +113,7 @@ void page_stats_get(struct page_stats *out) { *out = (struct page_stats){ .total
 void reclaim_register(uint64_t (*shrink)(uint64_t target)) {}
 struct page *page_alloc(unsigned order, unsigned flags)
 {
-	struct page *p = kalloc(sizeof(*p) + PAGE_SIZE);
+	struct page *p = kalloc(sizeof(*p) + (PAGE_SIZE << order));
 	refcount_set(&p->refs, 1);
 	return p;
 }
@@ -150,7 +153,11 @@ void mobj_truncate(struct mobj *o, uint64_t start, uint64_t end)
 	}
 }
 void mobj_destroy(struct mobj *o) { mobj_truncate(o, 0, UINT64_MAX); }
-int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write) { return -EFAULT; }
+int mm_populate(struct mm *mm, uint64_t start, uint64_t size, bool write)
+{
+	fake_populated++;
+	return 0;
+}
 int mobj_sync(struct mobj *o, uint64_t start, uint64_t end, bool wait) { return 0; }
 void mobj_invalidate(struct mobj *o, uint64_t start, uint64_t end) {}
 ssize_t filemap_read(struct mobj *o, struct iov_iter *to, loff_t *pos)
@@ -309,6 +316,7 @@ static void fake_kernel_create(void)
 	refcount_set(&root.refs, 1);
 	fake_task.cred = cred_copy(&root, 0);
 	fake_task.process = &fake_process;
+	fake_task.mm = fake_mm;
 	fake_current = &fake_task;
 	assert_int_equal(mount_at("tmpfs", "none", "/", 0, "size=64m,mode=755"), 0);
 	fake_task.fs = fs_context_copy(NULL);

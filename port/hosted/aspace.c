@@ -119,8 +119,9 @@ static uint64_t *entry_make(struct port_aspace *as, uint64_t va)
 }
 
 // Calls fn for each present entry of [start, end), in order.
-static void for_each(struct port_aspace *as, uint64_t *table, unsigned level, uint64_t base, uint64_t start, uint64_t end,
-		     void (*fn)(struct port_aspace *as, uint64_t va, uint64_t *entry, void *context), void *context)
+static void for_each(struct port_aspace *as, uint64_t *table, unsigned level, uint64_t base, uint64_t start,
+		     uint64_t end, void (*fn)(struct port_aspace *as, uint64_t va, uint64_t *entry, void *context),
+		     void *context)
 {
 	const unsigned shift = 12 + level * INDEX_BITS;
 	uint64_t first = start > base ? (start - base) >> shift : 0;
@@ -191,7 +192,8 @@ void port_aspace_set_page(struct port_aspace *as, uint64_t va, paddr_t frame, un
 		error = HOST(mprotect, va, PAGE_BYTES, host_prot(prot));
 	else if (is_mine(as))
 		error = HOST(mmap, va, PAGE_BYTES, host_prot(prot),
-			     MAP_FIXED | (prot & PORT_PROT_PRIVATE ? MAP_PRIVATE : MAP_SHARED), hosted.memory_fd, frame);
+			     MAP_FIXED | (prot & PORT_PROT_PRIVATE ? MAP_PRIVATE : MAP_SHARED), hosted.memory_fd,
+			     frame);
 	// The host refuses when the process has too many mappings: the access that needs this page will fault again, and
 	// the kernel counts the page as mapped.
 	(void)error;
@@ -293,7 +295,8 @@ int port_aspace_map(struct port_aspace *as, uint64_t start, uint64_t end, unsign
 {
 	if (!is_mine(as))
 		return 0;
-	int flags = MAP_FIXED | MAP_NORESERVE | (b->shared ? MAP_SHARED : MAP_PRIVATE) | (b->file < 0 ? MAP_ANONYMOUS : 0);
+	int flags =
+		MAP_FIXED | MAP_NORESERVE | (b->shared ? MAP_SHARED : MAP_PRIVATE) | (b->file < 0 ? MAP_ANONYMOUS : 0);
 	long r = HOST(mmap, start, end - start, host_prot(prot), flags, b->file, b->file < 0 ? 0 : b->offset);
 	return r < 0 ? (int)r : 0;
 }

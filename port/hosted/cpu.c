@@ -18,10 +18,7 @@ void hosted_features_init(void)
 	amd64_xstate_detect(&hosted_features);
 }
 
-static struct amd64_cpus cpus(void)
-{
-	return (struct amd64_cpus){ &hosted_features, hosted.cpu_count, port_tsc_hz() };
-}
+static struct amd64_cpus cpus(void) { return (struct amd64_cpus){ &hosted_features, hosted.cpu_count, port_tsc_hz() }; }
 
 void port_cpu_topology(unsigned cpu, struct port_cpu_topology *out)
 {
@@ -44,5 +41,5 @@ int port_cpuinfo(unsigned cpu, char *buffer, size_t size)
 	return amd64_cpuinfo(&c, cpu, cpu, &place, buffer, size);
 }
 
-uint64_t port_hwcap(void) { return hosted.hwcap; }
+uint64_t port_hwcap(void) { return amd64_hwcap(); } // what C libraries give for the host's is another word
 uint64_t port_hwcap2(void) { return hosted.hwcap2; }

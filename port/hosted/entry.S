@@ -33,6 +33,7 @@
 #define R_CX 88
 #define R_ORIG_AX 120
 #define R_IP 128
+#define R_FLAGS 144
 #define R_SP 152
 
 	.macro PUSH_REGISTERS_BELOW_DI
@@ -112,6 +113,8 @@ hosted_leave: // RSP = frame
 	cmpq	$0, %gs:P_GS_USER
 	jne	leave_with_gs
 leave_now:
+	testb	$1, R_FLAGS+1(%rsp) // TF: the program's next instruction is to trap, not ours
+	jnz	leave_by_iret
 	POP_REGISTERS_TO_DI
 	addq	$8, %rsp
 	popq	%gs:P_USER_IP
@@ -126,22 +129,25 @@ leave_with_gs: // the program has set GS itself: it is loaded by a call, and not
 	movl	$ARCH_SET_GS, %edi
 	movl	$__NR_arch_prctl, %eax
 	syscall
+leave_by_iret:
 	POP_REGISTERS_TO_DI
 	addq	$8, %rsp
 	.globl	hosted_leave_iret
 hosted_leave_iret:
 	iretq
-	.globl	hosted_leave_end
-hosted_leave_end:
-	.cfi_endproc
-
-	OUTERMOST
-leave_work:
+leave_work: // some bits of task->work stay: a kick, not the word, tells that there is more
+	movl	$0, %gs:P_KICKED
 	movq	%rsp, %rdi
 	subq	$8, %rsp
 	call	kernel_upcall_user_return
 	addq	$8, %rsp
-	jmp	hosted_leave
+	cmpl	$0, %gs:P_KICKED
+	jne	leave_work
+	cmpq	$0, %gs:P_GS_USER
+	jne	leave_with_gs
+	jmp	leave_now
+	.globl	hosted_leave_end
+hosted_leave_end:
 	.cfi_endproc
 
 	.globl	hosted_enter_user

@@ -10,13 +10,13 @@
 #include <linux/time_types.h>
 #include <linux/uio.h>
 
-#define MSG_CMSG_CLOEXEC  0x40000000
-#define MSG_NOSIGNAL      0x4000
-#define MSG_CTRUNC        0x08
-#define SCM_RIGHTS        1
-#define SOL_SOCKET        1
-#define DESCRIPTORS_MAX   32u
-#define NSEC              UINT64_C(1000000000)
+#define MSG_CMSG_CLOEXEC 0x40000000
+#define MSG_NOSIGNAL     0x4000
+#define MSG_CTRUNC       0x08
+#define SCM_RIGHTS       1
+#define SOL_SOCKET       1
+#define DESCRIPTORS_MAX  32u
+#define NSEC             UINT64_C(1000000000)
 
 long port_file_read(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)
 {
@@ -30,10 +30,7 @@ long port_file_write(int fd, const struct iovec *v, unsigned count, int64_t offs
 
 int port_file_stat(int fd, struct stat *out) { return (int)HOST(fstat, fd, out); }
 
-int port_file_sync(int fd, bool data_only)
-{
-	return (int)(data_only ? HOST(fdatasync, fd) : HOST(fsync, fd));
-}
+int port_file_sync(int fd, bool data_only) { return (int)(data_only ? HOST(fdatasync, fd) : HOST(fsync, fd)); }
 
 int port_file_truncate(int fd, uint64_t size) { return (int)HOST(ftruncate, fd, size); }
 
@@ -88,7 +85,9 @@ long port_message_send(int fd, const struct iovec *v, unsigned count)
 long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fds, unsigned *fd_count)
 {
 	struct control_message c;
-	struct host_msghdr m = { .iov = (struct iovec *)v, .iov_count = count, .control = &c, .control_bytes = sizeof(c) };
+	struct host_msghdr m = {
+		.iov = (struct iovec *)v, .iov_count = count, .control = &c, .control_bytes = sizeof(c)
+	};
 	unsigned room = fd_count ? *fd_count : 0, got = 0;
 	const size_t head = offsetof(struct control_message, fds);
 

@@ -8,9 +8,9 @@
 
 int32_t hosted_kernel_tgid; // set at start
 
-static uint32_t idle_word;                       // atomic: changes when there is something to do
-static uint64_t timer_deadline_ns = UINT64_MAX;  // atomic
-static struct port_task *requests;               // atomic stack, by next_request
+static uint32_t idle_word;                      // atomic: changes when there is something to do
+static uint64_t timer_deadline_ns = UINT64_MAX; // atomic
+static struct port_task *requests;              // atomic stack, by next_request
 
 static void idle_wake(void)
 {

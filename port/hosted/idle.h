@@ -8,7 +8,7 @@ struct port_task;
 
 extern int32_t hosted_kernel_tgid;
 
-int hosted_request(struct port_task *p);       // a thread for a kernel task, made there; waits. -errno
+int hosted_request(struct port_task *p);          // a thread for a kernel task, made there; waits. -errno
 void hosted_request_migrate(struct port_task *p); // hosted_migrate_serve(p), there; does not wait
 void hosted_migrate_serve(struct port_task *p);   // task.c
-void hosted_reap(void);                        // task.c
+void hosted_reap(void);                           // task.c

@@ -15,9 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PAGE_BYTES        UINT64_C(4096)
-#define STACKS_MAX_BYTES  (UINT64_C(1) << 30) // 32,768 tasks; at most a quarter of the arena
-#define USER_LIMIT        UINT64_C(0x7ffffffff000)
+#define PAGE_BYTES       UINT64_C(4096)
+#define STACKS_MAX_BYTES (UINT64_C(1) << 30) // 32,768 tasks; at most a quarter of the arena
+#define USER_LIMIT       UINT64_C(0x7ffffffff000)
 
 extern struct hosted_handoff hosted; // a checked copy
 extern uint64_t hosted_stacks_start;

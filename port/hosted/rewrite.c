@@ -139,12 +139,14 @@ static uint64_t stub_take(struct rewriting *w, uint64_t site, uint8_t **bytes)
 
 // ---- sites ----
 
-static void serialise(struct rewriting *w)
+// Every thread of the process executes what memory holds now.
+static void serialise(void) { (void)HOST(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0); }
+
+static void serialise_register(struct rewriting *w)
 {
 	if (!w->registered)
 		(void)HOST(membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
-	w->registered = true;
-	(void)HOST(membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
+	__atomic_store_n(&w->registered, true, __ATOMIC_SEQ_CST);
 }
 
 // The page is writable and executable.
@@ -165,13 +167,14 @@ static void site_write(struct rewriting *w, uint64_t at, uint64_t stub, bool alo
 		memcpy(code, jump, SITE_BYTES);
 		return;
 	}
+	serialise_register(w);
 	__atomic_store_n(&w->busy, at, __ATOMIC_SEQ_CST);
 	__atomic_store_n(code, BREAKPOINT, __ATOMIC_SEQ_CST);
-	serialise(w);
+	serialise();
 	memcpy(code + 1, jump + 1, SITE_BYTES - 1);
-	serialise(w);
+	serialise();
 	__atomic_store_n(code, jump[0], __ATOMIC_SEQ_CST);
-	serialise(w);
+	serialise();
 	__atomic_store_n(&w->busy, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -199,7 +202,8 @@ static void rewrite_locked(struct port_aspace *as, uint32_t nr, uint64_t site)
 	uint8_t code[SITE_BYTES + 2], *bytes;
 	uint32_t number;
 
-	if (port_copy_in(code, site - SITE_BYTES, sizeof(code)) || code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
+	if (port_copy_in(code, site - SITE_BYTES, sizeof(code)) || code[0] != 0xb8 || code[5] != 0x0f ||
+	    code[6] != 0x05)
 		return;
 	memcpy(&number, code + 1, sizeof(number));
 	if (number != nr)
@@ -259,7 +263,8 @@ void hosted_rewrite_forbid(void)
 	for (struct stub_page *s = w->stubs; s; s = s->next)
 		for (unsigned i = 0; i < STUBS_A_PAGE; i++)
 			__atomic_store_n((uint64_t *)(s->frame->bytes + i * STUB_BYTES), word, __ATOMIC_SEQ_CST);
-	serialise(w);
+	serialise_register(w);
+	serialise();
 	__atomic_store_n(&w->lock, 0, __ATOMIC_RELEASE);
 }
 
@@ -270,7 +275,8 @@ void hosted_rewrite_inherit(struct rewriting *child, struct rewriting *parent)
 	child->forbidden = parent->forbidden;
 	for (struct stub_page *s = parent->stubs; s; s = s->next) {
 		struct stub_page *copy = kernel_upcall_alloc(sizeof(*copy));
-		__atomic_fetch_add(&s->frame->refs, 1, __ATOMIC_RELAXED); // without a copy for good: the child's sites jump there
+		__atomic_fetch_add(&s->frame->refs, 1,
+				   __ATOMIC_RELAXED); // without a copy for good: the child's sites jump there
 		if (!copy)
 			continue;
 		*copy = (struct stub_page){ child->stubs, s->va, s->frame };

@@ -58,9 +58,26 @@ extern char hosted_wait_start[], hosted_wait_call[], hosted_wait_kicked[];
 static void frame_fill(struct user_regs *r, const struct sigcontext_64 *c, uint64_t orig_ax)
 {
 	*r = (struct user_regs){
-		.r15 = c->r15, .r14 = c->r14, .r13 = c->r13, .r12 = c->r12, .bp = c->bp,   .bx = c->bx,   .r11 = c->r11,
-		.r10 = c->r10, .r9 = c->r9,   .r8 = c->r8,   .ax = c->ax,   .cx = c->cx,   .dx = c->dx,   .si = c->si,
-		.di = c->di,   .ip = c->ip,   .cs = c->cs,   .sp = c->sp,   .ss = c->ss,   .flags = c->flags,
+		.r15 = c->r15,
+		.r14 = c->r14,
+		.r13 = c->r13,
+		.r12 = c->r12,
+		.bp = c->bp,
+		.bx = c->bx,
+		.r11 = c->r11,
+		.r10 = c->r10,
+		.r9 = c->r9,
+		.r8 = c->r8,
+		.ax = c->ax,
+		.cx = c->cx,
+		.dx = c->dx,
+		.si = c->si,
+		.di = c->di,
+		.ip = c->ip,
+		.cs = c->cs,
+		.sp = c->sp,
+		.ss = c->ss,
+		.flags = c->flags,
 		.orig_ax = orig_ax,
 	};
 }
@@ -104,7 +121,8 @@ _Noreturn static void from_program(struct port_task *p, int signal, const siginf
 	hosted_xstate_load((void *)c->fpstate);
 	if (signal == SIGSYS) {
 		frame_fill(r, c, c->ax);
-		bool native = info->si_code == 1 /* SYS_SECCOMP */ && info->si_arch == 0xc000003eu /* AUDIT_ARCH_X86_64 */;
+		bool native =
+			info->si_code == 1 /* SYS_SECCOMP */ && info->si_arch == 0xc000003eu /* AUDIT_ARCH_X86_64 */;
 		if (!native)
 			r->orig_ax = UINT64_MAX >> 1; // int $0x80 and kin: no such call
 		enter(p, (void *)handle_syscall, native ? (uint64_t)info->si_call_addr - 2 : 0, 0, 0);
@@ -152,12 +170,10 @@ static void kicked_in_kernel(struct port_task *p, struct sigcontext_64 *c)
 
 _Noreturn static void die_of(int signal, const struct sigcontext_64 *c)
 {
-	static const char *const names[32] = { [SIGSEGV] = "fault",
-					       [SIGBUS] = "bus error",
-					       [SIGILL] = "invalid instruction",
-					       [SIGFPE] = "arithmetic error",
-					       [SIGTRAP] = "breakpoint",
-					       [SIGSYS] = "host call refused by the filter" };
+	static const char *const names[32] = {
+		[SIGSEGV] = "fault",           [SIGBUS] = "bus error",   [SIGILL] = "invalid instruction",
+		[SIGFPE] = "arithmetic error", [SIGTRAP] = "breakpoint", [SIGSYS] = "host call refused by the filter"
+	};
 	struct user_regs r;
 	frame_fill(&r, c, UINT64_MAX);
 	kernel_upcall_panic(names[signal & 31] ? names[signal & 31] : "signal", c->ip, c->cr2, &r);

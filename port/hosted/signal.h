@@ -7,7 +7,7 @@
 
 struct port_task;
 
-void hosted_signals_init(void);                       // handlers; once, they are inherited
-void hosted_signal_stack_set(struct port_task *p);    // the running thread's
+void hosted_signals_init(void);                    // handlers; once, they are inherited
+void hosted_signal_stack_set(struct port_task *p); // the running thread's
 // Blocks every signal of the running thread, for good: it is about to end.
 void hosted_signals_block(void);

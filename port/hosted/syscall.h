@@ -25,7 +25,7 @@ static inline long host_call(long nr, uint64_t a, uint64_t b, uint64_t c, uint64
 
 // entry.S: a call that may wait. -EINTR when the thread is kicked before or while it waits, without a gap.
 long hosted_call_interruptible(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
-#define HOST_WAIT_7(_0, nr, a, b, c, d, e, f, ...)                                                                    \
+#define HOST_WAIT_7(_0, nr, a, b, c, d, e, f, ...)                                                                 \
 	hosted_call_interruptible((nr), (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d), (uint64_t)(e), \
 				  (uint64_t)(f))
 #define HOST_WAIT(name, ...) HOST_WAIT_7(0, __NR_##name, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0)

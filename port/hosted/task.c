@@ -102,6 +102,23 @@ void hosted_reap(void)
 	}
 }
 
+static void wait_gone(int32_t *tid)
+{
+	int32_t seen;
+	while ((seen = __atomic_load_n(tid, __ATOMIC_ACQUIRE)))
+		port_lock_wait((uint32_t *)tid, (uint32_t)seen);
+}
+
+void port_task_reap(void)
+{
+	struct port_task *p = __atomic_exchange_n(&dead, NULL, __ATOMIC_ACQUIRE), *next;
+	for (; p; p = next) {
+		next = p->next;
+		wait_gone(&p->tid);
+		kernel_upcall_task_gone(p->task);
+	}
+}
+
 // ---- creation ----
 
 void port_task_adopt(struct task *t, struct port_task **out)
@@ -121,13 +138,6 @@ int port_task_create(struct task *t, struct port_task **out)
 	p->task = p->current = t;
 	*out = p;
 	return 0;
-}
-
-static void wait_gone(int32_t *tid)
-{
-	int32_t seen;
-	while ((seen = __atomic_load_n(tid, __ATOMIC_ACQUIRE)))
-		port_lock_wait((uint32_t *)tid, (uint32_t)seen);
 }
 
 void port_task_destroy(struct port_task *p)
@@ -284,7 +294,9 @@ void port_task_exit(void)
 
 // ---- exec ----
 
-long hosted_migrate(struct port_task *p); // entry.S: saves the context in p->moved_sp, then hosted_migrate_post() on the signal stack
+long hosted_migrate(
+	struct port_task
+		*p); // entry.S: saves the context in p->moved_sp, then hosted_migrate_post() on the signal stack
 _Noreturn void hosted_migrate_post(struct port_task *p);
 
 // The old thread's last steps; p's kernel stack belongs to the new one from the request on.

@@ -26,9 +26,9 @@ enum xstate_request { XSTATE_NONE, XSTATE_GET, XSTATE_SET };
 struct port_task {
 	// known to entry.S
 	struct task *current;
-	uint32_t slot;      // share of per-CPU data
-	uint32_t kicked;    // a kick came while the kernel ran: the next call that waits must not
-	uint64_t stack_top; // = address of struct port_task
+	uint32_t slot;             // share of per-CPU data
+	uint32_t kicked;           // a kick came while the kernel ran: the next call that waits must not
+	uint64_t stack_top;        // = address of struct port_task
 	uint64_t user_sp, user_ip; // scratch of entry and exit
 	uint64_t entry;            // where rewritten call sites jump
 	uint64_t gs_user;          // the program has set GS: leave by the way that loads it
@@ -36,17 +36,18 @@ struct port_task {
 	uint64_t moved_sp;         // where the task goes on in another host process: hosted_migrate()
 
 	// own task, or its maker before it runs
-	struct port_aspace *aspace; // whose memory the host process has; NULL: the kernel's own process, or none any more
+	struct port_aspace
+		*aspace; // whose memory the host process has; NULL: the kernel's own process, or none any more
 	struct task *task;
 	void (*fn)(void *); // what to run first; NULL: the program
 	void *arg;
 	uint64_t fs_base; // of the program, as set last by a call
-	bool set_fs;               // fs_base is to be loaded at the start
-	bool adopted;              // the boot thread: not freed
+	bool set_fs;      // fs_base is to be loaded at the start
+	bool adopted;     // the boot thread: not freed
 	bool spawned;
 
 	// the host's view; atomic
-	int32_t tid;   // 0: no thread, or gone
+	int32_t tid; // 0: no thread, or gone
 	int32_t tgid;
 	uint32_t gate; // enum gate; the new thread waits here
 
@@ -114,8 +115,8 @@ void host_set_fs_base(uint64_t v);
 void host_set_gs_base(uint64_t v);
 
 // entry.S
-_Noreturn void hosted_enter_user(struct user_regs *frame); // work first
+_Noreturn void hosted_enter_user(struct user_regs *frame);          // work first
 long hosted_clone(uint64_t flags, void *child_stack, int32_t *tid); // in the child: hosted_child_main()
-_Noreturn void hosted_thread_end(int32_t *tid);             // clears *tid, wakes who waits for that, ends the thread
+_Noreturn void hosted_thread_end(int32_t *tid); // clears *tid, wakes who waits for that, ends the thread
 _Noreturn void hosted_trap_main(uint64_t fn, struct user_regs *frame, uint64_t a, uint64_t b, uint64_t c); // see there
 _Noreturn void hosted_child_main(struct port_task *p);

@@ -91,7 +91,8 @@ struct host_rusage {
 	struct {
 		int64_t sec, usec;
 	} user, system;
-	int64_t rest[14];
+	int64_t maxrss, ixrss, idrss, isrss, minflt, majflt;
+	int64_t rest[8];
 };
 
 static void usage(int who, uint64_t *user_ns, uint64_t *system_ns)
@@ -105,6 +106,14 @@ static void usage(int who, uint64_t *user_ns, uint64_t *system_ns)
 void port_task_times(uint64_t *user_ns, uint64_t *system_ns) { usage(1 /* RUSAGE_THREAD */, user_ns, system_ns); }
 
 void port_process_times(uint64_t *user_ns, uint64_t *system_ns) { usage(0 /* RUSAGE_SELF */, user_ns, system_ns); }
+
+void port_process_faults(uint64_t *minor, uint64_t *major)
+{
+	struct host_rusage r = { 0 };
+	(void)HOST(getrusage, 0 /* RUSAGE_SELF */, &r);
+	*minor = (uint64_t)r.minflt;
+	*major = (uint64_t)r.majflt;
+}
 
 // pthread_getcpuclockid(3): the host's clock of a thread, for threads of this process only.
 uint64_t port_task_time_ns(struct port_task *p)

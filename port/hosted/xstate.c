@@ -14,10 +14,10 @@
 #include <asm/errno.h>
 #include <linux/futex.h>
 
-#define OFFSET_HEADER     AMD64_XSTATE_HEADER
-#define HEADER_BYTES      AMD64_XSTATE_HEADER_BYTES
-#define ASK_PATIENCE_NS   UINT64_C(10000000) // between looks whether the thread still lives
-#define XSTATE_MAX_BYTES  4096u // components 0 to 7 need 2.7 KiB
+#define OFFSET_HEADER    AMD64_XSTATE_HEADER
+#define HEADER_BYTES     AMD64_XSTATE_HEADER_BYTES
+#define ASK_PATIENCE_NS  UINT64_C(10000000) // between looks whether the thread still lives
+#define XSTATE_MAX_BYTES 4096u              // components 0 to 7 need 2.7 KiB
 
 // Set at start, constant afterwards.
 static uint64_t features; // components of vector state the program has
@@ -82,7 +82,8 @@ static void ask(struct port_task *p, void *buffer, uint32_t request)
 	p->xstate_buffer = buffer;
 	__atomic_store_n(&p->xstate_request, request, __ATOMIC_RELEASE);
 	port_task_kick(p);
-	while (__atomic_load_n(&p->xstate_request, __ATOMIC_ACQUIRE) == request && __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE))
+	while (__atomic_load_n(&p->xstate_request, __ATOMIC_ACQUIRE) == request &&
+	       __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE))
 		port_lock_wait_until(&p->xstate_request, request, port_time_ns() + ASK_PATIENCE_NS);
 }
 

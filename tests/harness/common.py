@@ -13,6 +13,20 @@ BUILD = os.path.abspath(os.environ.get("CLOISTER_BUILD", os.path.join(TOP, "buil
 
 PASS, FAIL, SKIP = "pass", "FAIL", "skip"
 
+# Where tests run: natively, and in cells on each port, with what `cloister run --port` calls it.
+CELL_PORTS = {"hosted": "hosted", "x86": "qemu"}
+PORTS = ("native", *CELL_PORTS)
+DEFAULT_PORTS = "native,x86"
+
+
+def parse_ports(text):
+    """"native,hosted", "qemu" (another word for x86) or "all"."""
+    names = list(PORTS) if text == "all" else ["x86" if p == "qemu" else p for p in text.split(",")]
+    for name in names:
+        if name not in PORTS:
+            sys.exit(f"--port {name}: want {', '.join(PORTS)}, qemu or all")
+    return names
+
 
 @dataclasses.dataclass
 class Result:
@@ -33,8 +47,8 @@ class Results:
     def add(self, result):
         self.all.append(result)
 
-    def count(self, outcome):
-        return sum(r.outcome == outcome for r in self.all)
+    def count(self, outcome, port=None):
+        return sum(r.outcome == outcome and port in (None, r.port) for r in self.all)
 
     def show(self, suite, ports, verbose):
         names = list(dict.fromkeys(r.name for r in self.all))
@@ -47,6 +61,9 @@ class Results:
             text = "  ".join(f"{r.outcome + f' {r.seconds:6.2f} s':>13}" if r else f"{'-':>13}" for r in row)
             if verbose or len(ports) > 1 or any(r and r.outcome != PASS for r in row):
                 print(f"{name:{width}}  {text}")
+        if len(ports) > 1:
+            counts = ["  ".join(f"{n} {o}" for o in (PASS, FAIL, SKIP) if (n := self.count(o, p))) or "-" for p in ports]
+            print("\n".join(f"  {p}: {c}" for p, c in zip(ports, counts)))
         for r in self.all:
             if r.outcome == FAIL:
                 print(f"\nFAIL {r.name} on {r.port}:\n" + "\n".join("    " + line for line in r.reason.splitlines()[:40]))
@@ -104,14 +121,14 @@ def command(argv, timeout=60, stdin=b"", env=None, cwd=None, preexec=None):
     return Outcome(status, out, err, time.monotonic() - start)
 
 
-def cell_argv(program, *options, build=None):
+def run_argv(*arguments, port, build=None):
+    """`cloister run` with these arguments, on a port."""
+    return [cloister_path(build), "run", "--port", CELL_PORTS[port], *arguments]
+
+
+def cell_argv(program, *options, port, build=None):
     """The command line of a cell."""
-    return [cloister_path(build), "run", "--no-tty", *options, "--", *program]
-
-
-def cell(program, *options, timeout=120, stdin=b"", env=None, cwd=None, build=None):
-    """Runs a program in a cell and waits for it."""
-    return command(cell_argv(program, *options, build=build), timeout, stdin, env, cwd)
+    return run_argv("--no-tty", *options, "--", *program, port=port, build=build)
 
 
 def ninja(target, build=None):

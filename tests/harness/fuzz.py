@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -22,12 +23,41 @@ FUZZERS = {
     "elf": (KERNEL, ["lib/elf.c"], 4096),
     "boot_record": (KERNEL, ["kernel/core/boot_record.c", "lib/sha256.c"], 4096),
     "fuse_codec": (KERNEL + ["-Idrivers/fs"], ["drivers/fs/codec.c"], 4096),
+    "broker_answers": (KERNEL + ["-Idrivers/fs", "-Idrivers", "-Ikernel/vfs", "-Ikernel/include/freestanding", "-ffreestanding",
+                                 "-DPORT_HOST=1"],
+                       [f"drivers/fs/{f}.c" for f in "codec dir handle inode mount readdir request xattr attr_host broker own "
+                        "passthrough watch".split()] +
+                       [f"kernel/vfs/{f}.c" for f in "attr dentry fcntl fdtable file fs_context inode ioctl iov lock lookup mount namei "
+                        "open read_write readdir rename seq stat super sync xattr".split()] +
+                       [f"kernel/fs/tmpfs/{f}.c" for f in "directory file super xattr".split()] +
+                       [f"kernel/ipc/{f}.c" for f in "inotify pipe splice".split()] +
+                       [f"lib/{f}.c" for f in "bitmap fmt radix text".split()], 16384),
     "virtqueue": (KERNEL + ["-Idrivers/virtio"],
                   ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
     "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/base/buffer.c",
                         "host/base/err.c"], 2048),
+    "broker_requests": (HOST, [f"host/broker/{n}.c" for n in "attributes broker channel create directory lookup node node_fd "
+                               "open remove request watch xattr".split()] + ["host/base/err.c"], 1024),
+    "hosted_image": (HOST, ["host/hosted/image.c", "lib/elf.c"], 16384),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
+
+
+def kernel_image():
+    """The smallest kernel image: text, constants with the relocations, data."""
+    load, dynamic, rela = 1, 2, 8
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0x10, 64, 0, 0, 64, 56, 4, 0, 0, 0)
+    segments = ((load, 5, 0, 0, 4096, 4096), (load, 4, 4096, 4096, 256, 256), (load, 6, 4352, 8448, 128, 8192),
+                (dynamic, 4, 4096, 4096, 64, 64))
+    for kind, flags, offset, address, size, memory in segments:
+        header += struct.pack("<IIQQQQQQ", kind, flags, offset, address, address, size, memory, 4096)
+    tags = struct.pack("<8Q", 7, 4096 + 64, 8, 48, 9, 24, 0, 0)
+    relocs = struct.pack("<6Q", 8448, rela, 0x20, 8448 + 4096, rela, 8448)
+    return header.ljust(4096, b"\xcc") + (tags + relocs).ljust(256, b"c") + b"d" * 128
+
+
+# First inputs of parsers that random bytes would hardly get into.
+SEEDS = {"hosted_image": kernel_image}
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"
 
 
@@ -62,6 +92,9 @@ def run_one(name, seconds, directory):
         return Result(name, "fuzz", FAIL, str(error))
     corpus = os.path.join(directory, name + "-corpus")
     os.mkdir(corpus)
+    if name in SEEDS:
+        with open(os.path.join(corpus, "seed"), "wb") as f:
+            f.write(SEEDS[name]())
     seeds = os.path.join(common.TOP, "tests", "fuzz", "seeds", name)
     kept = os.path.join(common.BUILD, "fuzz", name)
     os.makedirs(kept, exist_ok=True)

@@ -17,9 +17,9 @@ SMALL_MEMORY = ("memory_exhaustion",)
 # What a mounted host directory cannot do, with the reason. Kept short, and each a documented limit.
 MOUNT_SKIPS = {}
 
-TEST_TIMEOUT_S = {"native": 30, "x86": 90}
+TEST_TIMEOUT_S = {"native": 30, "hosted": 30, "x86": 90}
 # A cell that says nothing for this long has hung: boot and the longest test, with room for a slow machine.
-SILENCE_S = {"native": 40, "x86": 130}
+SILENCE_S = {"native": 40, "hosted": 50, "x86": 130}
 
 
 class GuestSuite:
@@ -77,7 +77,7 @@ class GuestSuite:
         if variant.get("mount"):
             options += ["--mount", f"{scratch}:/work:rw", "--env", "TMPDIR=/work"]
         return common.cell_argv(["/tests/" + driver[0], *driver[1:], *("/tests/" + n for n in names)], *options,
-                                build=self.build)
+                                port=port, build=self.build)
 
     def run_batch(self, port, names, variant, suffix):
         scratch = tempfile.mkdtemp(prefix="cloister-guest-")

@@ -25,6 +25,14 @@ class Skip(Exception):
     pass
 
 
+def only(*ports):
+    """Marks a test of what only some ports have. A file of such tests sets PORTS instead."""
+    def mark(function):
+        function.ports = ports
+        return function
+    return mark
+
+
 def serial(function):
     """Marks a test that must not share the machine with others."""
     function.serial = True
@@ -34,8 +42,9 @@ def serial(function):
 class Test:
     """What a test function gets: a scratch directory, cells, native runs, checks."""
 
-    def __init__(self, arguments):
+    def __init__(self, arguments, port):
         self.arguments = arguments
+        self.port = port
         self.scratch = tempfile.mkdtemp(prefix="cloister-system-")
         os.chmod(self.scratch, 0o755)
         self.environment = dict(ENVIRONMENT)
@@ -62,7 +71,11 @@ class Test:
 
     def argv(self, program, *options):
         env = [x for k, v in self.environment.items() for x in ("--env", f"{k}={v}")]
-        return common.cell_argv(program, "--leak-check", *env, *options, build=self.arguments.kernel_build)
+        return common.cell_argv(program, "--leak-check", *env, *options, port=self.port, build=self.arguments.kernel_build)
+
+    def run_argv(self, *arguments):
+        """`cloister run` with these arguments and no others, on the port under test."""
+        return common.run_argv(*arguments, port=self.port, build=self.arguments.kernel_build)
 
     def cell(self, program, *options, timeout=90, stdin=b"", cwd="/", status=None, leaks=True, env=None):
         """Runs a program in a cell; the kernel must report no leak."""
@@ -180,13 +193,14 @@ def collect(pattern):
             if name.startswith("test_") and callable(function):
                 full = f"{module_name}.{name[5:]}"
                 if re.search(pattern, full):
-                    tests.append((full, function))
+                    ports = getattr(function, "ports", getattr(module, "PORTS", tuple(common.CELL_PORTS)))
+                    tests.append((full, function, ports))
     return tests
 
 
-def run_one(name, function, arguments):
+def run_one(name, function, port, arguments):
     start = time.monotonic()
-    test = Test(arguments)
+    test = Test(arguments, port)
     outcome, reason = PASS, ""
     try:
         function(test)
@@ -201,18 +215,20 @@ def run_one(name, function, arguments):
     finally:
         test.close()
     if arguments.verbose or outcome != PASS:
-        print(f"{name}: {outcome} {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
-    return Result(name, "x86", outcome, reason, time.monotonic() - start)
+        print(f"{port}: {name}: {outcome} {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+    return Result(name, port, outcome, reason, time.monotonic() - start)
 
 
 def run(arguments):
     results = common.Results()
-    tests = collect(arguments.filter)
+    ports = [p for p in common.parse_ports(arguments.port) if p in common.CELL_PORTS]
+    # Test by test, so that the results of the ports come together.
+    tests = [(name, function, port) for name, function, known in collect(arguments.filter) for port in ports if port in known]
     shared = [t for t in tests if not getattr(t[1], "serial", False)]
     alone = [t for t in tests if getattr(t[1], "serial", False)]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for result in pool.map(lambda t: run_one(t[0], t[1], arguments), shared):
+        for result in pool.map(lambda t: run_one(*t, arguments), shared):
             results.add(result)
-    for name, function in alone:
-        results.add(run_one(name, function, arguments))
-    return results.show("system", ["x86"], arguments.verbose)
+    for test in alone:
+        results.add(run_one(*test, arguments))
+    return results.show("system", ports, arguments.verbose)

@@ -5,6 +5,7 @@ import stat
 import subprocess
 
 from harness import common
+from harness.system import only
 
 
 def one_line(t, done, status, *words):
@@ -17,7 +18,8 @@ def one_line(t, done, status, *words):
 
 
 def launcher(t, *arguments, env=None):
-    return common.command([common.cloister_path(t.arguments.kernel_build), *arguments], 60, None, env=env)
+    argv = t.run_argv(*arguments[1:]) if arguments[0] == "run" else [common.cloister_path(t.arguments.kernel_build), *arguments]
+    return common.command(argv, 60, None, env=env)
 
 
 def test_missing_program(t):
@@ -106,20 +108,21 @@ def hidden(t, path):
         script = (f"mount -t tmpfs none {t.scratch}; mkdir {t.scratch}/u {t.scratch}/w; mount -t overlay overlay -o "
                   f"lowerdir=/usr/bin,upperdir={t.scratch}/u,workdir={t.scratch}/w /usr/bin && rm {path} || exit 99; "
                   "exec \"$@\"")
-    argv = ["unshare", "--mount", "/bin/sh", "-c", script, "sh", common.cloister_path(t.arguments.kernel_build), "run",
-            "--", "/bin/true"]
+    argv = ["unshare", "--mount", "/bin/sh", "-c", script, "sh", *t.run_argv("--", "/bin/true")]
     done = common.command(argv, 60, None)
     if done.status == 99 or (done.status == 1 and b"unshare" in done.err):
         t.skip("cannot hide host programs here")
     return done
 
 
+@only("x86")
 def test_missing_virtiofsd(t):
     if os.geteuid() != 0:
         t.skip("needs root")
     one_line(t, hidden(t, "/usr/lib/qemu/virtiofsd"), 123, "virtiofsd", "qemu-system-common")
 
 
+@only("x86")
 def test_missing_qemu(t):
     if os.geteuid() != 0:
         t.skip("needs root")
@@ -133,7 +136,7 @@ def test_unreadable_mount_for_an_ordinary_user(t):
     os.mkdir(directory, stat.S_IRWXU)
     os.chmod(t.scratch, 0o755)
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-            common.cloister_path(t.arguments.kernel_build), "run", "--mount", f"{directory}:/x", "--", "/bin/true"]
+            *t.run_argv("--mount", f"{directory}:/x", "--", "/bin/true")]
     if subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "test", "-x", argv[4]]).returncode:
         t.skip("the build tree is not readable for others")
     one_line(t, common.command(argv, 60, None), 122, directory)

@@ -21,8 +21,8 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            argv = [common.cloister_path(t.arguments.kernel_build), "run", "--env", "TERM=dumb", "--env",
-                    "PATH=/usr/bin:/bin", "--env", "PS1=prompt> ", *options, "--", *program]
+            argv = t.run_argv("--env", "TERM=dumb", "--env", "PATH=/usr/bin:/bin", "--env", "PS1=prompt> ", *options, "--",
+                              *program)
             os.chdir("/")
             os.execv(argv[0], argv)
         self.text = b""
@@ -192,8 +192,7 @@ def test_terminal_is_restored(t):
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         for fd in range(3):
             os.dup2(slave, fd)
-        os.execv(common.cloister_path(t.arguments.kernel_build),
-                 [common.cloister_path(t.arguments.kernel_build), "run", "--", "/bin/stty", "raw", "-echo"])
+        os.execv(common.cloister_path(t.arguments.kernel_build), t.run_argv("--", "/bin/stty", "raw", "-echo"))
     end = time.monotonic() + 60
     while time.monotonic() < end and os.waitpid(pid, os.WNOHANG)[0] == 0:
         if select.select([master], [], [], 0.05)[0]:
@@ -218,5 +217,5 @@ def test_hang_up_ends_the_cell(t):
 
 
 def test_forced_terminal_without_one(t):
-    done = common.command([common.cloister_path(t.arguments.kernel_build), "run", "--tty", "--", "/usr/bin/tty"], 60, b"")
+    done = common.command(t.run_argv("--tty", "--", "/usr/bin/tty"), 60, b"")
     t.check(done.status == 125 or b"/dev/" in done.out, done.status, done.text())

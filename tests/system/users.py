@@ -11,18 +11,20 @@ USER = 65534
 
 def as_user(t, *arguments, stdin=b"", timeout=90):
     """The launcher, installed where anyone may read it, run by an unprivileged user."""
+    argv = t.run_argv(*arguments[1:])
     if os.geteuid() != 0:
-        return common.command([common.cloister_path(t.arguments.kernel_build), *arguments], timeout, stdin, cwd="/")
+        return common.command(argv, timeout, stdin, cwd="/")
     build = t.arguments.kernel_build or common.BUILD
     place = os.path.join(t.scratch, "installed")
     if not os.path.exists(place):
-        for name in ("host/cloister", "port/x86/cloister.img", "port/x86/rom.bin"):
+        images = ("port/x86/cloister.img", "port/x86/rom.bin") if t.port == "x86" else ("port/hosted/cloister-hosted.img",)
+        for name in ("host/cloister", *images):
             os.makedirs(os.path.join(place, os.path.dirname(name)), exist_ok=True)
             shutil.copy(os.path.join(build, name), os.path.join(place, name))
     prefix = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
     if subprocess.run([*prefix, "unshare", "--user", "true"], stderr=subprocess.DEVNULL).returncode:
         t.skip("this host gives ordinary users no user namespaces")
-    return common.command([*prefix, os.path.join(place, "host/cloister"), *arguments], timeout * t.arguments.slow, stdin,
+    return common.command([*prefix, os.path.join(place, "host/cloister"), *argv[1:]], timeout * t.arguments.slow, stdin,
                           cwd="/", env={"PATH": "/usr/bin:/bin", "HOME": "/tmp"})
 
 

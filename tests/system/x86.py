@@ -8,6 +8,8 @@ import time
 
 from harness import common
 
+PORTS = ("x86",)
+
 QEMU = "/usr/bin/qemu-system-x86_64"
 
 

@@ -24,6 +24,9 @@ void port_task_release(struct port_task *p, bool run);
 // The end of the current task: its host thread goes, its kernel stack is not used after the thread's death. The task's scheduler
 // reference is dropped by kernel_upcall_task_gone(), called from another task's context or the kernel's process.
 _Noreturn void port_task_exit(void);
+// Waits until the host threads of tasks that have ended are gone and hands the tasks to kernel_upcall_task_gone(), which otherwise
+// happens at some later time. For counting what is left.
+void port_task_reap(void);
 // A thread in program code enters the kernel soon (kernel_upcall_user_return()), one that sleeps in the host on behalf of the
 // kernel returns from it. Atomic.
 void port_task_kick(struct port_task *p);
@@ -31,6 +34,8 @@ void port_task_kick(struct port_task *p);
 void port_task_times(uint64_t *user_ns, uint64_t *system_ns);
 // The same of the current task's whole host process, dead threads included.
 void port_process_times(uint64_t *user_ns, uint64_t *system_ns);
+// Page faults of the current task's host process that the host handled itself.
+void port_process_faults(uint64_t *minor, uint64_t *major);
 // CPU time of p's host thread, exact; 0 when the host does not tell: the thread is in another host process than the current task,
 // or gone. Atomic.
 uint64_t port_task_time_ns(struct port_task *p);

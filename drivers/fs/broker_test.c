@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: Apache-2.0
+// A granted tree through the VFS, over a broker in the same process: does a program see the host's files, with as few questions
+// as promised, does what the host changes arrive, and is a lying broker's every answer survived?
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../../kernel/vfs/test_support.h"
+
+#include <asm/stat.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/fuse.h>
+#include <linux/inotify.h>
+
+#include "abi/broker.h"
+#include "broker.h"
+#include "broker_fakes.h"
+#include "kernel/leak.h"
+#include "lib/fmt.h"
+
+struct iovec;
+
+// ---- what the VFS's fakes lack ----
+
+paddr_t page_to_frame(const struct page *p) { return (paddr_t)page_address(p); }
+void *port_frame_address(paddr_t frame) { return (void *)frame; }
+static unsigned fake_kicks;
+void port_task_kick(struct port_task *p) { fake_kicks++; }
+void trace_event(const char *what, uint64_t a, uint64_t b) {}
+void leak_counter_register(struct leak_counter *c) {}
+void mobj_read_done(struct page *p, int error) {}
+bool mutex_try_lock(struct mutex *m) { return m->word ? false : (m->word = 1, true); }
+bool mutex_is_mine(const struct mutex *m) { return m->word; }
+struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg) { return err_ptr(-ENOMEM); }
+
+#define REQUESTS(opcode) fake_requests_of[(opcode) < 56 ? (opcode) : 56 + (opcode) % 8]
+
+static uint64_t inodes_before;
+
+static int setup(void **state)
+{
+	static bool made;
+	if (!made)
+		fake_kernel_create();
+	made = true;
+	fake_broker_start();
+	fake_watches = fake_lose_descriptors = false;
+	fake_interruptions = fake_pages_absent = fake_populated = 0;
+	fake_unsupported = 0;
+	fake_mangle = NULL;
+	sys_mkdir(U("/g"), 0755);
+	inodes_before = inode_count;
+	assert_int_equal(mount_at("broker", "fs0", "/g", 0, NULL), 0);
+	fake_requests = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fake_mangle = NULL;
+	fake_interruptions = 0;
+	assert_int_equal(sys_umount2(U("/g"), 0), 0);
+	assert_int_equal(inode_count, inodes_before);
+	assert_int_equal(fake_descriptors, 0);
+	fake_broker_stop();
+	return 0;
+}
+
+static void second_pass(void) { fake_time_skip_ns += 2 * NSEC_PER_SEC; }
+
+static long read_file(const char *path, char *out, size_t size)
+{
+	long fd = sys_open(U(path), O_RDONLY, 0);
+	if (fd < 0)
+		return fd;
+	long n = sys_read((int)fd, U(out), size - 1);
+	sys_close((int)fd);
+	out[max(n, 0l)] = 0;
+	return n;
+}
+
+static void assert_text(const char *path, const char *text)
+{
+	char buffer[256];
+	assert_int_equal(read_file(path, buffer, sizeof(buffer)), strlen(text));
+	assert_string_equal(buffer, text);
+}
+
+static long write_file(const char *path, const char *text, int flags)
+{
+	long fd = sys_open(U(path), O_CREAT | O_WRONLY | flags, 0644);
+	if (fd < 0)
+		return fd;
+	long n = sys_write((int)fd, U(text), strlen(text));
+	sys_close((int)fd);
+	return n;
+}
+
+static long size_of(const char *path)
+{
+	struct stat s;
+	long error = sys_stat(U(path), U(&s));
+	return error ? error : s.st_size;
+}
+
+// ---- ordinary life ----
+
+static void files_are_read_and_written(void **state)
+{
+	char text[64];
+	fake_host_write("hello", "from the host");
+	assert_text("/g/hello", "from the host");
+	assert_int_equal(write_file("/g/new", "from the cell", O_TRUNC), 13);
+	assert_true(fake_host_text("new", text, sizeof(text)));
+	assert_string_equal(text, "from the cell");
+	assert_int_equal(size_of("/g/new"), 13);
+	assert_int_equal(write_file("/g/new", " and more", O_APPEND), 9);
+	assert_int_equal(size_of("/g/new"), 22);
+	assert_text("/g/new", "from the cell and more");
+	assert_int_equal(write_file("/g/new", "short", O_TRUNC), 5);
+	assert_int_equal(size_of("/g/new"), 5);
+	assert_int_equal(sys_mkdir(U("/g/d"), 0755), 0);
+	assert_int_equal(sys_rename(U("/g/new"), U("/g/d/moved")), 0);
+	assert_text("/g/d/moved", "short");
+	assert_int_equal(size_of("/g/new"), -ENOENT);
+	assert_int_equal(sys_unlink(U("/g/d/moved")), 0);
+	assert_int_equal(sys_rmdir(U("/g/d")), 0);
+	assert_int_equal(sys_unlink(U("/g/hello")), 0);
+	assert_false(fake_host_text("hello", text, sizeof(text)));
+}
+
+static void an_unlinked_file_stays_open(void **state)
+{
+	char text[8] = "";
+	fake_host_write("f", "abc");
+	long fd = sys_open(U("/g/f"), O_RDWR, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(sys_unlink(U("/g/f")), 0);
+	assert_int_equal(sys_pwrite64((int)fd, U("xyz"), 3, 1), 3);
+	assert_int_equal(sys_pread64((int)fd, U(text), 7, 0), 4);
+	assert_string_equal(text, "axyz");
+	struct stat s;
+	assert_int_equal(sys_fstat((int)fd, U(&s)), 0);
+	assert_int_equal(s.st_size, 4);
+	assert_int_equal(s.st_nlink, 0);
+	sys_close((int)fd);
+}
+
+static void sizes_are_right_while_written(void **state)
+{
+	struct stat s;
+	long fd = sys_open(U("/g/f"), O_CREAT | O_RDWR | O_APPEND, 0600);
+	assert_int_equal(sys_write((int)fd, U("12345"), 5), 5);
+	assert_int_equal(sys_lseek((int)fd, 0, 1), 5);
+	assert_int_equal(size_of("/g/f"), 5);
+	assert_int_equal(sys_ftruncate((int)fd, 3), 0);
+	assert_int_equal(sys_fstat((int)fd, U(&s)), 0);
+	assert_int_equal(s.st_size, 3);
+	assert_int_equal(sys_write((int)fd, U("6"), 1), 1);
+	assert_int_equal(sys_lseek((int)fd, 0, 1), 4);
+	assert_int_equal(sys_lseek((int)fd, 0, 2), 4);
+	assert_int_equal(sys_fallocate((int)fd, 0, 0, 100), 0);
+	assert_int_equal(size_of("/g/f"), 100);
+	assert_int_equal(sys_fsync((int)fd), 0);
+	sys_close((int)fd);
+	unsigned before = fake_requests;
+	assert_int_equal(size_of("/g/f"), 100);
+	assert_int_equal(fake_requests, before); // known from the close
+	assert_int_equal(sys_truncate(U("/g/f"), 7), 0);
+	assert_int_equal(size_of("/g/f"), 7);
+}
+
+static void vectors_and_copies(void **state)
+{
+	char a[4] = "", b[8] = "";
+	struct {
+		void *base;
+		size_t size;
+	} v[2] = { { a, 3 }, { b, 5 } }, many[40];
+	fake_host_write("f", "abcdefgh");
+	long fd = sys_open(U("/g/f"), O_RDWR, 0);
+	assert_int_equal(sys_preadv((int)fd, U(v), 2, 0, 0), 8);
+	assert_string_equal(a, "abc");
+	assert_string_equal(b, "defgh");
+	for (unsigned k = 0; k < 40; k++)
+		many[k].base = "x", many[k].size = 1;
+	assert_int_equal(sys_pwritev((int)fd, U(many), 40, 4, 0), 40);
+	assert_int_equal(size_of("/g/f"), 44);
+	long to = sys_open(U("/g/t"), O_CREAT | O_RDWR, 0600);
+	assert_int_equal(sys_copy_file_range((int)fd, U(NULL), (int)to, U(NULL), 100, 0), 44);
+	assert_int_equal(size_of("/g/t"), 44);
+	assert_int_equal(sys_lseek((int)fd, 0, 0), 0);
+	assert_int_equal(sys_sendfile((int)to, (int)fd, U(NULL), 100), 44);
+	assert_int_equal(size_of("/g/t"), 88);
+	sys_close((int)fd);
+	sys_close((int)to);
+}
+
+// ---- how many questions ----
+
+static void questions_are_few(void **state)
+{
+	fake_host_write("f", "abc");
+	assert_text("/g/f", "abc");
+	assert_int_equal(REQUESTS(BROKER_LOOKUP_OPEN), 1);
+	unsigned before = fake_requests;
+	for (unsigned k = 0; k < 10; k++) {
+		assert_text("/g/f", "abc"); // the handle was kept
+		assert_int_equal(size_of("/g/f"), 3);
+	}
+	assert_int_equal(fake_requests, before);
+	assert_int_equal(size_of("/g/none"), -ENOENT);
+	before = fake_requests;
+	assert_int_equal(size_of("/g/none"), -ENOENT);
+	assert_int_equal(sys_open(U("/g/none"), O_RDONLY, 0), -ENOENT);
+	assert_int_equal(fake_requests, before);
+}
+
+static void directories_fill_the_cache(void **state)
+{
+	char name[32], path[32], entries[8192];
+	for (unsigned k = 0; k < 40; k++) {
+		fmt_print(name, sizeof(name), "file%u", k);
+		fake_host_write(name, "x");
+	}
+	long fd = sys_open(U("/g"), O_RDONLY | O_DIRECTORY, 0);
+	unsigned before = fake_requests;
+	while (sys_getdents64((int)fd, U(entries), sizeof(entries)) > 0)
+		;
+	sys_close((int)fd);
+	assert_int_equal(fake_requests, before + 1);
+	for (unsigned k = 0; k < 40; k++) {
+		fmt_print(path, sizeof(path), "/g/file%u", k);
+		assert_int_equal(size_of(path), 1);
+	}
+	assert_int_equal(fake_requests, before + 1);
+}
+
+// ---- coherence ----
+
+static void report(uint32_t mask, const char *dir, const char *name)
+{
+	char message[512];
+	struct broker_event e = { .mask = mask, .nodeid = fake_node(dir), .name_bytes = (uint32_t)strlen(name) };
+	memcpy(message, &e, sizeof(e));
+	memcpy(message + sizeof(e), name, e.name_bytes);
+	broker_reports_take(message, sizeof(e) + e.name_bytes);
+}
+
+static void timeouts_end(void **state)
+{
+	fake_host_write("f", "old");
+	assert_int_equal(size_of("/g/f"), 3);
+	fake_host_write("f", "newer");
+	second_pass();
+	assert_int_equal(size_of("/g/f"), 5);
+	assert_int_equal(size_of("/g/late"), -ENOENT);
+	fake_host_write("late", "here");
+	second_pass();
+	assert_int_equal(size_of("/g/late"), 4);
+}
+
+// Everything known of /g and `name`, watched.
+static void get_watched(const char *path)
+{
+	fake_watches = true;
+	size_of(path);
+	second_pass();
+	size_of(path);
+	second_pass();
+	size_of(path);
+	assert_true(REQUESTS(BROKER_WATCH) >= 1);
+}
+
+static void watched_entries_last(void **state)
+{
+	fake_host_write("f", "old");
+	get_watched("/g/f");
+	unsigned before = fake_requests;
+	for (unsigned k = 0; k < 5; k++) {
+		second_pass();
+		assert_int_equal(size_of("/g/f"), 3);
+	}
+	assert_int_equal(fake_requests, before);
+	fake_host_write("f", "newer");
+	report(IN_MODIFY, "", "f");
+	assert_int_equal(size_of("/g/f"), 5);
+	fake_host_remove("f");
+	report(IN_DELETE, "", "f");
+	assert_int_equal(size_of("/g/f"), -ENOENT);
+	before = fake_requests;
+	second_pass();
+	assert_int_equal(size_of("/g/f"), -ENOENT);
+	assert_int_equal(fake_requests, before);
+	fake_host_write("f", "again");
+	report(IN_CREATE, "", "f");
+	assert_int_equal(size_of("/g/f"), 5);
+}
+
+static void an_overflow_drops_everything(void **state)
+{
+	fake_host_write("f", "old");
+	get_watched("/g/f");
+	fake_host_write("f", "newer");
+	assert_int_equal(size_of("/g/f"), 3);
+	struct broker_event e = { .mask = IN_Q_OVERFLOW };
+	broker_reports_take((char *)&e, sizeof(e));
+	assert_int_equal(size_of("/g/f"), 5);
+}
+
+static unsigned events_read(long fd, uint32_t *masks, unsigned max)
+{
+	char buffer[4096];
+	unsigned count = 0;
+	long n = sys_read((int)fd, U(buffer), sizeof(buffer));
+	for (long at = 0; at < n;) {
+		struct inotify_event *e = (struct inotify_event *)(buffer + at);
+		if (count < max)
+			masks[count++] = e->mask;
+		at += (long)(sizeof(*e) + e->len);
+	}
+	return count;
+}
+
+static void programs_hear_of_the_host_once(void **state)
+{
+	uint32_t masks[16];
+	long fd = sys_inotify_init1(IN_NONBLOCK);
+	assert_true(sys_inotify_add_watch((int)fd, U("/g"), IN_CREATE | IN_DELETE | IN_MODIFY | IN_MOVE) > 0);
+	assert_int_equal(REQUESTS(BROKER_WATCH), 1);
+	fake_host_write("theirs", "x");
+	report(IN_CREATE, "", "theirs");
+	assert_int_equal(events_read(fd, masks, 16), 1);
+	assert_int_equal(masks[0], IN_CREATE);
+	assert_int_equal(write_file("/g/ours", "x", 0), 1);
+	report(IN_CREATE, "", "ours"); // what the host says of our own doing
+	report(IN_MODIFY, "", "ours");
+	assert_int_equal(events_read(fd, masks, 16), 2); // the VFS's own: CREATE, MODIFY
+	assert_int_equal(sys_unlink(U("/g/ours")), 0);
+	report(IN_DELETE, "", "ours");
+	assert_int_equal(events_read(fd, masks, 16), 1);
+	report(IN_DELETE, "", "ours"); // once is ours, twice is news
+	assert_int_equal(events_read(fd, masks, 16), 1);
+	sys_close((int)fd);
+}
+
+// The broker finds that the name is another file's.
+static void stale_names_are_looked_up_again(void **state)
+{
+	fake_host_write("f", "old");
+	assert_int_equal(size_of("/g/f"), 3);
+	fake_host_write("other", "newer");
+	fake_host_rename("other", "f");
+	second_pass();
+	assert_text("/g/f", "newer");
+}
+
+// ---- bad weather ----
+
+static void kicks_do_not_tear_a_conversation(void **state)
+{
+	fake_host_write("f", "abc");
+	for (unsigned k = 1; k < 6; k++) {
+		fake_kicks = 0;
+		fake_interruptions = k;
+		assert_text("/g/f", "abc");
+		assert_true(fake_kicks > 0); // passed on
+		fake_interruptions = k;
+		assert_int_equal(sys_chmod(U("/g/f"), 0600 + k), 0);
+	}
+}
+
+static void absent_pages_are_made_present(void **state)
+{
+	fake_host_write("f", "abc");
+	fake_pages_absent = 1;
+	fake_populated = 0;
+	assert_text("/g/f", "abc");
+	assert_true(fake_populated > 0);
+	fake_pages_absent = 2; // and a page that never comes is EFAULT, not an endless loop
+	char buffer[8];
+	assert_int_equal(read_file("/g/f", buffer, sizeof(buffer)), -EFAULT);
+}
+
+static void old_brokers_do(void **state)
+{
+	fake_unsupported = UINT64_C(1) << (56 + BROKER_LOOKUP_OPEN % 8);
+	fake_host_write("f", "abc");
+	assert_text("/g/f", "abc");
+	assert_int_equal(REQUESTS(FUSE_OPEN), 1);
+}
+
+static void lost_descriptors_are_an_error(void **state)
+{
+	fake_host_write("f", "abc");
+	fake_lose_descriptors = true;
+	assert_int_equal(sys_open(U("/g/f"), O_RDONLY, 0), -EMFILE);
+	fake_lose_descriptors = false;
+	assert_text("/g/f", "abc");
+}
+
+static uint32_t mangle_seed;
+static uint32_t mangle_random(void) { return mangle_seed = mangle_seed * 1664525 + 1013904223; }
+
+static void mangle(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor)
+{
+	if (mangle_random() % 3)
+		return;
+	switch (mangle_random() >> 16 & 3) {
+	case 0: *size = mangle_random() % (*size + 1); break;
+	case 1: answer[mangle_random() % *size] ^= (char)(1u << (mangle_random() >> 28 & 7)); break;
+	case 2: *with_descriptor = false; break;
+	case 3: *(uint64_t *)(answer + (mangle_random() % *size & ~7u)) = mangle_random() % 4; break;
+	}
+	if (*size <
+	    sizeof(struct fuse_out_header)) // a channel that says nothing of use is given up: there are two only
+		*size = sizeof(struct fuse_out_header);
+	((struct fuse_out_header *)answer)->unique = mangle_unique;
+}
+
+static void lies_are_survived(void **state)
+{
+	char text[64], entries[2048];
+	fake_mangle = mangle;
+	for (mangle_seed = 1; mangle_seed < 3000; mangle_seed++) {
+		uint32_t seed = mangle_seed;
+		write_file("/g/a", "abc", O_TRUNC);
+		read_file("/g/a", text, sizeof(text));
+		sys_mkdir(U("/g/d"), 0755);
+		sys_symlink(U("a"), U("/g/l"));
+		read_file("/g/l", text, sizeof(text));
+		write_file("/g/d/x", "abc", 0);
+		long fd = sys_open(U("/g/d"), O_RDONLY, 0);
+		if (fd >= 0) {
+			sys_getdents64((int)fd, U(entries), sizeof(entries));
+			sys_close((int)fd);
+		}
+		sys_rename(U("/g/a"), U("/g/d/a"));
+		sys_unlink(U("/g/d/a"));
+		sys_unlink(U("/g/d/x"));
+		sys_unlink(U("/g/l"));
+		sys_rmdir(U("/g/d"));
+		second_pass();
+		mangle_seed = seed;
+	}
+}
+
+static void senseless_reports_are_survived(void **state)
+{
+	char message[4096];
+	mangle_seed = 7;
+	fake_host_write("f", "x");
+	get_watched("/g/f");
+	for (unsigned round = 0; round < 2000; round++) {
+		size_t size = mangle_random() % 200;
+		for (size_t k = 0; k < size; k++)
+			message[k] = (char)(mangle_random() >> 24);
+		struct broker_event e = { .mask = 1u << (mangle_random() >> 27),
+					  .nodeid = mangle_random() % 3,
+					  .name_bytes = mangle_random() % 4 };
+		if (round % 2 && size >= sizeof(e))
+			memcpy(message, &e, sizeof(e));
+		broker_reports_take(message, size);
+	}
+	assert_int_equal(size_of("/g/f"), 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(files_are_read_and_written),
+		TEST(an_unlinked_file_stays_open),
+		TEST(sizes_are_right_while_written),
+		TEST(vectors_and_copies),
+		TEST(questions_are_few),
+		TEST(directories_fill_the_cache),
+		TEST(timeouts_end),
+		TEST(watched_entries_last),
+		TEST(an_overflow_drops_everything),
+		TEST(programs_hear_of_the_host_once),
+		TEST(stale_names_are_looked_up_again),
+		TEST(kicks_do_not_tear_a_conversation),
+		TEST(absent_pages_are_made_present),
+		TEST(old_brokers_do),
+		TEST(lost_descriptors_are_an_error),
+		TEST(senseless_reports_are_survived),
+		TEST(lies_are_survived),
+	};
+	return cmocka_run_group_tests_name("fs-broker", tests, NULL, NULL);
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fuzzes a granted tree through the VFS: whatever the broker answers and reports, programs get errors or files, and nothing of
+// the kernel's comes apart or stays behind.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+_Noreturn void abort(void);
+#define assert_int_equal(a, b) ((a) == (b) ? (void)0 : abort())
+#define fail_msg(...)          abort()
+
+#include "../../kernel/vfs/test_support.h"
+
+#include <asm/stat.h>
+#include <linux/fuse.h>
+#include <linux/inotify.h>
+#include <linux/uio.h>
+
+#include "abi/broker.h"
+#include "broker.h"
+#include "kernel/leak.h"
+#include "port/host.h"
+
+#define FILES 500 // descriptors from here on
+
+static const uint8_t *input;
+static size_t input_left;
+static struct fuse_in_header question;
+static unsigned files_held;
+
+// ---- what the VFS's fakes lack ----
+
+paddr_t page_to_frame(const struct page *p) { return (paddr_t)page_address(p); }
+void *port_frame_address(paddr_t frame) { return (void *)frame; }
+void port_task_kick(struct port_task *p) {}
+void trace_event(const char *what, uint64_t a, uint64_t b) {}
+void leak_counter_register(struct leak_counter *c) {}
+void mobj_read_done(struct page *p, int error) {}
+bool mutex_try_lock(struct mutex *m) { return m->word ? false : (m->word = 1, true); }
+bool mutex_is_mine(const struct mutex *m) { return m->word; }
+struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg) { return err_ptr(-ENOMEM); }
+
+// ---- the host: what the input says ----
+
+static uint64_t take(unsigned bytes)
+{
+	uint64_t value = 0;
+	for (; bytes && input_left; bytes--, input_left--)
+		value = value << 8 | *input++;
+	return value;
+}
+
+int port_host_channel(unsigned index) { return index ? -1 : 3; }
+int port_host_events(void) { return 4; }
+
+long port_message_send(int fd, const struct iovec *v, unsigned count)
+{
+	question = *(const struct fuse_in_header *)v[1].iov_base;
+	return 1;
+}
+
+static struct fuse_attr attributes(mode_t mode)
+{
+	return (struct fuse_attr){ .ino = 9, .size = 3, .mode = mode, .nlink = 1, .blksize = 4096 };
+}
+
+// What an honest broker might say. Bytes.
+static size_t honest(char *out)
+{
+	static const mode_t modes[] = { 0100644, 040755, 0120777, 0100755 };
+	uint8_t what = (uint8_t)take(1);
+	struct fuse_entry_out e = { .nodeid = what >> 5 ? 2 + (what >> 5) : 0,
+				    .entry_valid = what & 4 ? 86400 : 1,
+				    .attr_valid = what & 8 ? 86400 : 1,
+				    .attr = attributes(modes[what & 3]) };
+	struct fuse_open_out o = { .fh = what & 16 ? UINT64_MAX : 1 };
+	struct fuse_attr_out a = { .attr_valid = 1,
+				   .attr = attributes(question.nodeid == 1 ? 040755 : modes[what & 3]) };
+	struct fuse_init_out i = { .major = 7, .minor = 36, .flags = FUSE_DO_READDIRPLUS, .max_write = 65536 };
+	struct fuse_direntplus d = { .entry_out = e, .dirent = { .ino = 9, .off = 1, .namelen = 1, .type = 8 } };
+#define SAY(object) (memcpy(out, &(object), sizeof(object)), out += sizeof(object))
+	char *start = out;
+	switch (question.opcode) {
+	case FUSE_INIT: SAY(i); break;
+	case FUSE_GETATTR:
+	case FUSE_SETATTR: SAY(a); break;
+	case FUSE_OPEN:
+	case FUSE_OPENDIR: SAY(o); break;
+	case FUSE_CREATE:
+	case FUSE_TMPFILE:
+	case BROKER_LOOKUP_OPEN:
+		SAY(e);
+		SAY(o);
+		break;
+	case FUSE_READLINK: *out++ = 'f'; break;
+	case BROKER_READ_DIRECTORY: SAY(o); /* fall through */
+	case FUSE_READDIRPLUS:
+		memcpy(out, &d, FUSE_NAME_OFFSET_DIRENTPLUS);
+		memcpy(out + FUSE_NAME_OFFSET_DIRENTPLUS, "f\0\0\0\0\0\0", 8);
+		out += FUSE_NAME_OFFSET_DIRENTPLUS + 8;
+		break;
+	default: SAY(e); break;
+	}
+	return (size_t)(out - start);
+}
+
+long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fds, unsigned *fd_count)
+{
+	char message[4096] = { 0 };
+	uint8_t kind = (uint8_t)take(1);
+	size_t size = sizeof(struct fuse_out_header), at = 0;
+	struct fuse_out_header head = { .unique = question.unique };
+	if (kind & 3)
+		size += honest(message + size);
+	else
+		for (size_t n = take(2) % 2048; n; n--)
+			message[size++] = (char)take(1);
+	for (unsigned lies = kind & 4 ? (unsigned)take(1) % 4 : 0; lies; lies--)
+		message[take(2) % size] = (char)take(1);
+	head.len = (uint32_t)(kind & 8 ? take(2) : size);
+	head.error = kind & 16 ? -(int)take(1) : 0;
+	memcpy(message, &head, sizeof(head));
+	*fd_count = kind & 32 ? 0 : 1;
+	for (unsigned k = 0; k < *fd_count; k++, files_held++)
+		fds[k] = FILES;
+	for (unsigned k = 0; k < count && at < size; k++) {
+		size_t n = min(v[k].iov_len, size - at);
+		memcpy(v[k].iov_base, message + at, n);
+		at += n;
+	}
+	return (long)at;
+}
+
+long port_file_read(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)
+{
+	return (long)min(take(1), v[0].iov_len);
+}
+long port_file_write(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)
+{
+	return (long)min(take(1), v[0].iov_len);
+}
+int port_file_stat(int fd, struct stat *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->st_mode = (unsigned)take(2);
+	out->st_size = (long)take(8);
+	out->st_nlink = take(1);
+	return 0;
+}
+int port_file_sync(int fd, bool data_only) { return 0; }
+int port_file_truncate(int fd, uint64_t size) { return 0; }
+int port_file_allocate(int fd, int mode, int64_t offset, int64_t size) { return 0; }
+int64_t port_file_seek(int fd, int64_t offset, int whence) { return (int64_t)take(8); }
+long port_file_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t size) { return 0; }
+void port_file_close(int fd)
+{
+	if (fd == FILES && !files_held--)
+		abort();
+}
+
+// ---- a program ----
+
+static void read_directory(const char *path)
+{
+	char entries[2048];
+	long fd = sys_open(U(path), O_RDONLY, 0);
+	for (unsigned k = 0; fd >= 0 && k < 4; k++)
+		sys_getdents64((int)fd, U(entries), sizeof(entries));
+	sys_fsync((int)fd);
+	sys_close((int)fd);
+}
+
+static void use_file(const char *path, int flags)
+{
+	char text[64];
+	struct stat s;
+	long fd = sys_open(U(path), flags, 0644);
+	sys_write((int)fd, U(path), 3);
+	sys_lseek((int)fd, 0, 2);
+	sys_pread64((int)fd, U(text), sizeof(text), 0);
+	sys_fstat((int)fd, U(&s));
+	sys_ftruncate((int)fd, 7);
+	sys_close((int)fd);
+}
+
+static void reports(void)
+{
+	char message[300];
+	size_t size = take(1);
+	for (size_t k = 0; k < size; k++)
+		message[k] = (char)take(1);
+	broker_reports_take(message, size);
+}
+
+static void one_life(void)
+{
+	struct stat s;
+	char text[256];
+	sys_stat(U("/g/a/b"), U(&s));
+	use_file("/g/a/f", O_RDWR | O_CREAT);
+	use_file("/g/f", O_RDONLY);
+	read_directory("/g");
+	read_directory("/g/a");
+	sys_mkdir(U("/g/a/d"), 0755);
+	reports();
+	sys_symlink(U("f"), U("/g/l"));
+	use_file("/g/l", O_WRONLY | O_APPEND);
+	sys_readlink(U("/g/l"), U(text), sizeof(text));
+	sys_link(U("/g/f"), U("/g/a/g"));
+	sys_rename(U("/g/a/g"), U("/g/h"));
+	sys_chmod(U("/g/h"), 0600);
+	sys_truncate(U("/g/h"), 9);
+	use_file("/g/a", O_RDWR | 020000000 | O_DIRECTORY); // O_TMPFILE
+	sys_unlink(U("/g/h"));
+	sys_rmdir(U("/g/a/d"));
+	fake_time_skip_ns += 2 * NSEC_PER_SEC;
+	sys_stat(U("/g/a/f"), U(&s));
+	reports();
+	dentry_shrink(4);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static bool made;
+	if (!made) {
+		fake_kernel_create();
+		sys_mkdir(U("/g"), 0755);
+	}
+	made = true;
+	uint64_t inodes = inode_count;
+	input = data;
+	input_left = size;
+	for (unsigned k = 0; k < 2; k++) {
+		long fd = sys_inotify_init1(IN_NONBLOCK);
+		if (mount_at("broker", "fs0", "/g", 0, NULL) == 0) {
+			sys_inotify_add_watch((int)fd, U("/g"), IN_ALL_EVENTS);
+			while (input_left > 4)
+				one_life();
+			assert_int_equal(sys_umount2(U("/g"), 0), 0);
+		}
+		sys_close((int)fd);
+	}
+	assert_int_equal(inode_count, inodes);
+	assert_int_equal(files_held, 0);
+	return 0;
+}

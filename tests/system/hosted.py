@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only the hosted port has: a cell of host processes, any of which may be killed; its confinement as seen from outside."""
+import os
+import signal
+import time
+
+from harness import common
+from harness.system import serial
+from signals import descendants, wait_gone  # the file beside this one
+
+PORTS = ("hosted",)
+
+KILLED = 120  # EXIT_CELL_KILLED
+ROUNDS = 100
+
+
+def running_cell(t):
+    """A cell of several host processes: the launcher, and everything below it (supervisor, broker, kernel, programs)."""
+    process = t.start(["/bin/sh", "-c", "sleep 1000 & (sleep 1000; :) & echo ready; wait"])
+    t.wait_for_line(process, b"ready")
+    return process, sorted(descendants(process.pid))
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+@serial
+def test_killing_any_process_ends_the_cell(t):
+    for number in range(ROUNDS):
+        process, below = running_cell(t)
+        t.check(len(below) >= 4, below)
+        victim = below[number % len(below)]
+        start = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        done = t.finish(process, timeout=20)
+        seconds = time.monotonic() - start
+        t.equal(done.status, KILLED, f"round {number}", done.err)
+        # Programs that still start may complain of their files before they are ended.
+        said = [line for line in done.err.splitlines() if not line.startswith(b"/bin/sh: ")]
+        t.equal(len(said), 1, done.err)
+        t.check(seconds < 1 * t.arguments.slow, f"it took {seconds:.2f} s")
+        wait_gone(t, below)
+
+
+def test_killed_launcher_leaves_nothing(t):
+    for _ in range(10):
+        process, below = running_cell(t)
+        process.kill()
+        process.communicate()
+        wait_gone(t, below)
+
+
+def test_launcher_killed_while_it_starts(t):
+    for delay in (0, 0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03):
+        process = t.start(["/bin/sleep", "100"])
+        time.sleep(delay)
+        below = descendants(process.pid)
+        process.kill()
+        process.communicate()
+        wait_gone(t, below)
+
+
+def test_cell_processes_have_no_rights(t):
+    """Of the host: no capabilities, no new privileges, a filter, namespaces and a session of their own."""
+    process, below = running_cell(t)
+    try:
+        supervisor, broker, *cell = below
+        t.check(len(cell) >= 3, below)
+        own = {n: os.readlink(f"/proc/self/ns/{n}") for n in ("pid", "mnt", "net", "ipc", "uts", "user")}
+        for pid in cell:
+            status = status_of(pid)
+            for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                t.equal(int(status[name], 16), 0, pid, name)
+            t.equal(status["NoNewPrivs"], "1")
+            t.equal(status["Seccomp"], "2")
+            t.check(os.getsid(pid) == supervisor, "not in the supervisor's session")
+            t.equal(status["PPid"], str(supervisor))
+            if os.geteuid() == 0:
+                t.equal(status["Uid"].split()[1], "65534")
+                for name, value in own.items():
+                    t.check(os.readlink(f"/proc/{pid}/ns/{name}") != value, f"in the host's {name} namespace")
+                t.equal(os.listdir(f"/proc/{pid}/root/"), [], "its root directory is not empty")
+        t.check(broker not in cell)
+    finally:
+        common.stop(process)
+        process.communicate()
+    wait_gone(t, below)
