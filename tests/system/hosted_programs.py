@@ -13,11 +13,14 @@ import xml.etree.ElementTree
 from harness import common
 from signals import descendants, wait_gone
 
+PORTS = ("hosted",)
+
 SOAK = bool(os.environ.get("CLOISTER_SOAK"))
 PYTHON = "/usr/bin/python3"
 
 # Names of tests, shell patterns allowed, that end otherwise in a cell than natively: why that is right, or a known gap.
 ACCEPTED = {
+    "test.test_fcntl.TestFcntl.test_fcntl_64_bit": "F_NOTIFY (dnotify) is not there; inotify has taken its place",
 }
 
 
@@ -73,16 +76,17 @@ def accepted(name):
 
 
 def compare(native, ours):
-    """Lines on each test that passes natively and does not in the cell."""
-    lines = []
+    """What passes natively and does not in the cell, by the tests' names."""
+    found = {}
     for name, (outcome, why) in ours.items():
         theirs = native.get(name, ("absent", ""))[0]
-        if outcome in ("failure", "error") and theirs not in ("failure", "error") or outcome == "skipped" and theirs == "passed":
-            if not accepted(name):
-                lines.append(f"{name}: {outcome} in the cell, {theirs} natively: " + " / ".join(why.strip().splitlines()[-2:])[:300])
-    lines += [f"{name}: did not run in the cell" for name, (outcome, _) in native.items()
-              if name not in ours and outcome == "passed" and not accepted(name)]
-    return lines
+        worse = outcome in ("failure", "error") and theirs not in ("failure", "error")
+        if (worse or outcome == "skipped" and theirs == "passed") and not accepted(name):
+            found[name] = f"{outcome} in the cell, {theirs} natively: " + " / ".join(why.strip().splitlines()[-2:])[:300]
+    for name, (outcome, _) in native.items():
+        if name not in ours and outcome == "passed" and not accepted(name):
+            found[name] = "did not run in the cell"
+    return found
 
 
 def regression(t, module, *matches, timeout=240):
@@ -93,12 +97,23 @@ def regression(t, module, *matches, timeout=240):
     results = os.path.join(t.scratch, "results")
     os.mkdir(results)
     os.chmod(results, 0o777)
-    done = t.cell(python_argv(module, "/results/cell.xml", matches), "--port", "hosted", "--mount", f"{results}:/results:rw",
-                  "--workdir", "/tmp", timeout=timeout * 2)
+    cell = cell_outcomes(t, results, module, matches, timeout * 2)
+    different = compare(native, cell)
+    if different and len(different) <= 5:
+        # Some of them measure time, and a busy machine fails them: once more, alone.
+        again = cell_outcomes(t, results, module, ["*." + name.split(".")[-1] for name in different], timeout)
+        different = compare({name: native[name] for name in different if name in native}, again)
+    t.check(not different, f"{len(different)} of {len(native)} differ:", *(f"{k}: {v}" for k, v in different.items()))
+
+
+def cell_outcomes(t, results, module, matches, timeout):
     output = os.path.join(results, "cell.xml")
+    if os.path.exists(output):
+        os.unlink(output)
+    done = t.cell(python_argv(module, "/results/cell.xml", matches), "--mount", f"{results}:/results:rw", "--workdir", "/tmp",
+                  timeout=timeout)
     t.check(os.path.exists(output), done.status, done.text()[-3000:])
-    different = compare(native, outcomes(output))
-    t.check(not different, f"{len(different)} of {len(native)} differ:", *different)
+    return outcomes(output)
 
 
 def test_python_os(t):
@@ -164,7 +179,7 @@ STRESS = ["--cpu", "2", "--vm", "1", "--fork", "2", "--pipe", "2", "--futex", "2
 
 def stressed(t, seconds, *stressors):
     t.need("stress-ng")
-    done = t.cell(["/usr/bin/stress-ng", *stressors, "-t", f"{seconds}s", "--temp-path", "/tmp", "--verify"], "--port", "hosted",
+    done = t.cell(["/usr/bin/stress-ng", *stressors, "-t", f"{seconds}s", "--temp-path", "/tmp", "--verify"],
                   "--workdir", "/tmp", timeout=seconds + 60)
     t.equal(done.status, 0, done.text()[-3000:])
     text = done.text()
@@ -212,7 +227,7 @@ while "gone" not in seen:
         data = data[16 + size:]
 print(sorted(seen))
 """
-    process = t.start([PYTHON, "-c", script], "--port", "hosted", "--mount", f"{directory}:/watched:ro")
+    process = t.start([PYTHON, "-c", script], "--mount", f"{directory}:/watched:ro")
     try:
         t.wait_for_line(process, b"ready")
         with open(os.path.join(directory, "new"), "w") as f:
@@ -240,7 +255,7 @@ def test_host_changes_are_seen_by_name(t):
               "cat /seen/file; echo; stat -c %s /seen/file; cat /seen/absent; echo; cat /seen/removed || echo gone; ls /seen; echo ready; read x")
     with open(os.path.join(directory, "removed"), "w") as f:
         f.write("r")
-    process = t.start(["/bin/bash", "-c", "cat /seen/removed; " + script], "--port", "hosted", "--mount", f"{directory}:/seen", stdin=-1)
+    process = t.start(["/bin/bash", "-c", "cat /seen/removed; " + script], "--mount", f"{directory}:/seen", stdin=-1)
     try:
         t.wait_for_line(process, b"ready")
         with open(os.path.join(directory, "new"), "w") as f:
