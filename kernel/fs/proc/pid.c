@@ -13,7 +13,10 @@ static bool task_alive(struct pseudo *n)
 {
 	struct task *t = proc_task(n);
 
-	return proc_whole_process(n) ? !t->process->reaped : !t->dead;
+	// A leader whose place another thread took by exec is dead and stands for nothing; one that merely ended first stays.
+	if (t->dead && (!proc_whole_process(n) || t != __atomic_load_n(&t->process->leader, __ATOMIC_RELAXED)))
+		return false;
+	return !proc_whole_process(n) || !t->process->reaped;
 }
 
 // Files of a process belong to who may look into it.
