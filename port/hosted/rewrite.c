@@ -1,28 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// System calls without the host. The usual call site of C libraries is
+// System calls without the host. A call site that site.c knows becomes, once it has trapped REWRITE_AFTER times, a jump to a stub;
+// its `syscall` instruction stays where it is, for whoever jumps right there, and traps. With the usual
 //
-//	b8 nr nr nr nr   mov  $nr, %eax
-//	0f 05            syscall
+//	b8 nr nr nr nr   mov  $nr, %eax		e9 .. .. .. ..   jmp  stub
+//	0f 05            syscall		0f 05            syscall
 //
-// and becomes, once it has trapped REWRITE_AFTER times,
-//
-//	e9 .. .. .. ..   jmp  stub
-//	0f 05            syscall            still a system call, for whoever jumps right here; it traps
-//
-// The five bytes that change are one instruction before and one after, so nobody can be in their middle. Where they lie in one aligned
+// The bytes that change are one instruction before and one after, so nobody can be in their middle. Where they lie in one aligned
 // word they change by one store; else, when other threads run, a breakpoint stands in their place until the rest is written, and
 // who runs into it tries again. Only text that the program cannot write, mapped privately from a file, is touched; the host
 // copies the page.
 //
-// A stub is 32 bytes in a page that lies within reach of the site. The page is a frame of the kernel's, mapped read-execute in
+// A stub is 64 bytes in a page that lies within reach of the site. The page is a frame of the kernel's, mapped read-execute in
 // the program, so stubs are written where the kernel has it, without changing any protection, and a forked child has them too:
 //
-//	b8 nr nr nr nr           mov  $nr, %eax
-//	48 8d 0d .. .. .. ..     lea  site+2(%rip), %rcx     as `syscall` leaves it
-//	65 ff 24 25 28 00 00 00  jmp  *%gs:entry             hosted_entry_fast
-//	b8 nr nr nr nr           mov  $nr, %eax              offset 20: the slow way, when the program has set GS
+//	prefix                                       what the site did before its `syscall`, up to 21 bytes
+//	48 8d 0d .. .. .. ..     lea  next(%rip), %rcx	next: behind the site's `syscall`, as that leaves it
+//	65 ff 24 25 28 00 00 00  jmp  *%gs:entry	hosted_entry_fast
+//	prefix                                       STUB_SLOW: the way when the program has set GS
 //	0f 05                    syscall
-//	e9 .. .. .. ..           jmp  site+2
+//	e9 .. .. .. ..           jmp  next
 //
 // The program clears the way to its own GS by hosted_rewrite_forbid(): each stub's first eight bytes become a jump to the slow way, by
 // one store.
@@ -36,6 +32,7 @@
 #include "lib/compiler.h"
 #include "lib/string.h"
 #include "port/host.h"
+#include "site.h"
 #include "syscall.h"
 #include "task.h"
 
@@ -43,12 +40,14 @@
 #include <linux/mman.h>
 
 #define REWRITE_AFTER 4u
-#define SITE_BYTES    5u // before the `syscall` instruction
-#define STUB_BYTES    32u
-#define STUB_SLOW     20u
+#define STUB_BYTES    64u
+#define STUB_SLOW     36u
 #define STUBS_A_PAGE  ((unsigned)(PAGE_BYTES / STUB_BYTES))
 #define REACH         (UINT64_C(1) << 30)
 #define BREAKPOINT    0xccu
+
+static_assert(SITE_PREFIX_MAX + 7 + 8 <= STUB_SLOW && STUB_SLOW + SITE_PREFIX_MAX + 2 + 5 <= STUB_BYTES,
+	      "a stub's parts");
 
 // One page of stubs; shared by a process and what it forked.
 struct stub_page {
@@ -73,20 +72,24 @@ static void put32(uint8_t *at, int64_t value)
 	memcpy(at, &v, sizeof(v));
 }
 
-static void stub_write(uint8_t *at, uint64_t va, uint32_t nr, uint64_t next)
+static bool stub_write(uint8_t *at, uint64_t va, const struct call_site *c, uint64_t next)
 {
 	static const uint8_t jump_to_entry[8] = { 0x65, 0xff, 0x24, 0x25, 40, 0, 0, 0 };
+	unsigned n = c->prefix_bytes;
 
-	at[0] = 0xb8;
-	memcpy(at + 1, &nr, sizeof(nr));
-	at[5] = 0x48, at[6] = 0x8d, at[7] = 0x0d;
-	put32(at + 8, (int64_t)(next - (va + 12)));
-	memcpy(at + 12, jump_to_entry, sizeof(jump_to_entry));
-	at[20] = 0xb8;
-	memcpy(at + 21, &nr, sizeof(nr));
-	at[25] = 0x0f, at[26] = 0x05;
-	at[27] = 0xe9;
-	put32(at + 28, (int64_t)(next - (va + 32)));
+	if (!hosted_site_relocate(c, va, at))
+		return false;
+	at[n] = 0x48, at[n + 1] = 0x8d, at[n + 2] = 0x0d;
+	put32(at + n + 3, (int64_t)(next - (va + n + 7)));
+	memcpy(at + n + 7, jump_to_entry, sizeof(jump_to_entry));
+	at += STUB_SLOW;
+	va += STUB_SLOW;
+	if (!hosted_site_relocate(c, va, at))
+		return false;
+	at[n] = 0x0f, at[n + 1] = 0x05;
+	at[n + 2] = 0xe9;
+	put32(at + n + 3, (int64_t)(next - (va + n + 7)));
+	return true;
 }
 
 static bool in_reach(uint64_t a, uint64_t b) { return (a > b ? a - b : b - a) < REACH; }
@@ -149,70 +152,100 @@ static void serialise_register(struct rewriting *w)
 	__atomic_store_n(&w->registered, true, __ATOMIC_SEQ_CST);
 }
 
-// The page is writable and executable.
-static void site_write(struct rewriting *w, uint64_t at, uint64_t stub, bool alone)
+// Replaces an instruction of up to eight bytes. Its page is writable and executable.
+static void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *bytes, unsigned length, bool alone)
 {
-	uint8_t jump[SITE_BYTES] = { 0xe9 };
-	uint64_t word = at & ~UINT64_C(7), bytes;
+	uint64_t word = at & ~UINT64_C(7), value;
 	uint8_t *code = (uint8_t *)at;
 
-	put32(jump + 1, (int64_t)(stub - (at + SITE_BYTES)));
-	if (at + SITE_BYTES <= word + 8) {
-		memcpy(&bytes, (void *)word, sizeof(bytes));
-		memcpy((uint8_t *)&bytes + (at - word), jump, SITE_BYTES);
-		__atomic_store_n((uint64_t *)word, bytes, __ATOMIC_SEQ_CST);
+	if (at + length <= word + 8) {
+		memcpy(&value, (void *)word, sizeof(value));
+		memcpy((uint8_t *)&value + (at - word), bytes, length);
+		__atomic_store_n((uint64_t *)word, value, __ATOMIC_SEQ_CST);
 		return;
 	}
 	if (alone) {
-		memcpy(code, jump, SITE_BYTES);
+		memcpy(code, bytes, length);
 		return;
 	}
 	serialise_register(w);
 	__atomic_store_n(&w->busy, at, __ATOMIC_SEQ_CST);
 	__atomic_store_n(code, BREAKPOINT, __ATOMIC_SEQ_CST);
 	serialise();
-	memcpy(code + 1, jump + 1, SITE_BYTES - 1);
+	memcpy(code + 1, bytes + 1, length - 1);
 	serialise();
-	__atomic_store_n(code, jump[0], __ATOMIC_SEQ_CST);
+	__atomic_store_n(code, bytes[0], __ATOMIC_SEQ_CST);
 	serialise();
 	__atomic_store_n(&w->busy, 0, __ATOMIC_SEQ_CST);
 }
 
 struct change {
 	struct port_aspace *as;
-	uint64_t site, stub;
+	const struct call_site *site;
+	uint64_t stub;
 };
 
 // No mapping changes meanwhile, and nothing forks: a child must not find the breakpoint.
 static void change(void *context)
 {
 	const struct change *c = context;
-	uint64_t at = c->site - SITE_BYTES, start = at & ~(PAGE_BYTES - 1);
-	uint64_t end = (c->site + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	const struct call_site *s = c->site;
+	struct rewriting *w = &c->as->rewriting;
+	bool padded = s->length == SITE_SHORT_BYTES, alone = __atomic_load_n(&c->as->threads, __ATOMIC_ACQUIRE) == 1;
+	uint64_t long_at = padded ? s->pad : s->at;
+	uint64_t first = padded && s->pad < s->at ? s->pad : s->at, last = padded && s->pad > s->at ? s->pad : s->at;
+	uint64_t start = first & ~(PAGE_BYTES - 1), end = (last + SITE_JUMP_BYTES + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	uint8_t jump[SITE_JUMP_BYTES] = { 0xe9 };
 
+	put32(jump + 1, (int64_t)(c->stub - (long_at + SITE_JUMP_BYTES)));
 	if (HOST(mprotect, start, end - start, PROT_READ | PROT_WRITE | PROT_EXEC))
 		return;
-	site_write(&c->as->rewriting, at, c->stub, __atomic_load_n(&c->as->threads, __ATOMIC_ACQUIRE) == 1);
+	if (padded) { // nobody comes there before the short jump does
+		memcpy((void *)s->pad, jump, sizeof(jump));
+		jump[0] = 0xeb;
+		jump[1] = (uint8_t)(s->pad - (s->at + SITE_SHORT_BYTES));
+	}
+	instruction_write(w, s->at, jump, s->length, alone);
 	(void)HOST(mprotect, start, end - start, PROT_READ | PROT_EXEC);
+}
+
+// Reads what can be read of [from, from + size), all of which matters little.
+static size_t look(uint8_t *to, uint64_t from, size_t size)
+{
+	size_t page = PAGE_BYTES - from % PAGE_BYTES;
+	if (!port_copy_in(to, from, size))
+		return size;
+	return page < size && !port_copy_in(to, from, page) ? page : 0;
+}
+
+static bool find(struct call_site *out, uint64_t site, uint32_t nr)
+{
+	uint8_t before[SITE_WINDOW_BYTES], after[SITE_WINDOW_BYTES];
+	size_t back = SITE_WINDOW_BYTES, behind;
+
+	if (port_copy_in(before, site - back, back)) {
+		back = site % PAGE_BYTES; // the page before is not the program's to read
+		if (!back || back > sizeof(before) || port_copy_in(before, site - back, back))
+			return false;
+	}
+	behind = look(after, site + 2, sizeof(after));
+	return hosted_site_find(out, before, back, after, behind, site, nr);
 }
 
 static void rewrite_locked(struct port_aspace *as, uint32_t nr, uint64_t site)
 {
-	struct change c = { as, site, 0 };
-	uint8_t code[SITE_BYTES + 2], *bytes;
-	uint32_t number;
+	struct call_site s;
+	struct change c = { as, &s, 0 };
+	uint8_t *bytes;
 
-	if (port_copy_in(code, site - SITE_BYTES, sizeof(code)) || code[0] != 0xb8 || code[5] != 0x0f ||
-	    code[6] != 0x05)
-		return;
-	memcpy(&number, code + 1, sizeof(number));
-	if (number != nr)
+	if (!find(&s, site, nr))
 		return;
 	c.stub = stub_take(&as->rewriting, site, &bytes);
-	if (!c.stub)
+	if (!c.stub || !stub_write(bytes, c.stub, &s, site + 2))
 		return;
-	stub_write(bytes, c.stub, nr, site + 2);
-	(void)kernel_upcall_code_change(site - SITE_BYTES, SITE_BYTES, change, &c);
+	uint64_t first = s.length == SITE_SHORT_BYTES && s.pad < s.at ? s.pad : s.at;
+	uint64_t last = s.length == SITE_SHORT_BYTES && s.pad > s.at ? s.pad : s.at;
+	(void)kernel_upcall_code_change(first, last + SITE_JUMP_BYTES - first, change, &c);
 }
 
 void hosted_rewrite(const struct user_regs *r, uint64_t site)
@@ -221,7 +254,7 @@ void hosted_rewrite(const struct user_regs *r, uint64_t site)
 	struct rewriting *w = &as->rewriting;
 	uint8_t *traps = &w->traps[(site ^ site >> 10) % REWRITE_COUNTERS];
 
-	if (likely(++*traps != REWRITE_AFTER) || site < SITE_BYTES)
+	if (likely(++*traps != REWRITE_AFTER) || site < SITE_WINDOW_BYTES)
 		return;
 	if (__atomic_load_n(&w->forbidden, __ATOMIC_RELAXED) || __atomic_exchange_n(&w->lock, 1, __ATOMIC_ACQUIRE))
 		return;
@@ -239,7 +272,7 @@ bool hosted_rewrite_retry(struct user_regs *r)
 		return false;
 	if (now == BREAKPOINT && __atomic_load_n(&as->rewriting.busy, __ATOMIC_SEQ_CST) != r->ip - 1)
 		return false;
-	if (now != BREAKPOINT && now != 0xe9)
+	if (now != BREAKPOINT && now != 0xe9 && now != 0xeb)
 		return false;
 	r->ip--;
 	return true;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "site.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SITE UINT64_C(0x7f0000001000)
+
+static bool find(struct call_site *out, const char *before, size_t before_bytes, const char *after, size_t after_bytes,
+		 uint32_t nr)
+{
+	return hosted_site_find(out, (const uint8_t *)before, before_bytes, (const uint8_t *)after, after_bytes, SITE,
+				nr);
+}
+#define FIND(out, before, after, nr) find(out, before, sizeof(before) - 1, after, sizeof(after) - 1, nr)
+
+static void the_usual_site(void **state)
+{
+	struct call_site s;
+	(void)state;
+	assert_true(FIND(&s, "\x90\xb8\x6e\x00\x00\x00", "\xc3", 110));
+	assert_int_equal(s.at, SITE - 5);
+	assert_int_equal(s.length, 5);
+	assert_int_equal(s.prefix_bytes, 5);
+	assert_false(FIND(&s, "\x90\xb8\x6e\x00\x00\x00", "\xc3", 111)); // another number came from elsewhere
+	assert_false(FIND(&s, "\x6e\x00\x00\x00", "\xc3", 110));         // cut off
+}
+
+static void instructions_between(void **state)
+{
+	struct call_site s;
+	uint8_t moved[SITE_PREFIX_MAX];
+	(void)state;
+	// mov $0xca,%eax ; xor $0x81,%sil
+	assert_true(FIND(&s, "\xb8\xca\x00\x00\x00\x40\x80\xf6\x81", "", 0xca));
+	assert_int_equal(s.at, SITE - 9);
+	assert_int_equal(s.prefix_bytes, 9);
+	// mov $0xda,%eax ; lea 0x3ab4(%rip),%rdi: the displacement follows the stub's place
+	assert_true(FIND(&s, "\xb8\xda\x00\x00\x00\x48\x8d\x3d\xb4\x3a\x00\x00", "", 0xda));
+	assert_true(hosted_site_relocate(&s, s.prefix_at - 0x1000, moved));
+	int32_t displacement;
+	memcpy(&displacement, moved + 8, 4);
+	assert_int_equal(displacement, 0x3ab4 + 0x1000);
+	assert_false(hosted_site_relocate(&s, s.prefix_at - (UINT64_C(1) << 33), moved));
+	// mov $9,%eax ; call: no
+	assert_false(FIND(&s, "\xb8\x09\x00\x00\x00\xe8\x01\x02\x03\x04", "", 9));
+	// mov $9,%eax ; jmp 1f: no
+	assert_false(FIND(&s, "\xb8\x09\x00\x00\x00\xeb\x00", "", 9));
+	// an instruction that is cut off by the site: the bytes of the number stand inside another instruction
+	assert_false(FIND(&s, "\xb8\x09\x00\x00\x00\x48\x8b", "", 9));
+}
+
+static void functions(void **state)
+{
+	struct call_site s;
+	(void)state;
+	assert_true(FIND(&s, "\x4d\x89\xc8\x4c\x8b\x4c\x24\x08", "\x48", 1234));
+	assert_int_equal(s.at, SITE - 5);
+	assert_true(FIND(&s, "\x49\x89\xf2\x48\x89\xfa\x48\x89\xce\x48\x89\xdf", "", 7));
+	assert_int_equal(s.at, SITE - 6);
+	assert_int_equal(s.prefix_bytes, 6);
+	assert_false(FIND(&s, "\x48\x89\xce\x48\x89\xdf", "", 7)); // two moves elsewhere may be jumped between
+}
+
+static void padding(void **state)
+{
+	struct call_site s;
+	(void)state;
+	// glibc's read(): cmp, ja, ret end 11 bytes behind the site; padding up to a multiple of 16
+	const char after[] = "\x48\x3d\x00\xf0\xff\xff\x77\x5b\xc3\x0f\x1f\x44\x00\x00\x48";
+	assert_true(FIND(&s, "\x90\x31\xc0", after, 0));
+	assert_int_equal(s.length, 2);
+	assert_int_equal(s.at, SITE - 2);
+	assert_int_equal(s.pad, SITE + 2 + 9);
+	assert_false(FIND(&s, "\x90\x31\xc0", after, 1));
+	// too short; not up to a multiple of 16; not behind a return; taken already
+	assert_false(FIND(&s, "\x31\xc0", "\x48\x3d\x00\xf0\xff\xff\x77\x5b\xc3\x0f\x1f\x00\x90\x48\x90", 0));
+	assert_false(FIND(&s, "\x31\xc0", "\x48\x3d\x00\xf0\xff\xff\x77\x5b\xc3\x66\x0f\x1f\x44\x00\x00\x48", 0));
+	assert_false(FIND(&s, "\x31\xc0", "\x48\x3d\x00\xf0\xff\xff\x77\x5b\xc7\x0f\x1f\x44\x00\x00\x48", 0));
+	assert_false(FIND(&s, "\x31\xc0", "\x48\x3d\x00\xf0\xff\xff\x77\x5b\xc3\xe9\x00\x00\x00\x00\x48", 0));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_usual_site),
+		cmocka_unit_test(instructions_between),
+		cmocka_unit_test(functions),
+		cmocka_unit_test(padding),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
