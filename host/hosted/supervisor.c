@@ -66,6 +66,15 @@ static bool make_channels(struct state *st)
 	return true;
 }
 
+// Their actions are the default ones (process.h).
+static void unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static _Noreturn void be_broker(const struct state *st)
 {
 	const struct cell *c = st->s->cell;
@@ -82,7 +91,7 @@ static _Noreturn void be_broker(const struct state *st)
 	bool ok = true;
 
 	munmap(st->s->report, sizeof(*st->s->report));
-	process_reset_signals();
+	unblock_signals();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != st->self)
 		_exit(1);
