@@ -91,9 +91,7 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 		abort();
 	h->image_fd = -1;
 	cgroup_init(&h->cgroup);
-	if (spec->gdb_socket)
-		return err_set(e, EXIT_USAGE,
-			       "--gdb is for port qemu: attach a debugger to the cell's processes (./dev gdb)");
+	h->loader.stop = spec->gdb_socket != NULL;
 	return check_host(e) && load_image(h, spec->kernel_path, e);
 }
 
