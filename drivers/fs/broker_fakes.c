@@ -265,7 +265,7 @@ static int op_rename(struct request *r, uint64_t to_dir, const char *names)
 
 static int op_read_directory(struct request *r)
 {
-	struct fuse_open_out o = { .fh = UINT64_MAX };
+	struct fuse_open_out o = { .fh = UINT64_MAX, .open_flags = BROKER_FOPEN_EXACT };
 	DIR *d = opendir(r->path);
 	struct dirent *e;
 	if (!d)
@@ -334,7 +334,11 @@ static int serve(struct request *r)
 	}
 	case BROKER_LOOKUP_OPEN: return op_lookup_open(r);
 	case BROKER_READ_DIRECTORY: return op_read_directory(r);
-	case BROKER_WATCH: return 0;
+	case BROKER_WATCH: {
+		struct broker_watch_out out = { .complete = fake_watches };
+		put(r, &out, sizeof(out));
+		return 0;
+	}
 	}
 	return -ENOSYS;
 }
@@ -343,8 +347,7 @@ static unsigned slot_of(uint32_t opcode) { return opcode < 56 ? opcode : 56 + op
 
 static bool is_silent(uint32_t opcode)
 {
-	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET ||
-	       opcode == BROKER_UNWATCH;
+	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == BROKER_UNWATCH;
 }
 
 // ---- port/host.h ----

@@ -208,6 +208,11 @@ struct fs_inode {
 	bool read_granted;     // the server opened it for reading before: it will again
 	bool attr_lasting;     // the server said of its attributes that it will tell when they change
 	bool plus_wanted;      // names of this directory are looked up: READDIRPLUS pays
+	// of a directory; its inode.lock
+	uint32_t names_asked;    // for so many names the server was asked since all were read
+	uint64_t names_quiet_ns; // they are not read again before
+	uint64_t
+		names_serial; // those cached are all, if dentry.complete and fs_watch_names() is still this; 0: they are not
 
 	// pages
 	struct list dirty_node; // connection.dirty; connection.lock
@@ -322,6 +327,11 @@ bool fs_entry_fits(struct dentry *parent, const struct inode *i);
 uint64_t fs_entry_expiry(struct fs_connection *c,
 			 const struct fuse_entry *e); // also learns how long negatives may live
 void fs_link_dropped(struct inode *i, bool all);      // one of its names went
+// readdir.c: reads all names of the directory `d` with their attributes, when looking up one after the other would cost more. Its lock is held.
+// True: names became known.
+bool fs_names_ahead(struct inode *dir, struct dentry *d);
+bool fs_names_are_known(struct inode *dir, struct dentry *d); // a name that is not cached is not there
+static inline void fs_names_unsure(struct inode *dir) { fs_inode_of(dir)->names_serial = 0; }
 ssize_t fs_getxattr(struct inode *i, const char *name, void *value, size_t size);
 int fs_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags);
 ssize_t fs_listxattr(struct inode *i, char *list, size_t size);
@@ -335,6 +345,8 @@ bool fs_watch_holds(struct inode *dir, uint64_t mark);
 void fs_watch_start(struct inode *dir, bool pin); // makes the server watch it, if there is room. Task context
 void fs_watch_inode_gone(struct fs_inode *fi);
 void fs_watched(struct inode *i, struct dentry *d); // inode_ops.watched
+// A number that changes when the host adds names to the directory; 0: nobody would tell.
+uint64_t fs_watch_names(struct inode *dir);
 // What the cell itself is about to do, so that the host's report of it is not taken for news. end: it did not happen.
 uint64_t fs_own_record(struct inode *dir, const char *name, size_t length, uint32_t mask);
 void fs_own_cancel(uint64_t ticket);

@@ -25,7 +25,8 @@
 #define BROKER_MESSAGE_MAX_BYTES (128u << 10)
 #define BROKER_DESCRIPTORS_MAX   32u // with one answer
 
-#define BROKER_FOPEN_PASSTHROUGH (1u << 7) // as FOPEN_PASSTHROUGH of newer fuse.h
+#define BROKER_FOPEN_PASSTHROUGH (1u << 7)  // as FOPEN_PASSTHROUGH of newer fuse.h
+#define BROKER_FOPEN_EXACT       (1u << 16) // of a directory read
 
 #define BROKER_REQUEST_HOLD 1u // UNLINK, RENAME: what loses its name is in use
 
@@ -43,12 +44,13 @@ enum broker_opcode {
 	// (as a positive errno), and no descriptor comes.
 	BROKER_LOOKUP_OPEN = 0x4001,
 	// nodeid = directory, nothing or struct broker_watch_in. From now on the broker tells of changes in it (struct broker_event), and
-	// entries and attributes in it are answered with long times to live. ENOSPC: no more watches.
+	// entries and attributes in it are answered with long times to live. Answer: struct broker_watch_out. ENOSPC: no more watches.
 	BROKER_WATCH = 0x4002,
 	// nodeid = directory. No answer.
 	BROKER_UNWATCH = 0x4003,
 	// OPENDIR and the first READDIRPLUS in one. nodeid = directory, struct fuse_read_in (its size counts). Answer: struct
-	// fuse_open_out, then entries as READDIRPLUS has them. fh = UINT64_MAX: these are all; nothing stays open.
+	// fuse_open_out, then entries as READDIRPLUS has them. fh = UINT64_MAX: these are all; nothing stays open. open_flags:
+	// BROKER_FOPEN_EXACT: names that differ in case are different names.
 	BROKER_READ_DIRECTORY = 0x4004,
 };
 
@@ -62,6 +64,12 @@ struct broker_watch_in {
 	uint32_t reserved;
 };
 static_assert(sizeof(struct broker_watch_in) == 8, "broker watch layout");
+
+struct broker_watch_out {
+	uint32_t complete; // 1: the cell is told of all changes of names; 0: of some, on a network's file system
+	uint32_t reserved;
+};
+static_assert(sizeof(struct broker_watch_out) == 8, "broker watch answer layout");
 
 struct broker_lookup_open_in {
 	uint32_t flags; // O_* of open(2)
