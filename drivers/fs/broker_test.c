@@ -339,6 +339,38 @@ static void names_are_read_ahead(void **state)
 	assert_int_equal(size_of("/g/new"), 3);
 }
 
+// Reads /g/f10, /g/f11, ... in the order of names; how many questions that takes.
+static unsigned read_in_order(unsigned count)
+{
+	unsigned before = fake_requests;
+	char name[16], text[16];
+	for (unsigned k = 0; k < count; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", 10 + k);
+		fmt_print(text, sizeof(text), "text %u", 10 + k);
+		assert_text(name, text);
+	}
+	return fake_requests - before;
+}
+
+static void files_are_opened_ahead(void **state)
+{
+	char name[16], text[16];
+	fake_watches = true;
+	for (unsigned k = 0; k < 60; k++) {
+		fmt_print(name, sizeof(name), "f%u", 10 + k);
+		fmt_print(text, sizeof(text), "text %u", 10 + k);
+		fake_host_write(name, text);
+	}
+	unsigned first = read_in_order(60);
+	assert_in_range(first, 1, 24);
+	assert_true(REQUESTS(BROKER_OPEN_MANY) >= 2);
+	assert_int_equal(read_in_order(60), 0);
+	// A file removed here and made anew is another one, opened ahead or not.
+	assert_int_equal(sys_unlink(U("/g/f20")), 0);
+	assert_int_equal(write_file("/g/f20", "other", O_EXCL), 5);
+	assert_text("/g/f20", "other");
+}
+
 // A name forgotten here is there all the same.
 static void names_forgotten_are_asked_for(void **state)
 {
@@ -545,6 +577,7 @@ int main(void)
 		TEST(timeouts_end),
 		TEST(watched_entries_last),
 		TEST(names_are_read_ahead),
+		TEST(files_are_opened_ahead),
 		TEST(names_forgotten_are_asked_for),
 		TEST(an_overflow_drops_everything),
 		TEST(programs_hear_of_the_host_once),

@@ -120,6 +120,8 @@ struct fs_request {
 	const void *reply;  // payload in the arena: shared memory, decode once
 	size_t reply_bytes; // with what went to payload segments
 	int file;           // the host's descriptor that came with it, -1: none. fs_request_file() takes it
+	int *files;         // the issuer's, for so many that may come instead; file_count: that came
+	unsigned files_room, file_count;
 	struct waitq wait;
 
 	// asynchronous use: called once in any context, owns the issuer's reference
@@ -208,6 +210,10 @@ struct fs_inode {
 	bool read_granted;     // the server opened it for reading before: it will again
 	bool attr_lasting;     // the server said of its attributes that it will tell when they change
 	bool plus_wanted;      // names of this directory are looked up: READDIRPLUS pays
+	// of a directory; racy: files opened ahead (ahead.c), at a time, the last time, and of these opened by a program
+	int32_t opens_missed; // files that the server had to be asked for
+	uint16_t ahead_window, ahead_given, ahead_used;
+	bool ahead_by_name;
 	// of a directory; its inode.lock
 	uint32_t names_asked;    // for so many names the server was asked since all were read
 	uint64_t names_quiet_ns; // they are not read again before
@@ -226,6 +232,7 @@ struct fs_inode {
 	struct waitq wait;                // writes_in_flight, writes_blocked
 
 	// the host's descriptors
+	bool opened_ahead;      // no program has asked for the idle handle yet
 	uint64_t ours_until_ns; // changes that the host reports until then are our own; racy hint
 	mode_t host_mode;       // what fstat(2) said last; the server may show others. lock
 	uid_t host_uid;         // lock
@@ -280,6 +287,8 @@ bool fs_handles_trim(struct fs_connection *c, unsigned keep); // releases idle h
 // Takes over the answer's descriptor, and the server's handle also on failure (NULL).
 struct fs_handle *fs_handle_create(struct fs_connection *c, uint64_t nodeid, const struct fuse_opened *o,
 				   uint32_t flags, bool directory, int file);
+// As fs_handle_get(), to read, for an open(2) of `d`: files that are opened next, most likely, come along (ahead.c).
+struct fs_handle *fs_handle_get_ahead(struct dentry *d);
 void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write); // caches it, unless there is one
 void fs_handle_keep(struct inode *i, struct fs_handle *h); // nobody has the file open: for the next who does
 // An open file begins and ends to use h. adopt takes h's reference over, release puts it. release: what the last writer leaves

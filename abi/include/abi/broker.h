@@ -52,6 +52,9 @@ enum broker_opcode {
 	// fuse_open_out, then entries as READDIRPLUS has them. fh = UINT64_MAX: these are all; nothing stays open. open_flags:
 	// BROKER_FOPEN_EXACT: names that differ in case are different names.
 	BROKER_READ_DIRECTORY = 0x4004,
+	// Opens several files for reading. struct broker_open_many_in, then the nodes' numbers, 64 bits each. Answer: for each 0 or a
+	// positive errno, 32 bits; with it come the descriptors of those with 0, in this order.
+	BROKER_OPEN_MANY = 0x4005,
 };
 
 // What a watch tells of unless it is said: everything that makes names or attributes known before wrong.
@@ -76,6 +79,12 @@ struct broker_lookup_open_in {
 	uint32_t reserved;
 };
 static_assert(sizeof(struct broker_lookup_open_in) == 8, "broker lookup-open layout");
+
+struct broker_open_many_in {
+	uint32_t count; // at most BROKER_DESCRIPTORS_MAX
+	uint32_t reserved;
+};
+static_assert(sizeof(struct broker_open_many_in) == 8, "broker open-many layout");
 
 // Something changed in a watched directory, by whomever. IN_DELETE_SELF may come late, since the broker may have the directory open: the
 // one above it, when watched, tells in time (IN_DELETE | IN_ISDIR).
