@@ -279,7 +279,8 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 	if (ok)
 		say_namespaces(spec, m->process.namespaces);
 	if (ok && process.cgroup_fd > 0 && !m->process.in_cgroup) {
-		machine_say(spec, "the cell's memory as a whole is not bounded: the host does not let processes into %s",
+		machine_say(spec,
+			    "the cell's memory as a whole is not bounded: the host does not let processes into %s",
 			    h->cgroup.directories[0]);
 		cgroup_remove(&h->cgroup);
 	}
