@@ -93,7 +93,7 @@ static int open_call(struct inode *i, uint32_t flags, struct fuse_opened *o, int
 struct fs_handle *fs_handle_open(struct inode *i, uint32_t flags)
 {
 	struct fuse_opened o;
-	int file, error = open_call(i, flags, &o, &file);
+	int file = -1, error = open_call(i, flags, &o, &file);
 	if (error)
 		return err_ptr(error);
 	struct fs_handle *h = fs_handle_create(fs_connection_of(i), fs_node(i), &o, flags, false, file);

@@ -31,7 +31,7 @@ const char run_usage[] =
 	"      --memory SIZE         memory of the cell, such as 512M or 4G (default 2G)\n"
 	"  -u, --user UID[:GID]      run as this user (default: the caller)\n"
 	"      --hostname NAME       host name in the cell (default cloister)\n"
-	"      --port PORT           what the cell stands on: auto, qemu or hosted\n"
+	"      --port PORT           what the cell stands on: hosted (a confined process; default) or qemu\n"
 	"  -t, --tty / -T, --no-tty  give the cell a terminal or three plain streams (default: a terminal when all\n"
 	"                            three streams are the same one)\n"
 	"      --trace               print the program's system calls on standard error\n"

@@ -16,6 +16,7 @@ struct loader_spec {
 	const void *record;
 	size_t record_size;
 	bool no_aslr;                // a fixed address
+	bool stop;                   // before the kernel's first instruction, by SIGSTOP: for a debugger
 	int streams[HOSTED_STREAMS]; // -1: none
 	int channels[HOSTED_CHANNELS_MAX];
 	unsigned channel_count;
@@ -26,6 +27,6 @@ struct loader_spec {
 	uint64_t tsc_hz;
 };
 
-// The process has one thread and gives up its signal handlers and all descriptors that are not in `spec`. On failure one
+// The process has one thread and no signal handlers, and gives up all descriptors that are not in `spec`. On failure one
 // line on standard error and _exit(LOADER_FAILED).
 _Noreturn void loader_enter(const struct loader_spec *spec);

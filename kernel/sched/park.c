@@ -29,6 +29,28 @@ void task_prepare_park(enum park_mode mode)
 
 void task_finish_park(void) { __atomic_store_n(&current->sched.state, SCHED_RUNNABLE, __ATOMIC_RELAXED); }
 
+// The tasks may be gone by now; waking nobody is harmless.
+void sched_wakes_flush(void)
+{
+	struct task *t = current;
+	unsigned count = t->wake_count;
+
+	t->wake_count = 0;
+	for (unsigned i = 0; i < count; i++)
+		port_lock_wake(t->wakes[i]);
+}
+
+// Wakes the thread that sleeps on `state`: now, or when the current task has let go of its last spinlock.
+static void thread_wake(uint32_t *state)
+{
+	struct task *t = current;
+
+	if (!t || !t->spins || t->wake_count == TASK_WAKES_MAX)
+		port_lock_wake(state);
+	else
+		t->wakes[t->wake_count++] = state;
+}
+
 void task_unpark(struct task *t)
 {
 	uint32_t seen = __atomic_load_n(&t->sched.state, __ATOMIC_SEQ_CST);
@@ -40,7 +62,7 @@ void task_unpark(struct task *t)
 		if (seen == SCHED_PARKING)
 			return;
 		if (PORT_SCHEDULES_TASKS)
-			port_lock_wake(&t->sched.state); // the task may be gone by now; waking nobody is harmless
+			thread_wake(&t->sched.state);
 		else
 			sched_wake(t);
 		return;

@@ -56,6 +56,8 @@ void port_task_kick(struct port_task *p)
 	host_kick(p->self);
 }
 
+bool mm_serve_parked(void) { return false; }
+
 bool fatal_signal_pending(struct task *t) { return task_work_test(t, WORK_KILLED); }
 
 void sched_block(void)

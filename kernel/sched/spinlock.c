@@ -6,8 +6,23 @@
 #include "kernel/log.h"
 #include "lockdep.h"
 
+#define SPINS_BEFORE_SLEEP 60u // a microsecond or so: most holders are gone by then
+
+// The holder runs on another CPU, or was preempted by the host: the first is worth a short wait.
+static bool spin_briefly(struct spinlock *l)
+{
+	for (unsigned i = 0; i < SPINS_BEFORE_SLEEP; i++) {
+		if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == 0 && spin_word_try_lock(l))
+			return true;
+		port_cpu_relax();
+	}
+	return false;
+}
+
 void spin_lock_slow(struct spinlock *l)
 {
+	if (PORT_SCHEDULES_TASKS && port_cpu_count() > 1 && spin_briefly(l))
+		return;
 	for (;;) {
 		uint32_t seen = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
 
@@ -33,6 +48,7 @@ bool spin_try_lock(struct spinlock *l)
 {
 	if (!spin_word_try_lock(l))
 		return false;
+	spin_taken();
 	l->owner = port_current();
 	lockdep_acquired(l, l->name, true);
 	return true;
@@ -44,6 +60,7 @@ void spin_lock(struct spinlock *l)
 		panic("spinlock %s: taken twice by the same task", l->name ? l->name : "?");
 	if (unlikely(!spin_word_try_lock(l)))
 		spin_lock_slow(l);
+	spin_taken();
 	l->owner = port_current();
 	lockdep_acquired(l, l->name, false);
 }
@@ -55,6 +72,7 @@ void spin_unlock(struct spinlock *l)
 	lockdep_released(l);
 	l->owner = NULL;
 	spin_word_unlock(l);
+	spin_released();
 }
 
 #endif

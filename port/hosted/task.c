@@ -188,7 +188,7 @@ static int spawn_thread(struct port_task *p, struct port_aspace *as)
 	p->tgid = current_port()->tgid;
 	p->aspace = as;
 	if (as)
-		__atomic_fetch_add(&as->threads, 1, __ATOMIC_RELAXED);
+		hosted_aspace_enter(as);
 	return 0;
 }
 
@@ -199,7 +199,7 @@ static int spawn_process(struct port_task *p, struct port_aspace *as, uint64_t s
 		return error;
 	p->tgid = p->tid;
 	p->aspace = as;
-	__atomic_store_n(&as->threads, 1, __ATOMIC_RELAXED);
+	hosted_aspace_enter(as);
 	__atomic_store_n(&as->tgid, p->tid, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -223,18 +223,39 @@ int port_task_spawn(struct port_task *p, struct port_aspace *as)
 	return error;
 }
 
+static void leave_aspace(struct port_task *p)
+{
+	struct port_aspace *as = p->aspace;
+
+	p->aspace = NULL;
+	if (as)
+		hosted_aspace_leave(as);
+}
+
+static void gate_open(struct port_task *p, enum gate how)
+{
+	if (__atomic_exchange_n(&p->gate, how, __ATOMIC_ACQ_REL) == GATE_WAITED_FOR)
+		port_lock_wake(&p->gate);
+}
+
+static enum gate gate_pass(struct port_task *p)
+{
+	uint32_t gate = GATE_HOLD;
+
+	if (!__atomic_compare_exchange_n(&p->gate, &gate, GATE_WAITED_FOR, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return gate;
+	while ((gate = __atomic_load_n(&p->gate, __ATOMIC_ACQUIRE)) == GATE_WAITED_FOR)
+		port_lock_wait(&p->gate, GATE_WAITED_FOR);
+	return gate;
+}
+
 void port_task_release(struct port_task *p, bool run)
 {
 	if (!p->spawned)
 		return;
-	struct port_aspace *as = p->aspace;
-	if (!run && as) {
-		__atomic_fetch_sub(&as->threads, 1, __ATOMIC_RELAXED);
-		if (as != current_port()->aspace)
-			__atomic_store_n(&as->tgid, 0, __ATOMIC_RELEASE);
-	}
-	__atomic_store_n(&p->gate, run ? GATE_RUN : GATE_ABORT, __ATOMIC_RELEASE);
-	port_lock_wake(&p->gate);
+	if (!run)
+		leave_aspace(p);
+	gate_open(p, run ? GATE_RUN : GATE_ABORT);
 }
 
 void hosted_task_attach(struct port_task *p)
@@ -248,14 +269,10 @@ void hosted_resume(uint64_t sp);
 // A new thread's first function, on its own kernel stack. GS is still its maker's.
 void hosted_child_main(struct port_task *p)
 {
-	uint32_t gate;
-
 	hosted_task_attach(p);
 	if (p->set_fs)
 		host_set_fs_base(p->fs_base);
-	while ((gate = __atomic_load_n(&p->gate, __ATOMIC_ACQUIRE)) == GATE_HOLD)
-		port_lock_wait(&p->gate, GATE_HOLD);
-	if (gate == GATE_ABORT) {
+	if (gate_pass(p) == GATE_ABORT) {
 		hosted_signals_block();
 		hosted_thread_end(&p->tid);
 	}
@@ -271,15 +288,6 @@ void hosted_child_main(struct port_task *p)
 }
 
 // ---- the end ----
-
-static void leave_aspace(struct port_task *me)
-{
-	struct port_aspace *as = me->aspace;
-
-	me->aspace = NULL;
-	if (as && __atomic_sub_fetch(&as->threads, 1, __ATOMIC_ACQ_REL) == 0)
-		__atomic_store_n(&as->tgid, 0, __ATOMIC_RELEASE);
-}
 
 void port_task_exit(void)
 {
@@ -324,8 +332,7 @@ void hosted_migrate_serve(struct port_task *p)
 		static const char text[] = "the host makes no more processes";
 		kernel_upcall_panic(text, 0, 0, task_frame(p));
 	}
-	__atomic_store_n(&p->gate, GATE_RUN, __ATOMIC_RELEASE);
-	port_lock_wake(&p->gate);
+	gate_open(p, GATE_RUN);
 }
 
 void port_aspace_activate(struct port_aspace *as)
@@ -350,7 +357,7 @@ void port_aspace_activate(struct port_aspace *as)
 	leave_aspace(me);
 	(void)HOST(munmap, 0, hosted.image_start);
 	me->aspace = as;
-	__atomic_store_n(&as->threads, 1, __ATOMIC_RELAXED);
+	hosted_aspace_enter(as);
 	__atomic_store_n(&as->tgid, me->tgid, __ATOMIC_RELEASE);
 }
 

@@ -20,7 +20,7 @@
 
 struct port_aspace;
 
-enum gate { GATE_HOLD, GATE_RUN, GATE_ABORT };
+enum gate { GATE_HOLD, GATE_WAITED_FOR, GATE_RUN, GATE_ABORT }; // WAITED_FOR: the thread sleeps until it changes
 enum xstate_request { XSTATE_NONE, XSTATE_GET, XSTATE_SET };
 
 struct port_task {

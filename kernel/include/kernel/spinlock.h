@@ -2,9 +2,13 @@
 // Spinlocks, for what is held a few hundred instructions at most: wait queues, run queues, hash buckets, counters. Never
 // sleep under one. On a port with host threads the same word is a futex lock; no interrupt-disabling variants exist
 // because ports do not interrupt the kernel (port/port.h).
+//
+// There waking a thread is a call of the host's, and the woken one, which may run at once, would find the lock held under which it was
+// woken. So a task counts the spinlocks it holds, and task_unpark() leaves the waking to the release of the last one.
 #pragma once
 
 #include "kernel/types.h"
+#include "kernel/upcall.h"
 #include "port/inline.h"
 
 struct spinlock {
@@ -40,6 +44,21 @@ static inline void spin_init(struct spinlock *l) { *l = (struct spinlock)SPINLOC
 #endif
 
 void spin_lock_slow(struct spinlock *l);
+void sched_wakes_flush(void); // park.c
+
+static inline void spin_taken(void)
+{
+	struct task_head *t = PORT_SCHEDULES_TASKS ? (struct task_head *)port_current() : NULL;
+	if (PORT_SCHEDULES_TASKS && likely(t))
+		t->spins++;
+}
+
+static inline void spin_released(void)
+{
+	struct task_head *t = PORT_SCHEDULES_TASKS ? (struct task_head *)port_current() : NULL;
+	if (PORT_SCHEDULES_TASKS && likely(t) && --t->spins == 0 && unlikely(t->wakes))
+		sched_wakes_flush();
+}
 
 static inline bool spin_word_try_lock(struct spinlock *l)
 {
@@ -60,13 +79,24 @@ void spin_lock(struct spinlock *l);
 void spin_unlock(struct spinlock *l);
 bool spin_try_lock(struct spinlock *l);
 #else
-static inline bool spin_try_lock(struct spinlock *l) { return spin_word_try_lock(l); }
+static inline bool spin_try_lock(struct spinlock *l)
+{
+	bool taken = spin_word_try_lock(l);
+	if (taken)
+		spin_taken();
+	return taken;
+}
 static inline void spin_lock(struct spinlock *l)
 {
 	if (unlikely(!spin_word_try_lock(l)))
 		spin_lock_slow(l);
+	spin_taken();
 }
-static inline void spin_unlock(struct spinlock *l) { spin_word_unlock(l); }
+static inline void spin_unlock(struct spinlock *l)
+{
+	spin_word_unlock(l);
+	spin_released();
+}
 #endif
 
 static inline bool spin_is_locked(const struct spinlock *l) { return __atomic_load_n(&l->word, __ATOMIC_RELAXED) != 0; }

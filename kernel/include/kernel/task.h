@@ -44,10 +44,14 @@ struct task_callback {
 	void (*fn)(struct task_callback *c);
 };
 
+#define TASK_WAKES_MAX 6u
+
 struct task {
 	uint32_t work;  // atomic WORK_*; first field, the port reads it
 	uint32_t flags; // TASK_*; own task only unless noted
 	struct port_task *port;
+	uint32_t spins, wake_count;      // task_head.spins, .wakes
+	uint32_t *wakes[TASK_WAKES_MAX]; // state words of tasks made runnable under a spinlock; own task
 	struct refcount refs;
 	struct sched_entity sched;
 

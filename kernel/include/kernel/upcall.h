@@ -9,8 +9,11 @@ struct task_head {
 	uint32_t work;          // atomic; != 0: kernel_upcall_user_return() has something to do before user mode
 	uint32_t reserved;      // the kernel's own use
 	struct port_task *port; // as port_task_create()/port_task_adopt() made it; set before the first switch to it
+	// The kernel's own use too, where the port schedules: see kernel/spinlock.h. Own task.
+	uint32_t spins; // spinlocks held
+	uint32_t wakes; // threads to be woken when none is
 };
-static_assert(sizeof(struct task_head) == 16, "head of struct task");
+static_assert(sizeof(struct task_head) == 24, "head of struct task");
 
 // Boot CPU, on its boot stack, interrupts off: runs the whole kernel start; never returns (becomes idle).
 // `record` is the boot record in directly mapped memory the port keeps reserved.
