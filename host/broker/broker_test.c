@@ -249,7 +249,7 @@ static void new_inodes_belong_to_who_asked(void **state)
 	struct fuse_in_header h = {
 		.opcode = FUSE_MKDIR, .unique = ++c->unique, .nodeid = 1, .uid = 1234, .gid = 2345
 	};
-	struct broker_request frame = { 0, sizeof(h) + sizeof(in) + 2 };
+	struct broker_request frame = { .size_bytes = sizeof(h) + sizeof(in) + 2 };
 	struct iovec v[] = {
 		{ &frame, sizeof(frame) }, { &h, sizeof(h) }, { &in, sizeof(in) }, { (char[]){ "d" }, 2 }
 	};
@@ -349,15 +349,55 @@ static void rename_moves_what_is_known(void **state)
 	assert_int_equal(client_node(c, a.nodeid, "inside"), b.nodeid);
 }
 
+static void many_files_are_opened_at_once(void **state)
+{
+	struct client *c = *state;
+	struct broker_open_many_in in = { .count = 4 };
+	struct fuse_entry_out dir;
+	const uint32_t *errors = client_payload(c);
+	uint64_t nodes[BROKER_DESCRIPTORS_MAX + 1] = { 0 };
+	char text[8] = "";
+
+	client_write(c, "root/a", "aaa");
+	client_write(c, "root/b", "bbb");
+	assert_int_equal(client_mkdir(c, 1, "dir", &dir), 0);
+	nodes[0] = client_node(c, 1, "a");
+	nodes[1] = dir.nodeid;
+	nodes[2] = 12345678;
+	nodes[3] = client_node(c, 1, "b");
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, (size_t)32, NULL), 0);
+	assert_int_equal(c->answer_bytes, 16);
+	assert_int_equal(errors[0], 0);
+	assert_int_equal(errors[1], EISDIR);
+	assert_int_equal(errors[2], ESTALE);
+	assert_int_equal(errors[3], 0);
+	assert_int_equal(c->fd_count, 2);
+	assert_int_equal(read(c->fds[1], text, 4), 3);
+	assert_string_equal(text, "bbb");
+	assert_int_equal(write(c->fds[1], text, 1), -1); // for reading
+	in.count = 5;
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, (size_t)32, NULL), -EINVAL);
+	in.count = BROKER_DESCRIPTORS_MAX + 1;
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, sizeof(nodes), NULL), -EINVAL);
+	in.count = BROKER_DESCRIPTORS_MAX;
+	for (unsigned i = 0; i < BROKER_DESCRIPTORS_MAX; i++)
+		nodes[i] = nodes[0];
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, sizeof(nodes), NULL), 0);
+	assert_int_equal(c->fd_count, BROKER_DESCRIPTORS_MAX);
+	in.count = 0;
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), NULL), 0);
+	assert_int_equal(c->fd_count, 0);
+}
+
 static void removed_file_lives_while_it_is_open(void **state)
 {
 	struct client *c = *state;
 	struct fuse_entry_out e;
 	struct fuse_attr a;
 	struct fuse_setattr_in in = { .valid = FATTR_MODE, .mode = 0600 };
-	struct fuse_release_in release = { 0 };
 	int fd = client_create(c, 1, "file", O_RDWR, &e);
 
+	c->flags = BROKER_REQUEST_HOLD;
 	assert_int_equal(client_call(c, FUSE_UNLINK, 1, "file", (size_t)5, NULL), 0);
 	assert_int_equal(client_attributes(c, e.nodeid, &a), 0);
 	assert_int_equal(a.nlink, 0);
@@ -366,7 +406,7 @@ static void removed_file_lives_while_it_is_open(void **state)
 	fd = client_open(c, e.nodeid, O_RDONLY);
 	assert_true(fd >= 0);
 	close(fd);
-	client_send(c, FUSE_RELEASE, e.nodeid, &release, sizeof(release));
+	c->flags = 0;
 	client_forget(c, e.nodeid, 1);
 	assert_int_equal(client_attributes(c, e.nodeid, &a), -ESTALE);
 	assert_int_equal(client_call(c, FUSE_UNLINK, 1, "file", (size_t)5, NULL), -ENOENT);
@@ -381,6 +421,7 @@ static void replaced_file_lives_while_it_is_open(void **state)
 
 	client_write(c, "root/new", "new");
 	client_node(c, 1, "new");
+	c->flags = BROKER_REQUEST_HOLD;
 	assert_int_equal(client_rename(c, 1, "new", 1, "old", 0), 0);
 	assert_int_equal(client_attributes(c, e.nodeid, &a), 0);
 	assert_int_equal(a.nlink, 0);
@@ -679,6 +720,7 @@ static void several_channels(void **state)
 		cmocka_unit_test_setup_teardown(links_and_special_files, setup, teardown),               \
 		cmocka_unit_test_setup_teardown(attributes_change, setup, teardown),                     \
 		cmocka_unit_test_setup_teardown(rename_moves_what_is_known, setup, teardown),            \
+		cmocka_unit_test_setup_teardown(many_files_are_opened_at_once, setup, teardown),         \
 		cmocka_unit_test_setup_teardown(removed_file_lives_while_it_is_open, setup, teardown),   \
 		cmocka_unit_test_setup_teardown(replaced_file_lives_while_it_is_open, setup, teardown),  \
 		cmocka_unit_test_setup_teardown(directories_are_removed, setup, teardown),               \

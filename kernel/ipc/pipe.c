@@ -38,6 +38,7 @@ static struct pipe *create(void)
 	struct pipe *p = slab_alloc(cache);
 	if (!p)
 		return NULL;
+	refcount_set(&p->refs, 1); // of the inode's
 	mutex_init(&p->lock);
 	waitq_init(&p->read_wait);
 	waitq_init(&p->write_wait);
@@ -337,8 +338,15 @@ long pipe_set_size(struct file *f, uint64_t size)
 
 // ---- ends ----
 
+static void pipe_put(struct pipe *p)
+{
+	if (refcount_put(&p->refs))
+		destroy(p);
+}
+
 static void attach(struct pipe *p, struct file *f) // lock
 {
+	refcount_get(&p->refs);
 	p->files++;
 	if (f->mode & FILE_READ) {
 		p->readers++;
@@ -351,7 +359,7 @@ static void attach(struct pipe *p, struct file *f) // lock
 	f->private = p;
 }
 
-// True: it was the last file, the caller destroys.
+// True: it was the last file.
 static bool detach(struct pipe *p, unsigned mode) // lock
 {
 	if (mode & FILE_READ)
@@ -365,22 +373,19 @@ static void pipe_release(struct file *f)
 {
 	struct pipe *p = pipe_of(f);
 	struct inode *i = f->inode;
-	bool fifo = i->pipe == p;
-	if (fifo)
-		mutex_lock(&i->lock);
+
+	mutex_lock(&i->lock);
 	mutex_lock(&p->lock);
 	bool last = detach(p, f->mode);
 	mutex_unlock(&p->lock);
-	if (last && fifo)
+	if (last)
 		i->pipe = NULL;
-	if (fifo)
-		mutex_unlock(&i->lock);
-	if (last) {
-		destroy(p);
-		return;
-	}
+	mutex_unlock(&i->lock);
 	waitq_wake_events(&p->read_wait, 0, EPOLLIN | EPOLLRDNORM | EPOLLHUP);
 	waitq_wake_events(&p->write_wait, 0, EPOLLOUT | EPOLLWRNORM | EPOLLERR);
+	if (last)
+		pipe_put(p); // the inode's
+	pipe_put(p);
 }
 
 static const struct file_ops pipe_ops = {
@@ -487,11 +492,11 @@ static int fifo_open(struct inode *i, struct file *f)
 		attach(p, f);
 	bool unused = !p->files;
 	mutex_unlock(&p->lock);
-	if (unused) {
+	if (unused)
 		i->pipe = NULL;
-		destroy(p);
-	}
 	mutex_unlock(&i->lock);
+	if (unused)
+		pipe_put(p);
 	if (error)
 		return error;
 	f->ops = &pipe_ops;

@@ -6,6 +6,7 @@
 #include "kernel/mutex.h"
 #include "kernel/page.h"
 #include "kernel/pipe.h"
+#include "kernel/refcount.h"
 
 #define PIPE_SLOTS_DEFAULT 16u // 64 KiB
 
@@ -18,7 +19,8 @@ struct pipe_buffer {
 #define PIPE_BUFFER_PACKET 2u // one read takes it, whatever it leaves is lost
 
 struct pipe {
-	struct mutex lock; // guards all but the wait queues
+	struct refcount refs; // its files, and the inode they are of: who lets go of the lock may not be the last to touch it
+	struct mutex lock;    // guards all but the wait queues
 	struct waitq read_wait, write_wait;
 	unsigned head, tail; // next to fill, next to empty; free-running; also read without the lock as hints
 	unsigned slots;      // power of two

@@ -45,6 +45,8 @@ int port_aspace_create(struct port_aspace **out)
 {
 	struct port_aspace *as = kernel_upcall_alloc(sizeof(*as));
 	*out = as;
+	if (as)
+		as->refs = 1;
 	return as ? 0 : -ENOMEM;
 }
 
@@ -56,12 +58,30 @@ static void table_free(uint64_t *table, unsigned level)
 	kernel_upcall_page_free(table);
 }
 
-void port_aspace_destroy(struct port_aspace *as)
+static void aspace_put(struct port_aspace *as)
 {
+	if (__atomic_sub_fetch(&as->refs, 1, __ATOMIC_ACQ_REL))
+		return;
 	hosted_rewrite_destroy(&as->rewriting);
 	if (as->root)
 		table_free(as->root, LEVELS - 1);
 	kernel_upcall_free(as);
+}
+
+// Threads that are on their way out may still have it.
+void port_aspace_destroy(struct port_aspace *as) { aspace_put(as); }
+
+void hosted_aspace_enter(struct port_aspace *as)
+{
+	__atomic_fetch_add(&as->refs, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&as->threads, 1, __ATOMIC_RELAXED);
+}
+
+void hosted_aspace_leave(struct port_aspace *as)
+{
+	if (__atomic_sub_fetch(&as->threads, 1, __ATOMIC_ACQ_REL) == 0)
+		__atomic_store_n(&as->tgid, 0, __ATOMIC_RELEASE);
+	aspace_put(as);
 }
 
 size_t port_aspace_table_bytes(struct port_aspace *as) { return as->table_pages * PAGE_BYTES; }

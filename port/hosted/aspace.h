@@ -11,7 +11,11 @@ struct port_aspace {
 	size_t table_pages;
 	int32_t tgid;     // host process that has it; 0: not active yet, or gone. Atomic
 	uint32_t threads; // host threads that run in it; atomic
+	uint32_t refs;    // those, and the kernel's until port_aspace_destroy(); atomic
 	struct rewriting rewriting;
 };
 
-int hosted_memory_init(void); // boot: what the loader has left around is unmapped. -errno
+void hosted_aspace_enter(struct port_aspace *as); // a thread more
+void hosted_aspace_leave(
+	struct port_aspace *as); // one less; the last one's host process is no longer the address space's
+int hosted_memory_init(void);    // boot: what the loader has left around is unmapped. -errno

@@ -188,7 +188,7 @@ static int spawn_thread(struct port_task *p, struct port_aspace *as)
 	p->tgid = current_port()->tgid;
 	p->aspace = as;
 	if (as)
-		__atomic_fetch_add(&as->threads, 1, __ATOMIC_RELAXED);
+		hosted_aspace_enter(as);
 	return 0;
 }
 
@@ -199,7 +199,7 @@ static int spawn_process(struct port_task *p, struct port_aspace *as, uint64_t s
 		return error;
 	p->tgid = p->tid;
 	p->aspace = as;
-	__atomic_store_n(&as->threads, 1, __ATOMIC_RELAXED);
+	hosted_aspace_enter(as);
 	__atomic_store_n(&as->tgid, p->tid, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -223,6 +223,15 @@ int port_task_spawn(struct port_task *p, struct port_aspace *as)
 	return error;
 }
 
+static void leave_aspace(struct port_task *p)
+{
+	struct port_aspace *as = p->aspace;
+
+	p->aspace = NULL;
+	if (as)
+		hosted_aspace_leave(as);
+}
+
 static void gate_open(struct port_task *p, enum gate how)
 {
 	if (__atomic_exchange_n(&p->gate, how, __ATOMIC_ACQ_REL) == GATE_WAITED_FOR)
@@ -244,12 +253,8 @@ void port_task_release(struct port_task *p, bool run)
 {
 	if (!p->spawned)
 		return;
-	struct port_aspace *as = p->aspace;
-	if (!run && as) {
-		__atomic_fetch_sub(&as->threads, 1, __ATOMIC_RELAXED);
-		if (as != current_port()->aspace)
-			__atomic_store_n(&as->tgid, 0, __ATOMIC_RELEASE);
-	}
+	if (!run)
+		leave_aspace(p);
 	gate_open(p, run ? GATE_RUN : GATE_ABORT);
 }
 
@@ -283,15 +288,6 @@ void hosted_child_main(struct port_task *p)
 }
 
 // ---- the end ----
-
-static void leave_aspace(struct port_task *me)
-{
-	struct port_aspace *as = me->aspace;
-
-	me->aspace = NULL;
-	if (as && __atomic_sub_fetch(&as->threads, 1, __ATOMIC_ACQ_REL) == 0)
-		__atomic_store_n(&as->tgid, 0, __ATOMIC_RELEASE);
-}
 
 void port_task_exit(void)
 {
@@ -361,7 +357,7 @@ void port_aspace_activate(struct port_aspace *as)
 	leave_aspace(me);
 	(void)HOST(munmap, 0, hosted.image_start);
 	me->aspace = as;
-	__atomic_store_n(&as->threads, 1, __ATOMIC_RELAXED);
+	hosted_aspace_enter(as);
 	__atomic_store_n(&as->tgid, me->tgid, __ATOMIC_RELEASE);
 }
 
