@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only the hosted port has: a cell of host processes, any of which may be killed; its confinement as seen from outside."""
 import os
+import re
 import signal
 import time
 
@@ -86,3 +87,43 @@ def test_cell_processes_have_no_rights(t):
         common.stop(process)
         process.communicate()
     wait_gone(t, below)
+
+
+def group_of(process, t):
+    """The control group that a verbose launcher says it made."""
+    for line in process.stderr:
+        found = re.search(rb"control group (\S+),", line)
+        if found:
+            return found.group(1).decode()
+        if b"not bounded" in line:
+            t.skip("this host lets us make no control group")
+    raise AssertionError("no word of a control group")
+
+
+def test_control_group_goes_with_the_cell(t):
+    process = t.start(["/bin/sh", "-c", "echo ready; sleep 1000"], "--verbose", "--memory", "256M")
+    group = group_of(process, t)
+    t.wait_for_line(process, b"ready")
+    with open(os.path.join(group, "cgroup.procs")) as f:
+        members = {int(line) for line in f}
+    t.equal(members, set(descendants(process.pid)))
+    process.terminate()
+    t.finish(process)
+    t.check(not os.path.exists(group), group)
+
+
+def test_control_group_of_a_killed_launcher_is_swept(t):
+    process = t.start(["/bin/sh", "-c", "echo ready; sleep 1000"], "--verbose")
+    group = group_of(process, t)
+    t.wait_for_line(process, b"ready")
+    below = descendants(process.pid)
+    process.kill()
+    process.communicate()
+    wait_gone(t, below)
+    t.check(os.path.exists(group), group)
+    for _ in range(100):  # the last process may still be in it, dead
+        t.cell(["/bin/true"], status=0)
+        if not os.path.exists(group):
+            return
+        time.sleep(0.05)
+    t.check(False, "still there:", group)
