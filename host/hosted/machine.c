@@ -222,13 +222,6 @@ static void bound_memory(struct machine *m, const struct machine_spec *spec)
 	}
 	machine_say(spec, "control group %s, %lu MiB", h->cgroup.directories[0],
 		    (unsigned long)(h->cgroup.limit_bytes >> 20));
-}
-
-static void memory_watch(struct machine *m)
-{
-	struct hosted_machine *h = m->private;
-
-	cgroup_watch(&h->cgroup);
 	m->notice = h->cgroup.notice;
 	m->notice_events = h->cgroup.notice_events;
 }
@@ -283,6 +276,7 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 			    "the cell's memory as a whole is not bounded: the host does not let processes into %s",
 			    h->cgroup.directories[0]);
 		cgroup_remove(&h->cgroup);
+		m->notice = -1;
 	}
 	return ok;
 }
@@ -406,7 +400,6 @@ const struct machine_kind hosted_machine_kind = {
 	.killed = killed,
 	.explain = explain,
 	.ended = ended,
-	.memory_watch = memory_watch,
 	.memory_low = memory_low,
 	.stop = stop,
 };
