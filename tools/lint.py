@@ -23,7 +23,7 @@ LAYERS = {
     "kernel": ["abi/", "lib/", "kernel/", "port/port.h", "port/inline.h"],
     "port": ["abi/", "lib/", "port/", "kernel/upcall.h"],
     "drivers": ["abi/", "lib/", "kernel/", "port/"],
-    "host": ["abi/", "lib/", "base/", "boot/", "broker/", "cli/", "manifest/", "qemu/"],
+    "host": ["abi/", "lib/", "base/", "boot/", "broker/", "cli/", "manifest/", "net/", "qemu/", "vsock/"],
 }
 INCLUDE_DIRS = {
     "abi": ["abi/include"],

@@ -35,6 +35,8 @@ bool process_start(struct process *p, const struct process_spec *spec, struct er
 bool process_listen(struct process *p);
 // Kills, waits, closes. Idempotent.
 void process_kill(struct process *p);
+// Waits for its end, at most so long.
+void process_wait(struct process *p, int timeout_ms);
 // Notes the end if it has ended; true then.
 bool process_reap(struct process *p);
 // The last line it said, or "said nothing"; for one-line errors. In a static buffer.

@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NETWORK_PATIENCE_MS 6000
+
 // ---- parts ----
 
 // Opens `explicit_path`, or the file of the build tree the launcher stands in, or the installed one.
@@ -50,6 +52,26 @@ static int open_part(const char *explicit_path, const char *name, const char *op
 	err_set_text(e, EXIT_HOST_MISSING, "%s is missing from %s: build it (./dev build) or install cloister", name,
 		     CLOISTER_LIBDIR);
 	return -1;
+}
+
+// A program of ours that is no part of the machine. Valid until the next call; NULL with the error set.
+static const char *find_helper(const char *name, struct err *e)
+{
+	static char path[PATH_MAX];
+	const char *directories[] = { NULL, CLOISTER_LIBDIR, "/usr/lib/cloister" };
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = 0;
+	directories[0] = dirname(self);
+	for (size_t i = 0; i < sizeof(directories) / sizeof(*directories); i++) {
+		snprintf(path, sizeof(path), "%s/%s", directories[i], name);
+		if (!access(path, X_OK))
+			return path;
+	}
+	err_set_text(e, EXIT_HOST_MISSING, "%s is missing from %s: build it (./dev build) or install cloister", name,
+		     CLOISTER_LIBDIR);
+	return NULL;
 }
 
 // 2>&1: then the cell writes both to one stream, for they must not change their order.
@@ -123,9 +145,30 @@ static bool start_shares(struct launch *l, struct err *e)
 	return true;
 }
 
-// QEMU has them now; as long as we hold ours, virtiofsd does not see QEMU's end.
-static void close_share_sockets(struct launch *l)
+static bool start_network(struct launch *l, struct err *e)
 {
+	const struct net_rules *rules = &l->options->cell.net;
+	const char *program;
+
+	if (!rules->count)
+		return true;
+	program = find_helper("cloister-vsock", e);
+	return program && outside_start(&l->outside, program, rules, e);
+}
+
+struct process *launch_helper(struct launch *l, unsigned i)
+{
+	if (i < l->share_count)
+		return &l->shares[i].process;
+	return i == l->share_count && l->options->cell.net.count ? &l->outside.process : NULL;
+}
+
+// QEMU has them now; as long as we hold ours, virtiofsd does not see QEMU's end.
+static void close_helper_sockets(struct launch *l)
+{
+	if (l->outside.socket >= 0)
+		close(l->outside.socket);
+	l->outside.socket = -1;
 	for (unsigned i = 0; i < l->share_count; i++) {
 		if (l->shares[i].socket >= 0)
 			close(l->shares[i].socket);
@@ -150,7 +193,7 @@ static bool start(struct launch *l, struct err *e)
 	if (kernel < 0)
 		return false;
 	rom = open_part(o->rom_path, "rom.bin", "--rom", e);
-	if (rom < 0 || !start_shares(l, e))
+	if (rom < 0 || !start_network(l, e) || !start_shares(l, e))
 		return false;
 	choose_accelerator(l);
 	record = make_record(l, e);
@@ -160,9 +203,10 @@ static bool start(struct launch *l, struct err *e)
 	spec.rom_fd = rom;
 	spec.record_fd = record;
 	spec.share_count = l->share_count;
+	spec.vsock_fd = l->outside.socket;
 	if (!machine_start(&l->machine, &spec, e))
 		return false;
-	close_share_sockets(l);
+	close_helper_sockets(l);
 	launch_say(l, "machine started");
 	return true;
 }
@@ -278,6 +322,7 @@ static void launch_init(struct launch *l)
 	tsc_sample_take(&l->started_tsc);
 	l->control.fd = -1;
 	l->machine.process.stderr_fd = -1;
+	l->outside = (struct outside){ .socket = -1, .process.stderr_fd = -1 };
 	for (int s = 0; s < STREAM_COUNT; s++)
 		l->machine.streams[s] = -1;
 	for (unsigned i = 0; i < CELL_MOUNTS_MAX; i++)
@@ -311,9 +356,13 @@ void launch_fini(struct launch *l)
 {
 	terminal_restore();
 	process_kill(&l->machine.process);
+	// It passes on what the cell has sent before it ended.
+	if (l->exit_known && !l->stopping)
+		process_wait(&l->outside.process, NETWORK_PATIENCE_MS);
+	process_kill(&l->outside.process);
 	for (unsigned i = 0; i < CELL_MOUNTS_MAX; i++)
 		process_kill(&l->shares[i].process);
-	close_share_sockets(l);
+	close_helper_sockets(l);
 	for (int s = 0; s < STREAM_COUNT; s++) {
 		if (l->machine.streams[s] >= 0)
 			close(l->machine.streams[s]);

@@ -6,6 +6,7 @@
 #include "cli/control.h"
 #include "cli/options.h"
 #include "qemu/machine.h"
+#include "qemu/outside.h"
 #include "qemu/share.h"
 
 struct launch {
@@ -13,6 +14,7 @@ struct launch {
 	struct accelerator accelerator;
 	struct share shares[CELL_MOUNTS_MAX];
 	unsigned share_count;
+	struct outside outside; // the network, where one is granted
 	struct machine machine;
 	struct control control;
 	struct relay *input, *output, *error; // with a terminal: input and output only
@@ -29,7 +31,7 @@ struct launch {
 	bool stopping; // a second SIGTERM, or a signal before the kernel ran
 	int stop_signal;
 	bool nonsense;                    // the kernel broke the control protocol
-	const struct process *dead_child; // a virtiofsd that ended under the cell
+	const struct process *dead_child; // a helper that ended under the cell
 	int64_t dead_ns;                  // when
 	int terms;                        // SIGTERMs seen
 	int64_t deadline_ns;              // after the exit is known the machine has until then; 0: none
@@ -40,6 +42,9 @@ struct launch {
 bool launch_run(struct launch *l, int *exit_status, struct err *e);
 // Ends and frees whatever is there. Idempotent; the terminal is restored.
 void launch_fini(struct launch *l);
+
+// The helper processes beside the machine; NULL past the last.
+struct process *launch_helper(struct launch *l, unsigned i);
 
 // launch_loop.c: relays streams, control messages and signals until the machine has ended.
 bool launch_loop(struct launch *l, int signals, struct err *e);

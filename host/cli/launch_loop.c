@@ -205,10 +205,12 @@ static void read_signals(struct launch *l, int fd)
 
 static void check_children(struct launch *l)
 {
-	for (unsigned i = 0; i < l->share_count; i++) {
-		if (!l->shares[i].process.pid || !process_reap(&l->shares[i].process) || l->dead_child)
+	struct process *p;
+
+	for (unsigned i = 0; (p = launch_helper(l, i)) != NULL; i++) {
+		if (!p->pid || !process_reap(p) || l->dead_child)
 			continue;
-		l->dead_child = &l->shares[i].process;
+		l->dead_child = p;
 		l->dead_ns = monotonic_ns();
 	}
 	process_reap(&l->machine.process);
@@ -275,11 +277,13 @@ enum {
 	SLOT_OUTPUT = SLOT_INPUT + 2,
 	SLOT_ERROR = SLOT_OUTPUT + 2,
 	SLOT_CHILDREN = SLOT_ERROR + 2,
-	SLOT_COUNT = SLOT_CHILDREN + 1 + CELL_MOUNTS_MAX
+	SLOT_COUNT = SLOT_CHILDREN + 2 + CELL_MOUNTS_MAX
 };
 
 static void fill_slots(struct launch *l, struct pollfd *p, int signals)
 {
+	struct process *helper;
+
 	for (int i = 0; i < SLOT_COUNT; i++)
 		p[i] = (struct pollfd){ .fd = -1 };
 	p[SLOT_SIGNALS] = (struct pollfd){ .fd = signals, .events = POLLIN };
@@ -294,8 +298,8 @@ static void fill_slots(struct launch *l, struct pollfd *p, int signals)
 	if (l->error)
 		relay_poll(l->error, &p[SLOT_ERROR], &p[SLOT_ERROR + 1]);
 	p[SLOT_CHILDREN] = (struct pollfd){ .fd = l->machine.process.stderr_fd, .events = POLLIN };
-	for (unsigned i = 0; i < l->share_count; i++)
-		p[SLOT_CHILDREN + 1 + i] = (struct pollfd){ .fd = l->shares[i].process.stderr_fd, .events = POLLIN };
+	for (unsigned i = 0; (helper = launch_helper(l, i)) != NULL; i++)
+		p[SLOT_CHILDREN + 1 + i] = (struct pollfd){ .fd = helper->stderr_fd, .events = POLLIN };
 }
 
 static void serve_control(struct launch *l, short events)
@@ -332,7 +336,8 @@ static void serve(struct launch *l, const struct pollfd *p, int signals)
 	for (int i = SLOT_CHILDREN; i < SLOT_COUNT; i++) {
 		if (!p[i].revents)
 			continue;
-		process_listen(i == SLOT_CHILDREN ? &l->machine.process : &l->shares[i - SLOT_CHILDREN - 1].process);
+		process_listen(i == SLOT_CHILDREN ? &l->machine.process
+						  : launch_helper(l, (unsigned)(i - SLOT_CHILDREN - 1)));
 	}
 	if (p[SLOT_SIGNALS].revents) {
 		read_signals(l, signals);
@@ -345,7 +350,7 @@ static bool is_over(struct launch *l)
 {
 	if (l->stopping || l->nonsense)
 		return true;
-	// A virtiofsd ends by itself when its machine goes, which we may hear of later: only without that is it news.
+	// A helper ends by itself when its machine goes, which we may hear of later: only without that is it news.
 	if (l->dead_child && l->machine.process.pid && !l->exit_known &&
 	    (l->dead_child->status || monotonic_ns() - l->dead_ns > SHARE_PATIENCE_NS))
 		return true;

@@ -107,11 +107,21 @@ static void add_shares(const struct machine_spec *spec, struct strings *out)
 	}
 }
 
+static void add_network(const struct machine_spec *spec, struct strings *out)
+{
+	if (spec->vsock_fd < 0)
+		return;
+	strings_add(out, "-chardev");
+	strings_addf(out, "socket,id=vsock,fd=%d", spec->vsock_fd);
+	add(out, "-device", "vhost-user-vsock-pci,chardev=vsock,disable-legacy=on");
+}
+
 void machine_command(const struct machine_spec *spec, const int fds[STREAM_COUNT], struct strings *out)
 {
 	add_board(spec, out);
 	add_streams(spec, fds, out);
 	add_shares(spec, out);
+	add_network(spec, out);
 	add(out, "-object", "rng-random,id=rng,filename=/dev/urandom");
 	add(out, "-device", "virtio-rng-pci,disable-legacy=on,packed=on,rng=rng");
 }
@@ -166,7 +176,7 @@ static bool open_streams(const struct cell *c, int ours[STREAM_COUNT], int their
 bool machine_start(struct machine *m, const struct machine_spec *spec, struct err *e)
 {
 	int theirs[STREAM_COUNT] = { -1, -1, -1, -1, -1, -1 };
-	int keep[STREAM_COUNT + 3 + CELL_MOUNTS_MAX];
+	int keep[STREAM_COUNT + 4 + CELL_MOUNTS_MAX];
 	struct strings command = { 0 };
 	// No network, no other processes, no System V IPC of the host: whoever breaks out of the machine finds nothing.
 	struct process_spec process = { .namespaces = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC,
@@ -181,6 +191,8 @@ bool machine_start(struct machine *m, const struct machine_spec *spec, struct er
 				keep[process.keep_count++] = theirs[s];
 		for (unsigned i = 0; i < spec->share_count; i++)
 			keep[process.keep_count++] = spec->shares[i].socket;
+		if (spec->vsock_fd >= 0)
+			keep[process.keep_count++] = spec->vsock_fd;
 		keep[process.keep_count++] = spec->kernel_fd;
 		keep[process.keep_count++] = spec->rom_fd;
 		keep[process.keep_count++] = spec->record_fd;

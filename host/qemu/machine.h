@@ -5,6 +5,7 @@
 #include "base/process.h"
 #include "manifest/cell.h"
 #include "qemu/accelerator.h"
+#include "qemu/outside.h"
 #include "qemu/share.h"
 
 #define QEMU_PATH "/usr/bin/qemu-system-x86_64"
@@ -29,6 +30,7 @@ struct machine_spec {
 	const struct accelerator *accelerator;
 	const struct share *shares; // of the cell's mounts that have a source, in order: tags fs0, fs1, ...
 	unsigned share_count;
+	int vsock_fd; // vhost-user socket of the cell's network, -1: it has none
 	int kernel_fd, rom_fd, record_fd;
 	const char *gdb_socket; // path: QEMU stops before the first instruction and waits there; NULL
 };
