@@ -24,8 +24,13 @@ FUZZERS = {
     "fuse_codec": (KERNEL + ["-Idrivers/fs"], ["drivers/fs/codec.c"], 4096),
     "virtqueue": (KERNEL + ["-Idrivers/virtio"],
                   ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
-    "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/base/buffer.c",
-                        "host/base/err.c"], 2048),
+    "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/net/rules.c",
+                        "host/base/buffer.c", "host/base/err.c"], 2048),
+    "vsock_driver": (KERNEL + ["-Idrivers/vsock", "-Idrivers"],
+                     ["drivers/vsock/stream.c", "drivers/vsock/outside.c", "drivers/vsock/plain.c", "drivers/vsock/packet.c"], 4096),
+    "vsock_device": (HOST + ["-Dmmap=guarded_mmap", "-Dmunmap=guarded_munmap"],
+                     ["host/vsock/ring.c", "host/vsock/vhost.c", "host/vsock/device.c", "host/vsock/service.c",
+                      "host/vsock/datagram.c", "host/net/rules.c", "host/base/buffer.c", "host/base/err.c"], 4096),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"
