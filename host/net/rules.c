@@ -114,34 +114,46 @@ static bool add_names(struct net_rules *rules, const char *text, const char *nam
 	return ok;
 }
 
+// Takes "ADDRESS", "ADDRESS/BITS", "[ADDRESS]", "[ADDRESS]/BITS" or "[ADDRESS/BITS]" apart. False: a bracket too few or too many.
+static bool split_host(char *host, char **plain, char **bits)
+{
+	char *close = strchr(host, ']');
+
+	*plain = host;
+	*bits = strchr(host, '/');
+	if (*host == '[') {
+		if (!close || (close[1] && close[1] != '/'))
+			return false;
+		++*plain;
+		*close = 0;
+	} else if (close) {
+		return false;
+	}
+	if (*bits)
+		*(*bits)++ = 0;
+	return true;
+}
+
 static bool add_host(struct net_rules *rules, const char *text, char *host, struct outside_rule *r, struct err *e)
 {
-	char *slash = strchr(host, '/'), *plain = host;
+	const bool bracket = *host == '[';
+	char *plain, *bits_text;
 	unsigned bits = 0;
 	bool v4;
 
-	if (!strcmp(host, "*")) {
-		r->prefix_bits = 0;
+	if (!strcmp(host, "*"))
 		return add(rules, r, e);
-	}
-	if (slash)
-		*slash = 0;
-	if (*plain == '[') { // brackets around the address, the prefix length outside or inside
-		char *close = strchr(plain, ']');
-
-		if (close)
-			*close = 0;
-		plain++;
-	}
+	if (!split_host(host, &plain, &bits_text))
+		return err_set(e, EXIT_USAGE, "network grant '%s': brackets do not match", text);
 	if (!address(plain, r->address, &v4)) {
-		if (slash || plain != host || !*host)
+		if (bits_text || bracket || !*plain)
 			return err_set(e, EXIT_USAGE, "network grant '%s': '%s' is no address", text, plain);
-		return add_names(rules, text, host, r, e);
+		return add_names(rules, text, plain, r, e);
 	}
-	if (slash && !number(slash + 1, slash + 1 + strcspn(slash + 1, "]"), v4 ? 32 : 128, &bits))
+	if (bits_text && !number(bits_text, bits_text + strlen(bits_text), v4 ? 32 : 128, &bits))
 		return err_set(e, EXIT_USAGE, "network grant '%s': want a prefix length of 0 to %u", text,
 			       v4 ? 32 : 128);
-	r->prefix_bits = (uint8_t)(!slash ? 128 : v4 ? bits + 96 : bits);
+	r->prefix_bits = (uint8_t)(!bits_text ? 128 : v4 ? bits + 96 : bits);
 	if (!prefix_is_clean(r))
 		return err_set(e, EXIT_USAGE, "network grant '%s': the address has bits beyond its prefix length",
 			       text);
