@@ -34,37 +34,6 @@ static bool take_reply(struct vsock_stream *s)
 	return true;
 }
 
-// ---- connections ----
-
-static bool connect_received(struct vsock_stream *s) { return take_reply(s); }
-
-static bool incoming_received(struct vsock_stream *s)
-{
-	struct outside_incoming in;
-	struct vsock_stream *listener;
-	int error = -ECONNREFUSED;
-
-	if (__atomic_load_n(&s->channel.answered, __ATOMIC_ACQUIRE))
-		return true;
-	if (!vsock_stream_peek(s, &in, sizeof(in)))
-		return false;
-	vsock_stream_take(s, NULL, sizeof(in));
-	s->channel.local = in.local;
-	s->channel.peer = in.peer;
-	__atomic_store_n(&s->channel.answered, true, __ATOMIC_RELEASE);
-	listener = vsock_stream_find(in.listener, OUTSIDE_PORT);
-	net_channel_get(&s->channel); // the socket's
-	if (listener && listener->client == &listen_client)
-		error = net_channel_incoming(&listener->channel, &s->channel);
-	if (listener)
-		net_channel_put(&listener->channel);
-	if (error) {
-		vsock_stream_reset(s, 0);
-		net_channel_put(&s->channel);
-	}
-	return !error;
-}
-
 // ---- listening ----
 
 static void send_room(struct vsock_stream *s)
@@ -88,6 +57,43 @@ static bool listen_received(struct vsock_stream *s)
 	if (take_reply(s) && vsock_stream_queued(&s->channel))
 		vsock_stream_reset(s, EPROTO); // nothing more is ever said on it
 	return false;
+}
+
+// ---- connections ----
+
+static bool connect_received(struct vsock_stream *s) { return take_reply(s); }
+
+static bool incoming_received(struct vsock_stream *s)
+{
+	struct outside_incoming in;
+	struct vsock_stream *listener;
+	int error = -ECONNREFUSED;
+
+	if (__atomic_load_n(&s->channel.answered, __ATOMIC_ACQUIRE))
+		return true;
+	if (!vsock_stream_peek(s, &in, sizeof(in)))
+		return false;
+	vsock_stream_take(s, NULL, sizeof(in));
+	s->channel.local = in.local;
+	s->channel.peer = in.peer;
+	__atomic_store_n(&s->channel.answered, true, __ATOMIC_RELEASE);
+	listener = vsock_stream_find(in.listener, OUTSIDE_PORT);
+	if (listener && listener->client != &listen_client) {
+		net_channel_put(&listener->channel);
+		listener = NULL;
+	}
+	net_channel_get(&s->channel); // the socket's
+	if (listener)
+		error = net_channel_incoming(&listener->channel, &s->channel);
+	if (listener && error) // its place is free again
+		channel_accepted(&listener->channel);
+	if (listener)
+		net_channel_put(&listener->channel);
+	if (error) {
+		vsock_stream_reset(s, 0);
+		net_channel_put(&s->channel);
+	}
+	return !error;
 }
 
 // ---- datagrams ----

@@ -20,6 +20,7 @@ static struct bucket {
 	struct list streams;
 } buckets[BUCKETS];
 static uint32_t stream_count; // atomic
+static uint32_t streams_max;  // constant after start-up
 
 static struct bucket *bucket_of(uint32_t local_port, uint32_t remote_port)
 {
@@ -89,7 +90,7 @@ struct vsock_stream *vsock_stream_create(const struct net_channel_ops *ops, cons
 {
 	struct vsock_stream *s = NULL;
 
-	if (__atomic_add_fetch(&stream_count, 1, __ATOMIC_RELAXED) <= VSOCK_STREAMS_MAX)
+	if (__atomic_add_fetch(&stream_count, 1, __ATOMIC_RELAXED) <= streams_max)
 		s = kalloc(sizeof(*s));
 	if (!s) {
 		__atomic_fetch_sub(&stream_count, 1, __ATOMIC_RELAXED);
@@ -172,7 +173,8 @@ void vsock_stream_reset(struct vsock_stream *s, int error)
 
 void vsock_stream_expire(struct vsock_stream *s)
 {
-	if (s->state != VSOCK_OVER)
+	// One that came from the host and has found its socket is none of ours any more.
+	if (s->state != VSOCK_OVER && (s->closed || !__atomic_load_n(&s->channel.answered, __ATOMIC_ACQUIRE)))
 		vsock_stream_reset(s, ETIMEDOUT);
 }
 
@@ -742,8 +744,14 @@ unsigned vsock_stream_ready(struct net_channel *c)
 	return events;
 }
 
+// What all streams together may hold back for their readers is half of memory.
 static void init(void)
 {
+	struct page_stats memory;
+
+	page_stats_get(&memory);
+	streams_max =
+		(uint32_t)min(memory.total_pages * PAGE_SIZE / VSOCK_BUFFER_BYTES / 2, (uint64_t)VSOCK_STREAMS_MAX);
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		spin_init(&buckets[i].lock);
 		list_init(&buckets[i].streams);

@@ -52,7 +52,7 @@ static struct list *bucket(struct device *d, uint32_t cell_port, uint32_t host_p
 	return &d->buckets[(cell_port * 31 + host_port) % (sizeof(d->buckets) / sizeof(*d->buckets))];
 }
 
-static struct stream *find(struct device *d, uint32_t cell_port, uint32_t host_port)
+struct stream *device_find_stream(struct device *d, uint32_t cell_port, uint32_t host_port)
 {
 	struct stream *s;
 
@@ -119,7 +119,7 @@ struct stream *stream_open(struct device *d, uint32_t cell_port, void *user)
 	do {
 		if (++d->next_port < PORT_FIRST)
 			d->next_port = PORT_FIRST;
-	} while (find(d, cell_port, d->next_port));
+	} while (device_find_stream(d, cell_port, d->next_port));
 	s = create(d, cell_port, d->next_port);
 	if (!s)
 		return NULL;
@@ -506,7 +506,7 @@ static void on_packet(struct device *d, const struct virtio_vsock_hdr *h, const 
 
 	if (h->src_cid != d->vhost.cid || h->dst_cid != HOST_CID)
 		return;
-	s = h->type == VIRTIO_VSOCK_TYPE_STREAM ? find(d, h->src_port, h->dst_port) : NULL;
+	s = h->type == VIRTIO_VSOCK_TYPE_STREAM ? device_find_stream(d, h->src_port, h->dst_port) : NULL;
 	if (!s) {
 		if (h->op == VIRTIO_VSOCK_OP_REQUEST && h->type == VIRTIO_VSOCK_TYPE_STREAM)
 			on_request(d, h);

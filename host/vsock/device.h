@@ -90,7 +90,8 @@ bool device_drain(struct device *d);
 bool watch_set(struct device *d, struct watch *w, uint32_t events);
 void watch_close(struct device *d, struct watch *w);
 
-struct stream *stream_open(struct device *d, uint32_t cell_port, void *user); // NULL: too many
+struct stream *device_find_stream(struct device *d, uint32_t cell_port, uint32_t host_port); // NULL
+struct stream *stream_open(struct device *d, uint32_t cell_port, void *user);                // NULL: too many
 uint32_t stream_credit(const struct stream *s);
 void stream_send(struct stream *s, const void *data, size_t size); // queues a copy
 static inline size_t stream_queued(const struct stream *s) { return s->out ? s->out_size - s->out_done : 0; }

@@ -260,6 +260,18 @@ static void watch_listeners(struct service *service, uint16_t cell_port)
 			watch_listener(&service->published[i]);
 }
 
+// The cell did not take a connection: its place at the listener is free again.
+static void return_room(struct host_socket *h)
+{
+	struct stream *s = device_find_stream(h->stream->device, h->incoming.listener, OUTSIDE_PORT);
+	struct host_socket *listener = s ? s->user : NULL;
+
+	if (!listener || listener->kind != SOCKET_LISTENER)
+		return;
+	listener->room++;
+	watch_listeners(service_of(h->stream), listener->cell_port);
+}
+
 static void incoming(struct published *p, struct host_socket *listener, int fd, const union net_sockaddr *peer)
 {
 	struct host_socket *h = host_socket_create();
@@ -476,6 +488,8 @@ static void on_closed(struct stream *s)
 
 	if (!h)
 		return;
+	if (h->kind == SOCKET_INCOMING)
+		return_room(h);
 	if (h->kind == SOCKET_LISTENER)
 		listener_closed(h);
 	if (h->datagram)

@@ -215,17 +215,18 @@ int net_channel_incoming(struct net_channel *listener, struct net_channel *c)
 	if (l && (l->domain == AF_INET6 || endpoint_is_v4(c->peer.ip)))
 		child = make_child(l, c);
 	if (child) {
+		set_owner(c, child); // before anybody can accept and close it
 		spin_lock(&l->lock);
 		// The host was told how many there may be.
 		if (l->state == SOCKET_LISTENING && !l->shut_read && l->channel_waiting <= l->backlog_max) {
 			list_add_tail(&l->backlog, &child->backlog_node);
 			l->backlog_count++;
 			l->channel_waiting++;
-			set_owner(c, child);
 			error = 0;
 		}
 		spin_unlock(&l->lock);
 		if (error) {
+			set_owner(c, NULL);
 			child->channel = NULL;
 			child->state = SOCKET_FREE;
 			socket_put(child);

@@ -351,6 +351,8 @@ static ssize_t send_datagram(struct socket *s, struct message *m, const struct e
 		}
 	}
 	net_channel_put(c);
+	if (error == -EPIPE)
+		error = -ENETDOWN; // nobody is there to carry it
 	return error ? error : size;
 }
 

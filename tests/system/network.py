@@ -106,6 +106,14 @@ def read_all(connection):
         parts.append(part)
 
 
+def read_all_or(connection, size):
+    """So many bytes, or what comes before the end."""
+    data = b""
+    while len(data) < size and (part := connection.recv(size - len(data))):
+        data += part
+    return data
+
+
 def devices():
     """Network processes on this machine."""
     found = []
@@ -461,6 +469,32 @@ def test_publish(t):
         for x in threads:
             x.join()
         t.equal(results, [5] * 60)
+        end(t, process)
+
+
+def test_long_connections_and_a_small_cell(t):
+    """Connections of either direction that say nothing for long stay; memory is little."""
+    port = free_port()
+
+    def handle(connection, peer):
+        connection.sendall(connection.recv(100))
+
+    with server(handle) as outside, \
+            cell_running(t, f"""
+s = socket.create_connection(("{ADDRESS}", {outside}))
+l = socket.create_server(("", 80))
+say("ready")
+c, peer = l.accept()
+c.sendall(c.recv(100))
+s.sendall(b"still")
+say(s.recv(100).decode())
+sys.stdin.readline()
+""", "--memory", "128M", "--publish", f"{ADDRESS}:{port}:80", "--connect", f"tcp:{ADDRESS}:{outside}") as process:
+        with socket.create_connection((ADDRESS, port), timeout=30) as c:
+            time.sleep(12)
+            c.sendall(b"there")
+            t.equal(read_all_or(c, 5), b"there")
+        t.wait_for_line(process, b"still")
         end(t, process)
 
 
