@@ -2,18 +2,15 @@
 // Streams: the table, the life of a connection, credit (VIRTIO 1.2, 5.10.6).
 //
 // A stream is made by a socket of ours (vsock_stream_connect) or by a host that opens one to the outside service's port. It leaves
-// the table with the host's reset, ours, or when the host does not answer our close in time. The bytes of one packet are copied by
-// the receiving task alone, those it hands to readers are announced under the lock; so copies need no lock.
+// the table with the host's reset, ours, or when the host does not answer our close in time. send.c and receive.c move its bytes.
 #include "vsock.h"
 
-#include "kernel/fs.h"
 #include "kernel/init.h"
 #include "kernel/random.h"
 #include "kernel/slab.h"
 #include "lib/string.h"
 
-#define BUCKETS     64u
-#define CREDIT_STEP (VSOCK_BUFFER_BYTES / 4)
+#define BUCKETS 64u
 
 static struct bucket {
 	struct spinlock lock;
@@ -108,18 +105,11 @@ struct vsock_stream *vsock_stream_create(const struct net_channel_ops *ops, cons
 	return s;
 }
 
-static void chunk_free(struct vsock_chunk *c) { page_put(page_from_address(c)); }
-
 void vsock_stream_destroy(struct net_channel *c)
 {
 	struct vsock_stream *s = vsock_stream_of(c);
 
-	while (!list_empty(&s->chunks)) {
-		struct vsock_chunk *chunk = list_first(&s->chunks, struct vsock_chunk, node);
-
-		list_remove(&chunk->node);
-		chunk_free(chunk);
-	}
+	vsock_chunks_free(s);
 	kfree(s);
 	__atomic_fetch_sub(&stream_count, 1, __ATOMIC_RELAXED);
 }
@@ -220,268 +210,7 @@ void vsock_stream_close(struct net_channel *c)
 	net_channel_put(c);
 }
 
-// ---- sending ----
-
-static uint32_t credit_locked(const struct vsock_stream *s)
-{
-	uint32_t used = s->sent - s->peer_taken;
-
-	return used < s->peer_buffer ? s->peer_buffer - used : 0;
-}
-
-static struct virtio_vsock_hdr header_locked(struct vsock_stream *s, uint16_t operation, uint32_t size)
-{
-	s->taken_told = s->taken;
-	return (struct virtio_vsock_hdr){ .src_cid = vsock_local_cid(),
-					  .dst_cid = VSOCK_HOST,
-					  .src_port = s->local_port,
-					  .dst_port = s->remote_port,
-					  .len = size,
-					  .type = VIRTIO_VSOCK_TYPE_STREAM,
-					  .op = operation,
-					  .buf_alloc = VSOCK_BUFFER_BYTES,
-					  .fwd_cnt = s->taken };
-}
-
-bool vsock_stream_control(struct vsock_stream *s, unsigned due)
-{
-	static const struct {
-		unsigned due;
-		uint16_t operation;
-		uint32_t flags;
-	} packets[] = {
-		{ VSOCK_DUE_REQUEST, VIRTIO_VSOCK_OP_REQUEST, 0 },
-		{ VSOCK_DUE_RESPONSE, VIRTIO_VSOCK_OP_RESPONSE, 0 },
-		{ VSOCK_DUE_CREDIT, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0 },
-		{ VSOCK_DUE_END, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_SEND },
-		{ VSOCK_DUE_CLOSE, VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV },
-		{ VSOCK_DUE_RESET, VIRTIO_VSOCK_OP_RST, 0 },
-	};
-	struct page *page = vsock_transmit_page(sizeof(struct virtio_vsock_hdr));
-	struct virtio_vsock_hdr h;
-	unsigned i = 0;
-	int error;
-
-	if (!page)
-		return false;
-	while (packets[i].due != due)
-		i++;
-	spin_lock(&s->lock);
-	h = header_locked(s, packets[i].operation, 0);
-	spin_unlock(&s->lock);
-	h.flags = packets[i].flags;
-	error = vsock_transmit(&h, page);
-	if (error)
-		page_put(page);
-	return error != -ENOSPC; // with a dead device nothing is due any more
-}
-
-// Takes credit for what is to be sent: at most `most`, all of it or nothing with `all`. Bytes or -errno.
-static ssize_t reserve(struct vsock_stream *s, size_t most, bool all, struct virtio_vsock_hdr *h)
-{
-	ssize_t n;
-
-	spin_lock(&s->lock);
-	n = (ssize_t)min(most, (size_t)credit_locked(s));
-	if (s->state != VSOCK_OPEN || s->ended || s->peer_deaf)
-		n = -EPIPE;
-	else if (!n || (all && (size_t)n < most))
-		n = -EAGAIN;
-	if (n > 0) {
-		s->sent += (uint32_t)n;
-		*h = header_locked(s, VIRTIO_VSOCK_OP_RW, (uint32_t)n);
-	}
-	spin_unlock(&s->lock);
-	return n;
-}
-
-static void give_back(struct vsock_stream *s, uint32_t bytes)
-{
-	spin_lock(&s->lock);
-	s->sent -= bytes;
-	spin_unlock(&s->lock);
-}
-
-static uint32_t credit(struct vsock_stream *s)
-{
-	uint32_t n;
-
-	spin_lock(&s->lock);
-	n = credit_locked(s);
-	if (s->state != VSOCK_OPEN || s->ended || s->peer_deaf)
-		n = UINT32_MAX; // no reason to wait
-	spin_unlock(&s->lock);
-	return n;
-}
-
-static int transmit(struct vsock_stream *s, struct virtio_vsock_hdr *h, struct page *page)
-{
-	int error = vsock_transmit(h, page);
-
-	if (!error)
-		return 0;
-	give_back(s, h->len);
-	if (error != -ENOSPC)
-		return -EPIPE;
-	vsock_starve(s);
-	return -EAGAIN;
-}
-
-// A page for a packet of up to `size` bytes; less when memory is in pieces and that will do.
-static struct page *packet_page(size_t *size, bool all)
-{
-	struct page *page = vsock_transmit_page(sizeof(struct virtio_vsock_hdr) + *size);
-
-	if (!page && !all && *size > PAGE_SIZE / 2) {
-		*size = PAGE_SIZE - sizeof(struct virtio_vsock_hdr);
-		page = vsock_transmit_page(PAGE_SIZE);
-	}
-	return page;
-}
-
-static char *packet_data(struct page *page) { return (char *)page_address(page) + sizeof(struct virtio_vsock_hdr); }
-
-ssize_t vsock_stream_send(struct net_channel *c, struct iov_iter *from)
-{
-	struct vsock_stream *s = vsock_stream_of(c);
-	size_t size = min(from->count, (size_t)(VSOCK_PACKET_BYTES - sizeof(struct virtio_vsock_hdr)));
-	struct virtio_vsock_hdr h;
-	struct page *page;
-	ssize_t n = 0;
-	int error;
-
-	size = min(size, (size_t)credit(s));
-	if (!size)
-		return -EAGAIN;
-	if (!vsock_transmit_room()) {
-		vsock_starve(s);
-		return -EAGAIN;
-	}
-	page = packet_page(&size, false);
-	if (!page)
-		return -ENOBUFS;
-	size = min(size, from->count);
-	if (iov_copy_from(packet_data(page), from, size) != size)
-		n = -EFAULT;
-	if (!n)
-		n = reserve(s, size, false, &h);
-	if (n < 0) {
-		iov_revert(from, n == -EFAULT ? 0 : size);
-		page_put(page);
-		return n;
-	}
-	iov_revert(from, size - (size_t)n); // another thread took some of the credit
-	error = transmit(s, &h, page);
-	if (!error)
-		return n;
-	iov_revert(from, (size_t)n);
-	page_put(page);
-	return error;
-}
-
-int vsock_stream_send_all(struct vsock_stream *s, const void *head, size_t head_size, struct iov_iter *data)
-{
-	size_t data_size = data ? data->count : 0, size = head_size + data_size;
-	struct virtio_vsock_hdr h;
-	struct page *page;
-	ssize_t n = 0;
-
-	if (credit(s) < size)
-		return -EAGAIN;
-	page = packet_page(&size, true);
-	if (!page)
-		return -ENOBUFS;
-	memcpy(packet_data(page), head, head_size);
-	if (data && iov_copy_from(packet_data(page) + head_size, data, data_size) != data_size)
-		n = -EFAULT;
-	if (!n)
-		n = reserve(s, size, true, &h);
-	if (n > 0)
-		n = transmit(s, &h, page);
-	if (!n)
-		return 0;
-	if (data && n != -EFAULT)
-		iov_revert(data, data_size);
-	page_put(page);
-	return (int)n;
-}
-
-void vsock_stream_end(struct net_channel *c)
-{
-	struct vsock_stream *s = vsock_stream_of(c);
-	bool tell;
-
-	spin_lock(&s->lock);
-	tell = !s->ended && s->state == VSOCK_OPEN;
-	s->ended = true;
-	spin_unlock(&s->lock);
-	if (tell)
-		vsock_due(s, VSOCK_DUE_END);
-}
-
-// ---- receiving: the task's side ----
-
-static struct vsock_chunk *chunk_create(size_t bytes)
-{
-	unsigned order = bytes > PAGE_SIZE / 2 ? 2 : 0;
-	struct page *page = page_alloc(order, 0);
-	struct vsock_chunk *c;
-
-	if (!page && order)
-		page = page_alloc(order = 0, 0);
-	if (!page)
-		return NULL;
-	c = page_address(page);
-	list_init(&c->node);
-	c->start = c->size = 0;
-	c->capacity = (uint32_t)((PAGE_SIZE << order) - sizeof(*c));
-	return c;
-}
-
-// The chunk that has room for more bytes, made if need be; NULL: out of memory. Only the task that receives calls it.
-static struct vsock_chunk *tail(struct vsock_stream *s, size_t bytes)
-{
-	struct vsock_chunk *c = NULL;
-
-	spin_lock(&s->lock);
-	if (!list_empty(&s->chunks)) {
-		c = list_last(&s->chunks, struct vsock_chunk, node);
-		if (c->start == c->size)
-			c->start = c->size = 0;
-		if (c->size == c->capacity)
-			c = NULL;
-	}
-	spin_unlock(&s->lock);
-	if (c)
-		return c;
-	c = chunk_create(bytes);
-	if (!c)
-		return NULL;
-	spin_lock(&s->lock);
-	list_add_tail(&s->chunks, &c->node);
-	spin_unlock(&s->lock);
-	return c;
-}
-
-static int append(struct vsock_stream *s, const char *data, uint32_t size)
-{
-	while (size) {
-		struct vsock_chunk *c = tail(s, size);
-		uint32_t n;
-
-		if (!c)
-			return -ENOBUFS;
-		n = min(size, c->capacity - c->size);
-		memcpy(c->data + c->size, data, n);
-		spin_lock(&s->lock);
-		c->size += n;
-		s->received_bytes += n;
-		spin_unlock(&s->lock);
-		data += n;
-		size -= n;
-	}
-	return 0;
-}
+// ---- what the host says ----
 
 static void on_data(struct vsock_stream *s, const char *data, uint32_t size)
 {
@@ -495,7 +224,7 @@ static void on_data(struct vsock_stream *s, const char *data, uint32_t size)
 	spin_unlock(&s->lock);
 	if (unwanted)
 		return;
-	if (wrong || append(s, data, size)) {
+	if (wrong || vsock_stream_append(s, data, size)) {
 		vsock_stream_reset(s, ECONNRESET);
 		return;
 	}
@@ -535,10 +264,10 @@ static void on_credit(struct vsock_stream *s, const struct virtio_vsock_hdr *h)
 	bool more;
 
 	spin_lock(&s->lock);
-	more = !credit_locked(s) || h->fwd_cnt != s->peer_taken;
+	more = !vsock_credit_locked(s) || h->fwd_cnt != s->peer_taken;
 	s->peer_buffer = h->buf_alloc;
 	s->peer_taken = h->fwd_cnt;
-	more &= credit_locked(s) != 0;
+	more &= vsock_credit_locked(s) != 0;
 	spin_unlock(&s->lock);
 	if (!more || s->state != VSOCK_OPEN)
 		return;
@@ -613,135 +342,6 @@ void vsock_stream_handle(const struct virtio_vsock_hdr *h, const char *data)
 	default: vsock_stream_reset(s, ECONNRESET); break;
 	}
 	net_channel_put(&s->channel);
-}
-
-// ---- receiving: the reader's side ----
-
-// The chunk and place `skip` bytes ahead; 0: nothing there.
-static uint32_t look(struct vsock_stream *s, size_t skip, struct vsock_chunk **chunk, uint32_t *at)
-{
-	struct vsock_chunk *c;
-	uint32_t there = 0;
-
-	spin_lock(&s->lock);
-	list_for_each (c, &s->chunks, node) {
-		uint32_t n = c->size - c->start;
-
-		if (skip < n) {
-			*chunk = c;
-			*at = c->start + (uint32_t)skip;
-			there = n - (uint32_t)skip;
-			break;
-		}
-		skip -= n;
-	}
-	spin_unlock(&s->lock);
-	return there;
-}
-
-// `bytes` of the first chunk that has any are read. Chunks emptied go, but the last, which takes more.
-static void consume(struct vsock_stream *s, uint32_t bytes)
-{
-	struct vsock_chunk *c, *next;
-	struct list empty = LIST_INIT(empty);
-	bool tell;
-
-	spin_lock(&s->lock);
-	list_for_each_safe (c, next, &s->chunks, node) {
-		uint32_t n = min(bytes, c->size - c->start);
-
-		c->start += n;
-		bytes -= n;
-		s->received_bytes -= n;
-		s->taken += n;
-		if (c->start < c->size)
-			break;
-		if (&next->node != &s->chunks) {
-			list_remove(&c->node);
-			list_add(&empty, &c->node);
-		}
-		if (!bytes)
-			break;
-	}
-	tell = s->taken - s->taken_told >= CREDIT_STEP && s->state == VSOCK_OPEN && !s->peer_ended;
-	spin_unlock(&s->lock);
-	while (!list_empty(&empty)) {
-		c = list_first(&empty, struct vsock_chunk, node);
-		list_remove(&c->node);
-		chunk_free(c);
-	}
-	if (tell)
-		vsock_due(s, VSOCK_DUE_CREDIT);
-}
-
-ssize_t vsock_stream_receive(struct net_channel *c, struct iov_iter *to, bool peek, size_t skip)
-{
-	struct vsock_stream *s = vsock_stream_of(c);
-	struct vsock_chunk *chunk;
-	size_t done = 0;
-	uint32_t at, n;
-
-	while (to->count && (n = look(s, peek ? skip + done : 0, &chunk, &at)) != 0) {
-		size_t size = min((size_t)n, to->count);
-		size_t copied = iov_copy_to(to, chunk->data + at, size);
-
-		done += copied;
-		if (!peek && copied)
-			consume(s, (uint32_t)copied);
-		if (copied < size)
-			return done ? (ssize_t)done : -EFAULT;
-	}
-	if (done)
-		return (ssize_t)done;
-	return __atomic_load_n(&s->peer_ended, __ATOMIC_ACQUIRE) && !look(s, skip, &chunk, &at) ? 0 : -EAGAIN;
-}
-
-bool vsock_stream_peek(struct vsock_stream *s, void *to, size_t size)
-{
-	struct iov_iter i;
-
-	iov_init_kernel(&i, to, size);
-	return vsock_stream_queued(&s->channel) >= size &&
-	       vsock_stream_receive(&s->channel, &i, true, 0) == (ssize_t)size;
-}
-
-void vsock_stream_take(struct vsock_stream *s, void *to, size_t size)
-{
-	struct iov_iter i;
-
-	if (to) {
-		iov_init_kernel(&i, to, size);
-		(void)vsock_stream_receive(&s->channel, &i, false, 0);
-	} else {
-		consume(s, (uint32_t)size);
-	}
-}
-
-size_t vsock_stream_queued(struct net_channel *c)
-{
-	return __atomic_load_n(&vsock_stream_of(c)->received_bytes, __ATOMIC_ACQUIRE);
-}
-
-unsigned vsock_stream_ready(struct net_channel *c)
-{
-	struct vsock_stream *s = vsock_stream_of(c);
-	unsigned events = 0;
-	bool stuck = false;
-
-	spin_lock(&s->lock);
-	if (s->received_bytes || s->peer_ended)
-		events |= EPOLLIN | EPOLLRDNORM;
-	if (s->peer_ended)
-		events |= EPOLLRDHUP;
-	if (s->state != VSOCK_OPEN || s->ended || s->peer_deaf || credit_locked(s) >= s->room_wanted) {
-		stuck = s->state == VSOCK_OPEN && !vsock_transmit_room();
-		if (!stuck)
-			events |= EPOLLOUT | EPOLLWRNORM;
-	}
-	spin_unlock(&s->lock);
-	if (stuck)
-		vsock_starve(s);
-	return events;
 }
 
 // What all streams together may hold back for their readers is half of memory.

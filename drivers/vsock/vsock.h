@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of the virtio-vsock driver (VIRTIO 1.2, 5.10): device.c (queues and the task that serves them), stream.c (connections and
-// credit), outside.c (internet sockets over streams), plain.c (AF_VSOCK).
+// Inside of the virtio-vsock driver (VIRTIO 1.2, 5.10): device.c (queues and the task that serves them), stream.c (connections),
+// send.c and receive.c (bytes, credit), outside.c (internet sockets over streams), plain.c (AF_VSOCK).
 //
 // One kernel task takes what the device returns, so that packets are handled in order and may allocate. Whoever sends puts
 // packets into the ring itself. A stream's memory is bounded by the credit it gives; the device that sends more loses the stream.
@@ -93,6 +93,13 @@ void vsock_linger(struct vsock_stream *s); // it waits for the host's last word,
 uint32_t vsock_local_cid(void);
 bool vsock_works(void);
 
+static inline uint32_t vsock_credit_locked(const struct vsock_stream *s)
+{
+	uint32_t used = s->sent - s->peer_taken;
+
+	return used < s->peer_buffer ? s->peer_buffer - used : 0;
+}
+
 // stream.c
 struct vsock_stream *vsock_stream_create(const struct net_channel_ops *ops, const struct vsock_client *client); // NULL
 // Puts it on the table and asks the host; local_port 0: any. -EADDRINUSE, -ENETDOWN, -ENOBUFS.
@@ -102,8 +109,12 @@ void vsock_stream_reset(struct vsock_stream *s, int error);                   //
 void vsock_streams_fail(int error);                                           // all of them: the device is gone
 void vsock_stream_expire(struct vsock_stream *s);
 struct vsock_stream *vsock_stream_find(uint32_t local_port, uint32_t remote_port); // referenced
-bool vsock_stream_peek(struct vsock_stream *s, void *to, size_t size);             // false: not as many are there
-void vsock_stream_take(struct vsock_stream *s, void *to, size_t size);             // they are there; `to` may be NULL
+// receive.c
+int must_check vsock_stream_append(struct vsock_stream *s, const char *data, uint32_t size); // the task; 0, -ENOBUFS
+void vsock_chunks_free(struct vsock_stream *s);
+bool vsock_stream_peek(struct vsock_stream *s, void *to, size_t size); // false: not as many are there
+void vsock_stream_take(struct vsock_stream *s, void *to, size_t size); // they are there; `to` may be NULL
+// send.c
 // All of it or nothing. -EAGAIN, -ENOBUFS, -EPIPE, -EFAULT.
 int must_check vsock_stream_send_all(struct vsock_stream *s, const void *head, size_t head_size, struct iov_iter *data);
 bool vsock_stream_control(struct vsock_stream *s, unsigned due); // sends one packet; false: later

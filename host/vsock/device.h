@@ -90,8 +90,8 @@ bool device_drain(struct device *d);
 bool watch_set(struct device *d, struct watch *w, uint32_t events);
 void watch_close(struct device *d, struct watch *w);
 
-struct stream *device_find_stream(struct device *d, uint32_t cell_port, uint32_t host_port); // NULL
-struct stream *stream_open(struct device *d, uint32_t cell_port, void *user);                // NULL: too many
+struct stream *stream_find(struct device *d, uint32_t cell_port, uint32_t host_port); // NULL
+struct stream *stream_open(struct device *d, uint32_t cell_port, void *user);         // NULL: too many
 uint32_t stream_credit(const struct stream *s);
 void stream_send(struct stream *s, const void *data, size_t size); // queues a copy
 static inline size_t stream_queued(const struct stream *s) { return s->out ? s->out_size - s->out_done : 0; }
@@ -105,3 +105,22 @@ void stream_taken(struct stream *s, uint32_t bytes); // of `in`; or by take
 bool stream_peek(const struct stream *s, size_t offset, void *to, size_t size);
 void stream_drop(struct stream *s, uint32_t bytes); // takes them
 unsigned stream_input(const struct stream *s, struct iovec v[2]);
+
+// stream.c, for device.c
+#define DUE_REQUEST  1u
+#define DUE_RESPONSE 2u
+#define DUE_CREDIT   4u
+#define DUE_END      8u
+#define DUE_RESET    16u
+#define DUE_DATA     32u                                                                // `out`
+struct stream *stream_create(struct device *d, uint32_t cell_port, uint32_t host_port); // NULL: too many
+void stream_kill(
+	struct stream *s); // off the tables; its memory goes with device_bury(), when nothing points to it any more
+void device_bury(struct device *d);
+void stream_due(struct stream *s, unsigned what);
+void stream_append(struct stream *s, const char *data, size_t size); // to `in`; there is room
+bool stream_flush(struct stream *s);                                 // what is due. False: the cell lends no buffer
+struct chain *device_rx_buffer(struct device *d, struct chain *c);   // with room for a header; NULL: none now
+void device_put_packet(struct device *d, const struct chain *c, struct virtio_vsock_hdr *h, uint32_t size);
+// Leaves out the first `skip` bytes and what is beyond `limit`. Segments in `to`.
+unsigned vector_narrow(const struct iovec *from, unsigned count, size_t skip, size_t limit, struct iovec *to);

@@ -263,7 +263,7 @@ static void watch_listeners(struct service *service, uint16_t cell_port)
 // The cell did not take a connection: its place at the listener is free again.
 static void return_room(struct host_socket *h)
 {
-	struct stream *s = device_find_stream(h->stream->device, h->incoming.listener, OUTSIDE_PORT);
+	struct stream *s = stream_find(h->stream->device, h->incoming.listener, OUTSIDE_PORT);
 	struct host_socket *listener = s ? s->user : NULL;
 
 	if (!listener || listener->kind != SOCKET_LISTENER)

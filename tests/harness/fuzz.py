@@ -27,9 +27,11 @@ FUZZERS = {
     "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/net/rules.c",
                         "host/base/buffer.c", "host/base/err.c"], 2048),
     "vsock_driver": (KERNEL + ["-Idrivers/vsock", "-Idrivers"],
-                     ["drivers/vsock/stream.c", "drivers/vsock/outside.c", "drivers/vsock/plain.c", "drivers/vsock/packet.c"], 4096),
+                     ["drivers/vsock/stream.c", "drivers/vsock/send.c", "drivers/vsock/receive.c", "drivers/vsock/outside.c",
+                      "drivers/vsock/plain.c", "drivers/vsock/packet.c"], 4096),
     "vsock_device": (HOST + ["-Dmmap=guarded_mmap", "-Dmunmap=guarded_munmap"],
-                     ["host/vsock/ring.c", "host/vsock/vhost.c", "host/vsock/device.c", "host/vsock/service.c",
+                     ["host/vsock/ring.c", "host/vsock/vhost.c", "host/vsock/device.c", "host/vsock/stream.c",
+                      "host/vsock/service.c",
                       "host/vsock/datagram.c", "host/net/rules.c", "host/base/buffer.c", "host/base/err.c"], 4096),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
