@@ -111,7 +111,7 @@ static int connect_stream(struct socket *s, struct socket *l, const struct net_a
 	return error;
 }
 
-// A datagram socket's default target; AF_UNSPEC dissolves it.
+// A datagram socket's default target, which may not be there (yet). a: NULL dissolves it.
 static int connect_datagram(struct socket *s, struct socket *target, const struct net_address *a)
 {
 	struct socket *old;
@@ -121,8 +121,9 @@ static int connect_datagram(struct socket *s, struct socket *target, const struc
 	spin_lock(&s->lock);
 	old = s->peer;
 	s->peer = target;
-	s->state = target ? SOCKET_CONNECTED : SOCKET_FREE;
-	s->peer_name = target ? *a : (struct net_address){ 0 };
+	s->state = a ? SOCKET_CONNECTED : SOCKET_FREE;
+	s->peer_name = a ? *a : (struct net_address){ 0 };
+	s->outside = false;
 	spin_unlock(&s->lock);
 	if (old)
 		socket_put(old);
@@ -140,7 +141,7 @@ int socket_connect(struct socket *s, const struct net_address *a, bool nonblock)
 		if (s->type == SOCK_DGRAM && s->family->connect_outside)
 			(void)s->family->connect_outside(s, a, nonblock);
 		if (s->type == SOCK_DGRAM)
-			return connect_datagram(s, NULL, a);
+			return connect_datagram(s, NULL, NULL);
 		return s->family->refuses_async ? socket_shutdown(s, SHUT_RDWR) : -EINVAL;
 	}
 	if (socket_is_connection(s) && s->state == SOCKET_CONNECTING)
@@ -150,7 +151,7 @@ int socket_connect(struct socket *s, const struct net_address *a, bool nonblock)
 			s->connect_reported = true;
 			return 0;
 		}
-		return s->state == SOCKET_LISTENING ? -EINVAL : -EISCONN;
+		return s->state == SOCKET_LISTENING && !s->family->refuses_async ? -EINVAL : -EISCONN;
 	}
 	if (s->family->connect_outside) {
 		error = s->family->connect_outside(s, a, nonblock);
@@ -161,7 +162,13 @@ int socket_connect(struct socket *s, const struct net_address *a, bool nonblock)
 	target = s->family->find(s, a);
 	if (is_err(target)) {
 		error = (int)ptr_err(target);
-		if (error != -ECONNREFUSED || !s->family->refuses_async || !nonblock || s->type == SOCK_DGRAM)
+		if (error != -ECONNREFUSED || !s->family->refuses_async)
+			return error;
+		if (s->type == SOCK_DGRAM) { // whether anybody is there shows when something is sent
+			error = s->family->autobind(s);
+			return error ? error : connect_datagram(s, NULL, a);
+		}
+		if (!nonblock)
 			return error;
 		s->error = ECONNREFUSED; // told by SO_ERROR
 		wake_all(s, 0);

@@ -188,6 +188,18 @@ int inet_autobind(struct socket *s)
 	return inet_bind_endpoint(s, &e);
 }
 
+// A connected UDP socket hears its peer only, who may have come after it.
+static bool hears(const struct socket *s, const struct socket *from)
+{
+	struct endpoint peer, e;
+
+	if (s->state != SOCKET_CONNECTED || s->peer)
+		return s->state != SOCKET_CONNECTED || s->peer == from;
+	if (s->outside || inet_endpoint_of(&s->peer_name, &peer) || inet_endpoint_of(&from->name, &e))
+		return false;
+	return peer.port == e.port && (e.any || !memcmp(peer.ip, e.ip, sizeof(e.ip)));
+}
+
 // Best match first: a bound address beats the wildcard.
 static struct socket *inet_find(struct socket *s, const struct net_address *a)
 {
@@ -212,8 +224,7 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 			continue;
 		if (socket_is_connection(s) && other->state != SOCKET_LISTENING)
 			continue;
-		// A connected UDP socket hears its peer only.
-		if (!socket_is_connection(s) && other->state == SOCKET_CONNECTED && other->peer != s)
+		if (!socket_is_connection(s) && !hears(other, s))
 			continue;
 		if (!best || !b.any || other->peer == s)
 			best = other;

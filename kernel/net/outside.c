@@ -288,16 +288,11 @@ static int set_target(struct socket *s, struct net_channel *c, const struct outs
 	return error ? error : socket_wait_answer(s, c, PARK_FOREVER);
 }
 
-static bool is_connected_outside(const struct socket *s)
-{
-	return s->type == SOCK_DGRAM && s->channel && s->state == SOCKET_CONNECTED && !s->peer;
-}
-
 // It connects to somebody inside, or to nobody.
 static void dissolve(struct socket *s)
 {
 	struct outside_endpoint nobody = { .port = 0 };
-	struct net_channel *c = is_connected_outside(s) ? socket_channel_get(s) : NULL;
+	struct net_channel *c = s->outside ? socket_channel_get(s) : NULL;
 
 	if (!c)
 		return;
@@ -322,6 +317,7 @@ static int connect_datagram(struct socket *s, const struct endpoint *e, const st
 	old = s->peer;
 	s->peer = NULL;
 	s->state = SOCKET_CONNECTED;
+	s->outside = true;
 	s->peer_name = *a;
 	spin_unlock(&s->lock);
 	if (old)
@@ -366,7 +362,7 @@ ssize_t outside_send(struct socket *s, struct message *m)
 		if (inet_endpoint_of(&m->address, &e) || (s->domain == AF_INET && m->address.family != AF_INET) ||
 		    !leaves(s, &e))
 			return SEND_INSIDE;
-	} else if (!is_connected_outside(s) || inet_endpoint_of(&s->peer_name, &e)) {
+	} else if (!s->outside || inet_endpoint_of(&s->peer_name, &e)) {
 		return SEND_INSIDE;
 	}
 	return send_datagram(s, m, &e);
@@ -378,7 +374,7 @@ bool outside_hears(struct socket *s, const struct outside_endpoint *from, struct
 
 	if (s->domain == AF_INET && !e.v4)
 		return false;
-	if (s->peer) // connected, inside
+	if (s->state == SOCKET_CONNECTED && !s->outside)
 		return false;
 	if (s->state == SOCKET_CONNECTED &&
 	    (inet_endpoint_of(&s->peer_name, &peer) || peer.port != e.port || memcmp(peer.ip, e.ip, sizeof(e.ip))))
@@ -410,7 +406,7 @@ bool outside_name(struct socket *s, bool peer, struct net_address *out)
 
 	if (!c)
 		return false;
-	known = s->type == SOCK_STREAM ? s->state == SOCKET_CONNECTED : is_connected_outside(s) && !peer;
+	known = s->type == SOCK_STREAM ? s->state == SOCKET_CONNECTED : s->outside && !peer;
 	if (known) {
 		e = from_outside(peer ? &c->peer : &c->local);
 		inet_address_of(s->domain, &e, out);

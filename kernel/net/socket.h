@@ -76,6 +76,7 @@ struct socket {
 	struct socket *peer;         // connected: the other end (streams), or the default target (datagrams); counted
 	struct net_channel *channel; // its way out of the cell, or NULL; counted
 	unsigned channel_waiting;    // listening: connections in the backlog that came by it
+	bool outside;                // datagrams: connected to the outside
 	bool shut_read, shut_write, peer_gone;
 	bool connect_reported; // inet: a non-blocking connect has told of its success
 	struct list receive;   // struct packet
