@@ -190,7 +190,7 @@ void vsock_streams_fail(int error)
 
 // What was read to its end is closed politely; the host answers with a reset. Otherwise the other side is told that its words
 // were lost.
-void vsock_stream_close(struct net_channel *c)
+void vsock_stream_close(struct net_channel *c, bool abort)
 {
 	struct vsock_stream *s = vsock_stream_of(c);
 	bool lost;
@@ -199,7 +199,7 @@ void vsock_stream_close(struct net_channel *c)
 	spin_lock(&s->lock);
 	s->closed = s->ended = true;
 	state = s->state;
-	lost = s->received_bytes;
+	lost = abort || s->received_bytes;
 	spin_unlock(&s->lock);
 	if (state == VSOCK_OPEN && !lost) {
 		vsock_due(s, VSOCK_DUE_CLOSE);

@@ -123,7 +123,7 @@ ssize_t vsock_stream_send(struct net_channel *c, struct iov_iter *from);
 ssize_t vsock_stream_receive(struct net_channel *c, struct iov_iter *to, bool peek, size_t skip);
 unsigned vsock_stream_ready(struct net_channel *c);
 void vsock_stream_end(struct net_channel *c);
-void vsock_stream_close(struct net_channel *c);
+void vsock_stream_close(struct net_channel *c, bool abort);
 void vsock_stream_destroy(struct net_channel *c);
 size_t vsock_stream_queued(struct net_channel *c);
 static inline struct vsock_stream *vsock_stream_of(struct net_channel *c)

@@ -152,6 +152,7 @@ static bool start_network(struct launch *l, struct err *e)
 
 	if (!rules->count)
 		return true;
+	launch_say(l, "network: %u grants", rules->count);
 	program = find_helper("cloister-vsock", e);
 	return program && outside_start(&l->outside, program, rules, e);
 }

@@ -182,6 +182,18 @@ bool net_rules_add_connect(struct net_rules *rules, const char *text, struct err
 	return add_host(rules, text, host, &r, e);
 }
 
+static bool is_published(const struct net_rules *rules, const struct outside_rule *r)
+{
+	for (unsigned i = 0; i < rules->count; i++) {
+		const struct outside_rule *other = &rules->list[i];
+
+		if (other->kind == OUTSIDE_RULE_PUBLISH && other->protocol == r->protocol &&
+		    other->port_first == r->port_first && !memcmp(other->address, r->address, sizeof(r->address)))
+			return true;
+	}
+	return false;
+}
+
 bool net_rules_add_publish(struct net_rules *rules, const char *text, struct err *e)
 {
 	struct outside_rule r = { .kind = OUTSIDE_RULE_PUBLISH, .protocol = OUTSIDE_TCP, .prefix_bits = 128 };
@@ -215,6 +227,8 @@ bool net_rules_add_publish(struct net_rules *rules, const char *text, struct err
 	}
 	if (!address(plain, r.address, &v4))
 		return err_set(e, EXIT_USAGE, "publish '%s': '%s' is no address", text, plain);
+	if (is_published(rules, &r))
+		return err_set(e, EXIT_USAGE, "publish '%s': port %u is published twice", text, r.port_first);
 	return add(rules, &r, e);
 }
 

@@ -139,6 +139,7 @@ static void test_publish(void **state)
 		assert_int_equal(rules.list[i].kind, OUTSIDE_RULE_PUBLISH);
 		assert_true(outside_rule_is_sane(&rules.list[i]));
 	}
+	assert_false(net_rules_add_publish(&rules, "8080:81", &e)); // twice
 	any.port = 80;
 	assert_false(net_rules_admit(&rules, OUTSIDE_TCP, &any)); // it lets nothing out
 }

@@ -494,6 +494,8 @@ static void on_closed(struct stream *s)
 		listener_closed(h);
 	if (h->datagram)
 		datagram_closed(h);
+	if (h->kind == SOCKET_RELAY) // the cell let go before the end: so do we
+		setsockopt(h->watch.fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
 	watch_close(s->device, &h->watch);
 	h->kind = SOCKET_OVER;
 }

@@ -95,7 +95,7 @@ void socket_drop_channel(struct socket *s, struct net_channel *c)
 	if (!mine)
 		return;
 	set_owner(c, NULL);
-	c->ops->close(c);
+	c->ops->close(c, s->flags & SOCKET_LINGER && !s->linger_seconds);
 }
 
 // ---- upcalls ----

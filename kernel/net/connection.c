@@ -374,6 +374,8 @@ void socket_close(struct socket *s)
 			peer->error = ECONNRESET;
 			socket_put(peer);
 		}
+		child->flags |= SOCKET_LINGER; // with no time: a reset
+		child->linger_seconds = 0;
 		socket_close(child);
 	}
 	while (!list_empty(&packets)) {

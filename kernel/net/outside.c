@@ -154,7 +154,7 @@ static int connect_stream(struct socket *s, const struct endpoint *e, const stru
 		return (int)ptr_err(c);
 	error = socket_set_channel(s, c, SOCKET_CONNECTING);
 	if (error) {
-		c->ops->close(c);
+		c->ops->close(c, false);
 		return error;
 	}
 	s->peer_name = *a;
@@ -181,7 +181,7 @@ int outside_listen(struct socket *s)
 		return (int)ptr_err(c);
 	error = socket_set_channel(s, c, SOCKET_LISTENING);
 	if (error) { // another thread was faster
-		c->ops->close(c);
+		c->ops->close(c, false);
 		return 0;
 	}
 	net_channel_get(c);
@@ -246,7 +246,7 @@ static struct net_channel *datagram_channel(struct socket *s)
 		return c;
 	error = socket_set_channel(s, c, SOCKET_FREE);
 	if (error) { // another thread was faster
-		c->ops->close(c);
+		c->ops->close(c, false);
 		c = socket_channel_get(s);
 		return c ? c : err_ptr(-ENETDOWN);
 	}

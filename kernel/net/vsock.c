@@ -158,7 +158,7 @@ static int start_channel(struct socket *s, struct net_channel *c, const struct n
 	int error = socket_set_channel(s, c, SOCKET_CONNECTING);
 
 	if (error) {
-		c->ops->close(c);
+		c->ops->close(c, false);
 		return error;
 	}
 	s->peer_name = *a;

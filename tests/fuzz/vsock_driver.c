@@ -221,7 +221,7 @@ static void open_socket(unsigned slot, unsigned kind)
 	if (is_err(c))
 		return;
 	if (kind % 4 == 3 ? plain->begin(c, 0, 100) : outside->begin(c, &r))
-		c->ops->close(c);
+		c->ops->close(c, false);
 	else
 		sockets[slot] = c;
 }
@@ -242,7 +242,7 @@ static void use_socket(unsigned slot, const uint8_t *x)
 	case 2: (void)c->ops->ready(c); break;
 	case 3: c->ops->end(c); break;
 	case 4:
-		c->ops->close(c);
+		c->ops->close(c, x[1] & 1);
 		sockets[slot] = NULL;
 		break;
 	case 5:
@@ -346,7 +346,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	for (unsigned i = 0; i < STREAMS; i++) {
 		if (sockets[i])
-			sockets[i]->ops->close(sockets[i]);
+			sockets[i]->ops->close(sockets[i], false);
 		sockets[i] = NULL;
 	}
 	end_lingering();

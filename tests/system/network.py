@@ -316,6 +316,39 @@ say(error_of(s.send, b"y"))
     t.equal(lines, ["ECONNRESET", "EPIPE"])
 
 
+def test_reset_by_the_cell(t):
+    """SO_LINGER without a time, unread data, connections nobody accepted: the other side hears of a reset."""
+    outcomes = []
+
+    def handle(connection, peer):
+        connection.sendall(b"x")
+        try:
+            outcomes.append(connection.recv(1))
+        except ConnectionResetError:
+            outcomes.append("reset")
+
+    port = free_port()
+    with server(handle) as outside, cell_running(t, f"""
+a = socket.create_connection(("{ADDRESS}", {outside}))
+a.recv(1)
+a.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+a.close()
+b = socket.create_connection(("{ADDRESS}", {outside}))
+select.select([b], [], [])
+b.close()
+l = socket.create_server(("", 80))
+say("ready")
+select.select([l], [], [])
+l.close()
+sys.stdin.readline()
+""", "--connect", f"tcp:{ADDRESS}:{outside}", "--publish", f"{ADDRESS}:{port}:80") as process:
+        with socket.create_connection((ADDRESS, port), timeout=30) as c:
+            with contextlib.suppress(ConnectionResetError):
+                t.equal(c.recv(1), "a reset")
+        end(t, process)
+    t.equal(outcomes, ["reset", "reset"])
+
+
 def test_options(t):
     with server(lambda c, peer: c.sendall(c.recv(100))) as port:
         lines = python(t, f"""

@@ -35,7 +35,8 @@ struct net_channel_ops {
 	unsigned (*ready)(struct net_channel *c); // EPOLLIN (at the end too), EPOLLOUT, EPOLLRDHUP
 	size_t (*queued)(struct net_channel *c);  // bytes that wait to be received
 	void (*end)(struct net_channel *c);       // no more will be sent
-	void (*close)(struct net_channel *c);     // the socket has let go; consumes its reference
+	// The socket has let go; consumes its reference. abort: what was sent may be lost, and the other side is to know.
+	void (*close)(struct net_channel *c, bool abort);
 	void (*destroy)(struct net_channel *c);   // last reference
 };
 
