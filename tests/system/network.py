@@ -226,6 +226,27 @@ s6.recv(1)
     t.equal(lines[1:], [f"{ADDRESS} {port}", "echo b''", f"::ffff:{ADDRESS} {port}"])
 
 
+def test_rules_by_name_and_for_ipv6(t):
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        t.skip("the host has no IPv6 loopback")
+    with listener:
+        port = listener.getsockname()[1]
+        lines = python(t, f"""
+s = socket.create_connection(("::1", {port}))
+say(s.getsockname()[0], s.getpeername()[0], s.getpeername()[1] == {port})
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+u.connect(("::1", {port}))
+say(u.getsockname()[0], u.getpeername()[0])
+""", "--connect", f"tcp:[::1]:{port}", "--connect", f"udp:[::1]:{port}")
+    t.equal(lines, ["::1 ::1 True", "::1 ::1"])
+    with server(lambda c, peer: c.sendall(b"by name"), "127.0.0.1") as port:
+        lines = python(t, f'say(socket.create_connection(("127.0.0.1", {port})).recv(100).decode())',
+                       "--connect", f"tcp:localhost:{port}")
+    t.equal(lines, ["by name"])
+
+
 def test_manifest(t):
     with server(lambda c, peer: c.sendall(b"granted")) as port:
         path = os.path.join(t.scratch, "m.toml")
