@@ -200,56 +200,28 @@ static bool reaches(const struct published *p, enum outside_protocol protocol, u
 	return p->rule->protocol == protocol && p->rule->cell_port == cell_port;
 }
 
-// The next listener of the port that takes another connection: in turn, where several do.
-static struct host_socket *next_listener(struct published *p)
+// Its peers must be such that the cell's socket can name them.
+static bool takes(const struct host_socket *h, const struct published *p)
 {
-	struct device *d = &p->service->device;
-	struct host_socket *found = NULL;
-	unsigned index = 0, best = 0;
-
-	for (size_t i = 0; i < sizeof(d->buckets) / sizeof(*d->buckets); i++) {
-		struct stream *s;
-
-		list_for_each (s, &d->buckets[i], node) {
-			struct host_socket *h = s->user;
-
-			if (!h || h->kind != SOCKET_LISTENER || h->cell_port != p->rule->cell_port || !h->room)
-				continue;
-			index++;
-			if (!found || (best <= p->turn && index > p->turn)) {
-				found = h;
-				best = index;
-			}
-		}
-	}
-	p->turn = found ? best : 0;
-	return found;
+	return reaches(p, OUTSIDE_TCP, h->cell_port) &&
+	       h->wants & (endpoint_is_v4(p->rule->address) ? OUTSIDE_WANT_V4 : OUTSIDE_WANT_V6);
 }
 
-static bool has_listener(const struct published *p)
+// A listener of the port; with room for another connection if `room`. The first in turn where there are several.
+static struct host_socket *find_listener(struct published *p, bool room)
 {
-	const struct device *d = &p->service->device;
+	struct host_socket *h;
 
-	for (size_t i = 0; i < sizeof(d->buckets) / sizeof(*d->buckets); i++) {
-		struct stream *s;
-
-		list_for_each (s, &d->buckets[i], node) {
-			const struct host_socket *h = s->user;
-
-			if (h && s->state != STREAM_DEAD && h->kind == SOCKET_LISTENER &&
-			    h->cell_port == p->rule->cell_port)
-				return true;
-		}
-	}
-	return false;
+	list_for_each (h, &p->service->listeners, listener_node)
+		if (takes(h, p) && (!room || h->room))
+			return h;
+	return NULL;
 }
 
 static void watch_listener(struct published *p)
 {
-	unsigned turn = p->turn;
-	bool room = next_listener(p) != NULL;
+	bool room = find_listener(p, true) && !p->service->exhausted;
 
-	p->turn = turn;
 	watch_set(&p->service->device, &p->watch, room ? EPOLLIN : 0);
 }
 
@@ -275,15 +247,13 @@ static void return_room(struct host_socket *h)
 static void incoming(struct published *p, struct host_socket *listener, int fd, const union net_sockaddr *peer)
 {
 	struct host_socket *h = host_socket_create();
-	struct outside_endpoint local;
 
 	h->watch = (struct watch){ .fd = fd, .ready = socket_ready };
 	h->kind = SOCKET_INCOMING;
 	h->incoming.listener = listener->stream->cell_port;
-	if (!host_socket_name(fd, &local, false))
-		local = p->local;
-	local.port = p->rule->cell_port; // the cell's program knows its port by this number
-	h->incoming.local = local;
+	if (!host_socket_name(fd, &h->incoming.local, false))
+		h->incoming.local = p->local;
+	h->incoming.local.port = p->rule->cell_port; // the cell's program knows its port by this number
 	h->incoming.peer = net_from_sockaddr(peer);
 	h->stream = stream_open(&p->service->device, OUTSIDE_PORT, h);
 	if (!h->stream) {
@@ -293,6 +263,31 @@ static void incoming(struct published *p, struct host_socket *listener, int fd, 
 	}
 	set_options(fd);
 	listener->room--;
+	list_remove(&listener->listener_node); // the others' turn
+	list_add_tail(&p->service->listeners, &listener->listener_node);
+}
+
+// Nothing is accepted that there is no stream or descriptor for: it waits in the host's queue until one is free.
+static void accept_some(struct published *p)
+{
+	for (unsigned i = 0; i < ACCEPTS_AT_ONCE; i++) {
+		struct host_socket *listener = find_listener(p, true);
+		union net_sockaddr peer;
+		socklen_t size = sizeof(peer);
+		int fd;
+
+		if (!listener)
+			return;
+		p->service->exhausted = p->service->device.stream_count >= STREAMS_MAX;
+		if (p->service->exhausted)
+			return;
+		fd = accept4(p->watch.fd, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		p->service->exhausted =
+			fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
+		if (fd < 0)
+			return;
+		incoming(p, listener, fd, &peer);
+	}
 }
 
 static void published_ready(struct watch *w, uint32_t events)
@@ -304,24 +299,19 @@ static void published_ready(struct watch *w, uint32_t events)
 		datagram_published(p);
 		return;
 	}
-	for (unsigned i = 0; i < ACCEPTS_AT_ONCE; i++) {
-		struct host_socket *listener = next_listener(p);
-		union net_sockaddr peer;
-		socklen_t size = sizeof(peer);
-		int fd = listener ? accept4(p->watch.fd, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
-
-		if (fd < 0)
-			break;
-		incoming(p, listener, fd, &peer);
-	}
+	accept_some(p);
 	watch_listener(p);
 }
 
-static bool wanted(const struct published *p, const struct outside_request *r)
+// Something was closed that others may be waiting for.
+static void relieve(struct service *service)
 {
-	bool v4 = endpoint_is_v4(p->rule->address);
-
-	return r->flags & (v4 ? OUTSIDE_WANT_V4 : OUTSIDE_WANT_V6);
+	if (!service->exhausted)
+		return;
+	service->exhausted = false;
+	for (unsigned i = 0; i < service->published_count; i++)
+		if (service->published[i].rule->protocol == OUTSIDE_TCP)
+			watch_listener(&service->published[i]);
 }
 
 // The host's port accepts connections from now on, and only while somebody listens in the cell.
@@ -330,19 +320,19 @@ static void open_listener(struct host_socket *h, const struct outside_request *r
 	struct service *service = service_of(h->stream);
 	int error = EADDRNOTAVAIL;
 
+	h->cell_port = r->cell_port;
+	h->room = r->room;
+	h->wants = r->flags;
 	for (unsigned i = 0; i < service->published_count; i++) {
-		struct published *p = &service->published[i];
-
-		if (!reaches(p, OUTSIDE_TCP, r->cell_port) || !wanted(p, r))
+		if (!takes(h, &service->published[i]))
 			continue;
-		error = listen(p->watch.fd, SOMAXCONN) ? errno : 0;
+		error = listen(service->published[i].watch.fd, SOMAXCONN) ? errno : 0;
 		if (error)
 			break;
 	}
 	if (!error) {
 		h->kind = SOCKET_LISTENER;
-		h->cell_port = r->cell_port;
-		h->room = r->room;
+		list_add_tail(&service->listeners, &h->listener_node);
 	}
 	host_socket_reply(h, error, NULL, NULL);
 	watch_listeners(service, r->cell_port);
@@ -353,14 +343,15 @@ static void listener_closed(struct host_socket *h)
 	struct service *service = service_of(h->stream);
 
 	h->kind = SOCKET_OVER;
+	list_remove(&h->listener_node);
 	for (unsigned i = 0; i < service->published_count; i++) {
 		struct published *p = &service->published[i];
 
-		if (!reaches(p, OUTSIDE_TCP, h->cell_port))
+		if (!takes(h, p))
 			continue;
-		if (!has_listener(p))
-			shutdown(p->watch.fd, SHUT_RD); // stays bound, refuses again
 		watch_listener(p);
+		if (!find_listener(p, false))
+			shutdown(p->watch.fd, SHUT_RD); // stays bound, refuses again
 	}
 }
 
@@ -498,6 +489,7 @@ static void on_closed(struct stream *s)
 		setsockopt(h->watch.fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
 	watch_close(s->device, &h->watch);
 	h->kind = SOCKET_OVER;
+	relieve(service_of(s));
 }
 
 static const struct service_ops ops = {
@@ -512,6 +504,7 @@ static const struct service_ops ops = {
 bool service_init(struct service *s, int vhost_fd, uint64_t cid, const struct net_rules *rules, const int *sockets)
 {
 	*s = (struct service){ .rules = *rules };
+	list_init(&s->listeners);
 	for (unsigned i = 0; i < rules->count; i++) {
 		struct published *p = &s->published[s->published_count];
 

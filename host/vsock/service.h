@@ -14,12 +14,13 @@ struct published { // a PUBLISH rule and its socket, bound by the launcher
 	struct outside_endpoint local;
 	struct service *service;
 	struct datagram *datagram; // UDP: whose it is now
-	unsigned turn;             // TCP: which of several listeners is next
 };
 
 struct service {
 	struct device device;
 	struct net_rules rules;
+	struct list listeners; // struct host_socket; those served longest ago first
+	bool exhausted;        // streams or descriptors: nothing is accepted until something is closed
 	unsigned published_count;
 	struct published published[OUTSIDE_RULES_MAX];
 };
@@ -45,9 +46,9 @@ struct host_socket { // stream.user
 	enum socket_kind kind;
 	bool write_ended;                 // the peer was told that no more comes
 	struct outside_incoming incoming; // INCOMING
-	uint16_t cell_port;               // LISTENER
-	uint32_t room;
-	struct published *for_listener; // of a listener's walk
+	struct list listener_node;        // LISTENER, like what follows
+	uint16_t cell_port, wants;        // OUTSIDE_WANT_*
+	uint32_t room;                    // connections it takes now
 	struct datagram *datagram;
 };
 

@@ -690,6 +690,45 @@ sys.stdin.readline()
         end(t, process)
 
 
+def test_publish_by_kind_of_address(t):
+    """An IPv4 socket gets no IPv6 connections, and an IPv6 one that wants no others no IPv4 ones."""
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+            port = s.getsockname()[1]
+    except OSError:
+        t.skip("the host has no IPv6 loopback")
+    script = """
+four = socket.create_server(("", 80))
+say("ready")
+sys.stdin.readline()
+six = socket.create_server(("::", 80), family=socket.AF_INET6)
+say("both")
+for l in six, four:
+    c, peer = l.accept()
+    c.sendall(peer[0].encode())
+    c.close()
+sys.stdin.readline()
+"""
+    with cell_running(t, script, "--publish", f"[::1]:{port}:80", "--publish", f"{ADDRESS}:{port}:80") as process:
+        try:
+            socket.create_connection(("::1", port), timeout=10)
+            t.check(False, "the IPv6 port listens")
+        except ConnectionRefusedError:
+            pass
+        time.sleep(0.5)
+        [pid] = devices_of(process)
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            t.check(int(f.read().rsplit(")", 1)[1].split()[11]) < 20, "the network process spins")
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        t.wait_for_line(process, b"both")
+        for address in "::1", ADDRESS:
+            with socket.create_connection((address, port), timeout=30) as c:
+                t.equal(read_all(c).split(b"%")[0] in (b"::1", b"127.0.0.1"), True)
+        end(t, process)
+
+
 # ---- UDP ----
 
 @contextlib.contextmanager
