@@ -37,7 +37,7 @@ struct net_channel_ops {
 	void (*end)(struct net_channel *c);       // no more will be sent
 	// The socket has let go; consumes its reference. abort: what was sent may be lost, and the other side is to know.
 	void (*close)(struct net_channel *c, bool abort);
-	void (*destroy)(struct net_channel *c);   // last reference
+	void (*destroy)(struct net_channel *c); // last reference
 };
 
 struct net_channel {
