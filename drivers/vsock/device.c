@@ -3,6 +3,7 @@
 #include "vsock.h"
 
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
 #include "kernel/slab.h"
@@ -17,6 +18,7 @@
 #define EVENT_BUFFERS  8u
 #define CLOSE_GRACE_NS (10 * NSEC_PER_SEC)
 #define RETRY_NS       (10 * NSEC_PER_MSEC)
+#define LEAK_TRIES     100u
 
 struct vsock {
 	// constant after the probe
@@ -193,16 +195,29 @@ void vsock_linger(struct vsock_stream *s)
 	spin_unlock(&v->lock);
 }
 
-static void expire_closing(struct vsock *v)
+void vsock_linger_end(struct vsock_stream *s)
+{
+	struct vsock *v = vsock;
+	bool listed;
+
+	spin_lock(&v->lock);
+	listed = !list_empty(&s->close_node);
+	if (listed)
+		list_remove(&s->close_node);
+	spin_unlock(&v->lock);
+	if (listed)
+		net_channel_put(&s->channel);
+}
+
+static void expire_closing(struct vsock *v, uint64_t now)
 {
 	for (;;) {
 		struct vsock_stream *s = NULL;
-		uint64_t now = clock_monotonic_ns();
 
 		spin_lock(&v->lock);
 		if (!list_empty(&v->closing)) {
 			s = list_first(&v->closing, struct vsock_stream, close_node);
-			if (s->state != VSOCK_OVER && s->close_deadline_ns > now) {
+			if (s->close_deadline_ns > now) {
 				if (!ktimer_armed(&v->timer))
 					ktimer_set(&v->timer, s->close_deadline_ns);
 				s = NULL;
@@ -217,6 +232,20 @@ static void expire_closing(struct vsock *v)
 		net_channel_put(&s->channel);
 	}
 }
+
+// Every program has ended: streams that wait for the host's last word need not any more. What another CPU still holds is gone in
+// a moment.
+static int64_t streams_left(void)
+{
+	struct waitq nobody = WAITQ_INIT(nobody);
+
+	if (vsock)
+		expire_closing(vsock, UINT64_MAX);
+	for (unsigned i = 0; i < LEAK_TRIES && vsock_stream_count(); i++)
+		(void)wait_event_deadline(&nobody, false, clock_monotonic_ns() + RETRY_NS);
+	return vsock_stream_count();
+}
+static struct leak_counter leak = { .name = "vsock streams", .left = streams_left };
 
 static void timer_expired(struct ktimer *t)
 {
@@ -314,7 +343,7 @@ static void vsock_task(void *device)
 		receive_events(v);
 		collect_sent(v);
 		flush_due(v);
-		expire_closing(v);
+		expire_closing(v, clock_monotonic_ns());
 		tell_starved(v);
 	}
 	klog("vsock: the device broke the protocol: the network is gone");
@@ -411,5 +440,9 @@ static int vsock_probe(struct virtio_device *d)
 
 static struct virtio_driver vsock_driver = { .name = "vsock", .device_id = VIRTIO_ID_VSOCK, .probe = vsock_probe };
 
-static void vsock_init(void) { virtio_driver_register(&vsock_driver); }
+static void vsock_init(void)
+{
+	virtio_driver_register(&vsock_driver);
+	leak_counter_register(&leak);
+}
 KERNEL_INIT(2, vsock_init);

@@ -82,6 +82,7 @@ static bool incoming_received(struct vsock_stream *s)
 		net_channel_put(&listener->channel);
 		listener = NULL;
 	}
+	vsock_linger_end(s);
 	net_channel_get(&s->channel); // the socket's
 	if (listener)
 		error = net_channel_incoming(&listener->channel, &s->channel);

@@ -83,6 +83,8 @@ static void table_remove(struct vsock_stream *s)
 
 // ---- life ----
 
+uint32_t vsock_stream_count(void) { return __atomic_load_n(&stream_count, __ATOMIC_RELAXED); }
+
 struct vsock_stream *vsock_stream_create(const struct net_channel_ops *ops, const struct vsock_client *client)
 {
 	struct vsock_stream *s = NULL;
@@ -146,6 +148,7 @@ static void end_stream(struct vsock_stream *s, int error)
 	if (before == VSOCK_OVER)
 		return;
 	table_remove(s);
+	vsock_linger_end(s);
 	if (!__atomic_load_n(&s->channel.answered, __ATOMIC_ACQUIRE))
 		net_channel_connected(&s->channel, before == VSOCK_ASKED ? s->client->refused : error);
 	else
@@ -163,8 +166,7 @@ void vsock_stream_reset(struct vsock_stream *s, int error)
 
 void vsock_stream_expire(struct vsock_stream *s)
 {
-	// One that came from the host and has found its socket is none of ours any more.
-	if (s->state != VSOCK_OVER && (s->closed || !__atomic_load_n(&s->channel.answered, __ATOMIC_ACQUIRE)))
+	if (s->state != VSOCK_OVER)
 		vsock_stream_reset(s, ETIMEDOUT);
 }
 
@@ -202,8 +204,8 @@ void vsock_stream_close(struct net_channel *c, bool abort)
 	lost = abort || s->received_bytes;
 	spin_unlock(&s->lock);
 	if (state == VSOCK_OPEN && !lost) {
+		vsock_linger(s); // first: the answer may come at once
 		vsock_due(s, VSOCK_DUE_CLOSE);
-		vsock_linger(s);
 	} else if (state != VSOCK_NEW) {
 		vsock_stream_reset(s, 0);
 	}

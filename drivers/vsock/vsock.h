@@ -88,8 +88,9 @@ int must_check vsock_transmit(const struct virtio_vsock_hdr *h,
 struct page *vsock_transmit_page(size_t bytes);   // NULL
 bool vsock_transmit_room(void);                   // any context
 void vsock_due(struct vsock_stream *s, unsigned what);
-void vsock_starve(struct vsock_stream *s); // net_channel_changed() comes when there is room in the ring
-void vsock_linger(struct vsock_stream *s); // it waits for the host's last word, so long and no longer
+void vsock_starve(struct vsock_stream *s);     // net_channel_changed() comes when there is room in the ring
+void vsock_linger(struct vsock_stream *s);     // it waits for a word of the host, so long and no longer
+void vsock_linger_end(struct vsock_stream *s); // that has come
 uint32_t vsock_local_cid(void);
 bool vsock_works(void);
 
@@ -108,6 +109,7 @@ void vsock_stream_handle(const struct virtio_vsock_hdr *h, const char *data); //
 void vsock_stream_reset(struct vsock_stream *s, int error);                   // of our side: the host is told
 void vsock_streams_fail(int error);                                           // all of them: the device is gone
 void vsock_stream_expire(struct vsock_stream *s);
+uint32_t vsock_stream_count(void);                                                 // that exist
 struct vsock_stream *vsock_stream_find(uint32_t local_port, uint32_t remote_port); // referenced
 // receive.c
 int must_check vsock_stream_append(struct vsock_stream *s, const char *data, uint32_t size); // the task; 0, -ENOBUFS

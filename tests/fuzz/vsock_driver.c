@@ -150,6 +150,17 @@ void vsock_linger(struct vsock_stream *s)
 	lingering[linger_count++] = s;
 }
 
+void vsock_linger_end(struct vsock_stream *s)
+{
+	for (unsigned i = 0; i < linger_count; i++) {
+		if (lingering[i] != s)
+			continue;
+		lingering[i] = lingering[--linger_count];
+		net_channel_put(&s->channel);
+		return;
+	}
+}
+
 static void end_lingering(void)
 {
 	while (linger_count) {

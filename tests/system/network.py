@@ -552,6 +552,28 @@ sys.stdin.readline()
         end(t, process)
 
 
+def test_many_short_connections(t):
+    """More in a row than there can be at a time, beside one that stays."""
+    port = free_port()
+    with cell_running(t, """
+l = socket.create_server(("", 80), backlog=50)
+say("ready")
+def serve():
+    stays, _ = l.accept()
+    while True:
+        c, peer = l.accept()
+        c.sendall(b"x")
+        c.close()
+threading.Thread(target=serve, daemon=True).start()
+sys.stdin.readline()
+""", "--memory", "128M", "--publish", f"{ADDRESS}:{port}:80") as process:
+        with socket.create_connection((ADDRESS, port), timeout=30):
+            for _ in range(600):
+                with socket.create_connection((ADDRESS, port), timeout=30) as c:
+                    t.equal(c.recv(2), b"x")
+        end(t, process)
+
+
 def test_publish_web_server(t):
     t.need("/usr/bin/curl")
     port = free_port()
