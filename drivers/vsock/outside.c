@@ -172,13 +172,13 @@ static int channel_set_target(struct net_channel *c, const struct outside_endpoi
 
 static const struct vsock_client connect_client = { .opened = send_request,
 						    .received = connect_received,
-						    .refused = ENETDOWN };
+						    .refused = ENOBUFS };
 static const struct vsock_client listen_client = {
-	.opened = send_request, .received = listen_received, .room = send_room, .refused = ENETDOWN
+	.opened = send_request, .received = listen_received, .room = send_room, .refused = ENOBUFS
 };
 static const struct vsock_client datagram_client = { .opened = send_request,
 						     .received = datagram_received,
-						     .refused = ENETDOWN };
+						     .refused = ENOBUFS };
 const struct vsock_client vsock_incoming_client = { .opened = send_request,
 						    .received = incoming_received,
 						    .refused = ECONNRESET };

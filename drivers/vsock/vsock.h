@@ -6,7 +6,8 @@
 // packets into the ring itself. A stream's memory is bounded by the credit it gives; the device that sends more loses the stream.
 // Packets that are due are flags of their stream: nothing is queued without bound.
 //
-// Lock order: bucket.lock -> nothing; stream.lock -> nothing; device.lock -> nothing. Upcalls (net_channel.h) without any of them.
+// Lock order: bucket.lock, stream.lock, device.lock: none inside another; stream.lock and device.lock -> a virtqueue's, a timer's.
+// Upcalls (net_channel.h) without any of them.
 #pragma once
 
 #include <linux/virtio_vsock.h>
