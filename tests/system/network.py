@@ -877,6 +877,60 @@ def test_device_process_killed(t):
         t.check(b"cloister-vsock ended by signal 9" in err, err)
 
 
+def test_device_process_stands_still(t):
+    """Nothing in the cell hangs but what waits for the outside, and that can be given up."""
+    with server(lambda c, peer: c.sendall(read_all(c))) as port, cell_running(t, f"""
+a = ("{ADDRESS}", {port})
+s = socket.create_connection(a)
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+say("ready")
+sys.stdin.readline()
+s.settimeout(0.3)
+sent = 0
+try:
+    while True:
+        sent += s.send(bytes(100000))
+except TimeoutError:
+    say("sent", sent)
+other = socket.socket()
+other.settimeout(0.3)
+try:
+    other.connect(a)
+except TimeoutError:
+    say("connect timed out")
+pid = os.fork()
+if not pid:
+    socket.create_connection(a)
+time.sleep(0.2)
+os.kill(pid, 15)
+say(os.waitpid(pid, 0)[1])
+other.close()
+sys.stdin.readline()
+s.settimeout(30)
+s.shutdown(socket.SHUT_WR)
+got = 0
+while (part := s.recv(1 << 16)):
+    got += len(part)
+say(got == sent)
+sys.stdin.readline()
+""", "--connect", f"tcp:{ADDRESS}:{port}") as process:
+        [pid] = devices_of(process)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            sent = int(t.wait_for_line(process, b"sent").split()[1])
+            t.check(0 < sent <= 16 << 20, sent)
+            t.wait_for_line(process, b"timed out")
+            t.wait_for_line(process, b"15")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        t.wait_for_line(process, b"True")
+        end(t, process)
+
+
 def test_device_process_is_confined(t):
     with cell_running(t, "say('ready')\nsys.stdin.readline()\n", "--connect", "tcp:10.0.0.0/8:1") as process:
         [pid] = devices_of(process)
