@@ -229,11 +229,25 @@ static int take_name(struct socket *s, const struct net_channel *c)
 	return inet_bind_endpoint(s, &e) ? inet_autobind(s) : 0;
 }
 
+// The socket's channel, once another thread has opened it. NULL: there is none; err_ptr.
+static struct net_channel *opened_channel(struct socket *s)
+{
+	struct net_channel *c = socket_channel_get(s);
+	int error = 0;
+
+	if (c && !__atomic_load_n(&c->answered, __ATOMIC_ACQUIRE))
+		error = socket_wait_answer(s, c, PARK_FOREVER);
+	if (!error)
+		return c;
+	net_channel_put(c);
+	return err_ptr(error);
+}
+
 // The socket's channel, opened if need be; referenced; err_ptr.
 static struct net_channel *datagram_channel(struct socket *s)
 {
 	struct outside_request r = { .operation = OUTSIDE_DATAGRAM, .cell_port = published_port(s), .flags = wants(s) };
-	struct net_channel *c = socket_channel_get(s);
+	struct net_channel *c = opened_channel(s);
 	int error;
 
 	if (c)
@@ -247,12 +261,14 @@ static struct net_channel *datagram_channel(struct socket *s)
 	error = socket_set_channel(s, c, SOCKET_FREE);
 	if (error) { // another thread was faster
 		c->ops->close(c, false);
-		c = socket_channel_get(s);
+		c = opened_channel(s);
 		return c ? c : err_ptr(-ENETDOWN);
 	}
 	net_channel_get(c);
 	error = backend->begin(c, &r);
-	if (!error)
+	if (error)
+		net_channel_connected(c, -error); // other threads may wait for it
+	else
 		error = socket_wait_answer(s, c, PARK_FOREVER);
 	if (!error)
 		error = take_name(s, c);

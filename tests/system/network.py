@@ -824,6 +824,33 @@ say(data.split()[1].decode(), peer[0])
                         f"v6 ::ffff:{ADDRESS}"])
 
 
+def test_udp_from_two_threads(t):
+    """The first datagrams of a socket, sent at the same time."""
+    with udp_echo() as port:
+        lines = python(t, f"""
+bad = []
+for i in range(40):
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.settimeout(20)
+    barrier = threading.Barrier(4)
+    def send(n):
+        barrier.wait()
+        try:
+            u.sendto(b"%d" % n, ("{ADDRESS}", {port}))
+        except OSError as e:
+            bad.append(e)
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
+    for x in threads: x.start()
+    for x in threads: x.join()
+    got = sorted(u.recv(100).split()[1] for _ in range(4 - len(bad)))
+    if got != [b"0", b"1", b"2", b"3"]:
+        bad.append(got)
+    u.close()
+say(bad)
+""", "--connect", f"udp:{ADDRESS}:{port}", "--cpus", "2")
+    t.equal(lines, ["[]"])
+
+
 def test_udp_refused(t):
     port = free_port(socket.SOCK_DGRAM)
     lines = python(t, f"""
