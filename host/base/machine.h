@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define MACHINE_HELPERS_MAX 16u
+#define MACHINE_HELPERS_MAX 17u
 
 enum machine_stream {
 	STREAM_CONTROL,
@@ -55,7 +55,9 @@ struct machine_kind {
 	enum machine_end (*end)(const struct machine *m);
 	bool (*explain)(const struct machine *m, struct err *e); // MACHINE_BROKEN in one line; always false
 	void (*ended)(struct machine *m);                        // its process was reaped; NULL: nothing to do
-	void (*stop)(struct machine *m);                         // ends and frees whatever is there; idempotent
+	// Ends and frees whatever is there; idempotent. `flush`: the cell ended by itself, and helpers may take some seconds to pass
+	// on what it sent.
+	void (*stop)(struct machine *m, bool flush);
 };
 
 struct machine {
