@@ -63,7 +63,7 @@ static const void *call(uint32_t opcode, uint64_t node, const void *arguments, s
 {
 	struct fuse_in_header h = { .opcode = opcode, .unique = 1, .nodeid = node };
 	size_t name_bytes = name ? strlen(name) + 1 : 0;
-	struct broker_request frame = { 0, (uint32_t)(sizeof(h) + size + name_bytes) };
+	struct broker_request frame = { .size_bytes = (uint32_t)(sizeof(h) + size + name_bytes) };
 	struct iovec v[] = {
 		{ &frame, sizeof(frame) }, { &h, sizeof(h) }, { (void *)arguments, size }, { (void *)name, name_bytes }
 	};

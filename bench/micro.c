@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times single operations of a kernel from inside: one line "NAME NANOSECONDS" for each.
 //
-//     micro [NAME...]           the measures named, or all
-//     micro time COMMAND ARGS   how long a command runs, "time NANOSECONDS" on standard error, its status as its own
+//     micro [--divide N] [NAME...]   the measures named, or all; N: that many times fewer operations
+//     micro time [-n COUNT] COMMAND ARGS
+//                                    how long a command runs, "time NANOSECONDS" on standard error for each of COUNT runs,
+//                                    the last run's status as its own
 //
 // Each measure runs a fixed number of times in five batches; the median batch counts, so that a host's hiccup does not.
 #define _GNU_SOURCE
+#include "micro.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,10 +29,17 @@ static int64_t now_ns(void)
 	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-static void die(const char *what)
+void die(const char *what)
 {
 	perror(what);
 	exit(1);
+}
+
+const char *micro_directory(void)
+{
+	const char *directory = getenv("BENCH_DIRECTORY");
+
+	return directory && *directory ? directory : ".";
 }
 
 static int compare(const void *a, const void *b)
@@ -45,178 +49,18 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void getppids(long count)
+static void measure(const struct measure *m, long divide)
 {
-	for (long i = 0; i < count; i++)
-		syscall(SYS_getppid);
-}
-
-// One byte to another process and back: two writes, two reads, two switches.
-static int there[2], back[2];
-static pid_t partner;
-
-static void pipe_start(void)
-{
-	if (pipe(there) < 0 || pipe(back) < 0)
-		die("pipe");
-	partner = fork();
-	if (partner == 0) {
-		char byte;
-		close(there[1]);
-		while (read(there[0], &byte, 1) == 1)
-			if (write(back[1], &byte, 1) != 1)
-				_exit(1);
-		_exit(0);
-	}
-	close(there[0]);
-}
-
-static void pipe_rounds(long count)
-{
-	char byte = 'x';
-
-	for (long i = 0; i < count; i++)
-		if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1)
-			die("pipe");
-}
-
-static void pipe_stop(void)
-{
-	close(there[1]);
-	waitpid(partner, NULL, 0);
-	close(back[0]);
-	close(back[1]);
-}
-
-// Two threads hand a turn to each other.
-static uint32_t turn;
-static pthread_t thread;
-
-static void futex_hand_over(uint32_t mine, uint32_t next)
-{
-	while (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) != mine)
-		syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, next, NULL, NULL, 0);
-	__atomic_store_n(&turn, next, __ATOMIC_RELEASE);
-	syscall(SYS_futex, &turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-
-static long futex_partner_rounds;
-
-static void *futex_partner(void *argument)
-{
-	(void)argument;
-	for (long i = 0; i < futex_partner_rounds; i++)
-		futex_hand_over(1, 0);
-	return NULL;
-}
-
-static void futex_rounds(long count)
-{
-	futex_partner_rounds = count;
-	turn = 0;
-	pthread_create(&thread, NULL, futex_partner, NULL);
-	for (long i = 0; i < count; i++)
-		futex_hand_over(0, 1);
-	pthread_join(thread, NULL);
-}
-
-static void forks(long count)
-{
-	for (long i = 0; i < count; i++) {
-		pid_t pid = fork();
-		if (pid == 0)
-			_exit(0);
-		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
-			die("fork");
-	}
-}
-
-static void fork_execs(long count)
-{
-	char *argv[] = { "/bin/true", NULL }, *envp[] = { NULL };
-
-	for (long i = 0; i < count; i++) {
-		pid_t pid = fork();
-		int status;
-		if (pid == 0) {
-			execve(argv[0], argv, envp);
-			_exit(127);
-		}
-		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-			die("fork and exec");
-	}
-}
-
-static void faults(long count)
-{
-	size_t size = count * 4096ul;
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED)
-		die("mmap");
-	madvise(memory, size, MADV_NOHUGEPAGE);
-	for (size_t i = 0; i < size; i += 4096)
-		*(volatile char *)(memory + i) = 1;
-	munmap(memory, size);
-}
-
-static void stats(long count)
-{
-	struct stat st;
-
-	for (long i = 0; i < count; i++)
-		if (stat("/usr/bin/bash", &st) < 0)
-			die("stat");
-}
-
-static int file = -1;
-
-static void pread_start(void)
-{
-	char block[4096];
-
-	file = open("/usr/bin/bash", O_RDONLY);
-	if (file < 0 || pread(file, block, 4096, 0) != 4096)
-		die("/usr/bin/bash");
-}
-
-static void preads(long count)
-{
-	char block[4096];
-
-	for (long i = 0; i < count; i++)
-		if (pread(file, block, 4096, 0) != 4096)
-			die("pread");
-}
-
-static void pread_stop(void) { close(file); }
-
-struct measure {
-	const char *name;
-	long count; // operations in a batch
-	void (*run)(long count);
-	void (*start)(void);
-	void (*stop)(void);
-};
-
-static const struct measure measures[] = {
-	{ "getppid", 200000, getppids, NULL, NULL }, { "pipe", 4000, pipe_rounds, pipe_start, pipe_stop },
-	{ "futex", 4000, futex_rounds, NULL, NULL }, { "fork", 100, forks, NULL, NULL },
-	{ "fork_exec", 20, fork_execs, NULL, NULL }, { "fault", 4000, faults, NULL, NULL },
-	{ "stat", 20000, stats, NULL, NULL },        { "pread", 40000, preads, pread_start, pread_stop },
-};
-
-static void measure(const struct measure *m)
-{
+	long count = m->count / divide + 1;
 	double batches[BATCHES];
 
 	if (m->start)
 		m->start();
-	m->run(m->count / 10 + 1); // warm
+	m->run(count / 10 + 1); // warm
 	for (int i = 0; i < BATCHES; i++) {
 		int64_t start = now_ns();
-		m->run(m->count);
-		batches[i] = (double)(now_ns() - start) / (double)m->count;
+		m->run(count);
+		batches[i] = (double)(now_ns() - start) / (double)count;
 	}
 	if (m->stop)
 		m->stop();
@@ -225,7 +69,7 @@ static void measure(const struct measure *m)
 	fflush(stdout);
 }
 
-static int time_command(char **argv)
+static int time_once(char **argv)
 {
 	int64_t start = now_ns();
 	int status;
@@ -242,16 +86,44 @@ static int time_command(char **argv)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+static int time_command(int argc, char **argv)
+{
+	int first = 2, status = 2;
+	long count = 1;
+
+	if (argc > 4 && strcmp(argv[2], "-n") == 0) {
+		count = atol(argv[3]);
+		first = 4;
+	}
+	while (count-- > 0)
+		status = time_once(argv + first);
+	return status;
+}
+
+static int wanted(const char *name, int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		if (strcmp(argv[i], name) == 0)
+			return 1;
+	return argc == 0;
+}
+
 int main(int argc, char **argv)
 {
+	const struct measures *tables[] = { &calls_measures, &exchange_measures, &files_measures, &memory_measures,
+					    &process_measures };
+	int first = 1;
+	long divide = 1;
+
 	if (argc > 2 && strcmp(argv[1], "time") == 0)
-		return time_command(argv + 2);
-	for (size_t i = 0; i < sizeof(measures) / sizeof(measures[0]); i++) {
-		int wanted = argc == 1;
-		for (int n = 1; n < argc; n++)
-			wanted |= strcmp(argv[n], measures[i].name) == 0;
-		if (wanted)
-			measure(&measures[i]);
+		return time_command(argc, argv);
+	if (argc > 2 && strcmp(argv[1], "--divide") == 0) {
+		divide = atol(argv[2]) > 0 ? atol(argv[2]) : 1;
+		first = 3;
 	}
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+		for (size_t i = 0; i < tables[t]->count; i++)
+			if (wanted(tables[t]->list[i].name, argc - first, argv + first))
+				measure(&tables[t]->list[i], divide);
 	return 0;
 }

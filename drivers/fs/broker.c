@@ -159,7 +159,6 @@ static bool has_answer(const struct fs_request *r)
 	switch (r->header.opcode) {
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:
-	case FUSE_RELEASE:
 	case FUSE_INTERRUPT:
 	case BROKER_UNWATCH: return false;
 	}
@@ -173,7 +172,8 @@ static long converse(struct channel *ch, struct fs_request *r, bool *broken)
 	unsigned out, in;
 	bool kicked = false;
 	const struct fs_segment *s = fs_request_segments(r, &out, &in);
-	struct broker_request head = { .grant = broker_grant_of(r->connection),
+	struct broker_request head = { .grant = (uint16_t)broker_grant_of(r->connection),
+				       .flags = r->in_use ? BROKER_REQUEST_HOLD : 0,
 				       .size_bytes = (uint32_t)r->builder.size + r->payload_bytes_out };
 	*broken = false;
 	if (out + in > SEGMENTS_MAX || sizeof(head) + head.size_bytes > BROKER_MESSAGE_MAX_BYTES)

@@ -343,7 +343,7 @@ static unsigned slot_of(uint32_t opcode) { return opcode < 56 ? opcode : 56 + op
 
 static bool is_silent(uint32_t opcode)
 {
-	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_RELEASE ||
+	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET ||
 	       opcode == BROKER_UNWATCH;
 }
 

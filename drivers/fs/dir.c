@@ -417,12 +417,16 @@ void fs_link_dropped(struct inode *i, bool all)
 	spin_unlock(&fi->lock);
 }
 
+// May somebody have the file open that is losing the name `d`? Besides whoever takes the name away, and the table of names.
+static bool is_in_use(struct dentry *d) { return PORT_HOST && d->inode && refcount_read(&d->refs) > 2; }
+
 static int remove_call(struct inode *dir, struct dentry *d, unsigned opcode)
 {
 	struct fs_request *r = fs_request_get(fs_connection_of(dir), opcode, fs_node(dir));
 	if (is_err(r))
 		return (int)ptr_err(r);
 	fs_name(r, d);
+	r->in_use = is_in_use(d);
 	uint64_t own = fs_own_begin(dir, d, IN_DELETE);
 	if (d->inode)
 		fs_attributes_changed(d->inode); // the host may tell before the answer comes
@@ -454,6 +458,7 @@ static int rename_call(struct inode *from_dir, struct dentry *from, struct inode
 	fs_arg(r, &in, flags ? sizeof(struct fuse_rename2_in) : sizeof(struct fuse_rename_in));
 	fs_name(r, from);
 	fs_name(r, to);
+	r->in_use = is_in_use(to);
 	int error = fs_call(r);
 	fs_request_put(r);
 	return error == -ENOSYS ? -EINVAL : error;

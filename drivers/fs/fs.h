@@ -111,6 +111,7 @@ struct fs_request {
 	bool payload_out, no_reply, split_head, forced;
 	bool queued_urgent;
 	bool wants_file;                         // the answer may bring a descriptor
+	bool in_use;                             // what loses its name by this is
 	struct fs_segment segments[FS_SEGMENTS]; // payload from [3] on; heads and answer are put around it
 
 	// result

@@ -6,8 +6,8 @@
 // a writer's goes once its data is written, because the host cannot execute a file that is open for writing.
 //
 // RELEASE is sent without waiting. A handle's last reference may go in an interrupt (the end of a read): the finished request
-// then carries the RELEASE. With PORT_HOST a handle is the host's descriptor: that is closed here, and the server asks for no
-// RELEASE where it gave FS_NO_HANDLE.
+// then carries the RELEASE. With PORT_HOST a handle of a file is the host's descriptor: that is closed here, and the server is told
+// nothing.
 #include "fs.h"
 
 #include <linux/fcntl.h>
@@ -48,7 +48,7 @@ void fs_handle_put(struct fs_connection *c, struct fs_handle *h, struct fs_reque
 	}
 	struct fuse_release_in in = { .fh = h->fh, .flags = h->flags };
 	unsigned opcode = h->directory ? FUSE_RELEASEDIR : FUSE_RELEASE;
-	bool silent = PORT_HOST && h->fh == FS_NO_HANDLE;
+	bool silent = PORT_HOST && !h->directory;
 	if (PORT_HOST && h->file >= 0)
 		port_file_close(h->file);
 	if (r && !silent)

@@ -56,7 +56,7 @@ void fs_request_reuse(struct fs_request *r, uint32_t opcode, uint64_t nodeid)
 	file_drop(r);
 	r->reply_room = r->payload_bytes_out = 0;
 	r->payload_count = r->page_count = 0;
-	r->payload_out = r->no_reply = r->split_head = r->queued_urgent = r->wants_file = false;
+	r->payload_out = r->no_reply = r->split_head = r->queued_urgent = r->wants_file = r->in_use = false;
 	r->done = false;
 	r->error = 0;
 	r->complete = NULL;

@@ -7,7 +7,7 @@
 
 void machine_init(struct machine *m, const struct machine_kind *kind)
 {
-	*m = (struct machine){ .kind = kind, .process.stderr_fd = -1 };
+	*m = (struct machine){ .kind = kind, .process.stderr_fd = -1, .notice = -1 };
 	for (int s = 0; s < STREAM_COUNT; s++)
 		m->streams[s] = -1;
 }

@@ -22,6 +22,7 @@ enum machine_stream {
 enum machine_accelerator { ACCEL_AUTO, ACCEL_TCG, ACCEL_KVM };
 
 struct cell;
+struct control_usage;
 struct buffer;
 struct tsc_rate;
 
@@ -53,8 +54,13 @@ struct machine_kind {
 	bool (*prepare)(struct machine *m, const struct machine_spec *spec, struct err *e);
 	bool (*start)(struct machine *m, const struct machine_spec *spec, struct err *e);
 	enum machine_end (*end)(const struct machine *m);
+	// Was part of it killed, so that the program's status may come of that? NULL: never.
+	bool (*killed)(const struct machine *m);
 	bool (*explain)(const struct machine *m, struct err *e); // MACHINE_BROKEN in one line; always false
 	void (*ended)(struct machine *m);                        // its process was reaped; NULL: nothing to do
+	void (*memory_watch)(struct machine *m); // sets machine.notice; once, after a while; NULL: nothing to watch
+	// machine.notice is ready: who uses how much, when somebody has to go, else 0.
+	unsigned (*memory_low)(struct machine *m, struct control_usage *out, unsigned max);
 	// Ends and frees whatever is there; idempotent. `flush`: the cell ended by itself, and helpers may take some seconds to pass
 	// on what it sent.
 	void (*stop)(struct machine *m, bool flush);
@@ -66,6 +72,8 @@ struct machine {
 	int streams[STREAM_COUNT]; // the launcher's ends, non-blocking; -1
 	struct process *helpers[MACHINE_HELPERS_MAX];
 	unsigned helper_count;
+	int notice; // ready with these events of poll(2) when the host may soon have no memory for the cell; -1
+	short notice_events;
 	void *private; // the kind's
 };
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -148,8 +149,14 @@ static _Noreturn void child(const struct process_spec *spec, const struct origin
 }
 
 // As fork(), plus namespaces; glibc's clone() wants a stack, and we want a copy of this one. No threads here.
-static long fork_into(unsigned long namespaces)
+static long fork_into(unsigned long namespaces, int cgroup_fd)
 {
+	struct clone_args a = { .flags = namespaces | CLONE_INTO_CGROUP,
+				.exit_signal = SIGCHLD,
+				.cgroup = (unsigned)cgroup_fd };
+
+	if (cgroup_fd > 0)
+		return syscall(SYS_clone3, &a, sizeof(a));
 	return syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
 }
 
@@ -161,7 +168,7 @@ static bool is_refusal(int error)
 }
 
 // The pid; -1 and errno.
-static long fork_child(const struct process_spec *spec, struct origin *origin, int error_fd, int null_fd)
+static long fork_child(const struct process_spec *spec, int cgroup_fd, struct origin *origin, int error_fd, int null_fd)
 {
 	const bool root = geteuid() == 0;
 	unsigned long tries[3];
@@ -178,10 +185,10 @@ static long fork_child(const struct process_spec *spec, struct origin *origin, i
 		tries[count++] = 0;
 	for (unsigned i = 0; i < count && pid < 0; i++) {
 		origin->flags = tries[i];
-		pid = fork_into(tries[i]);
+		pid = fork_into(tries[i], cgroup_fd);
 		if (pid == 0)
 			child(spec, origin, error_fd, null_fd);
-		if (pid < 0 && !is_refusal(errno))
+		if (pid < 0 && !is_refusal(errno) && cgroup_fd <= 0)
 			break;
 	}
 	return pid;
@@ -204,7 +211,10 @@ bool process_start(struct process *p, const struct process_spec *spec, struct er
 		return err_set(e, EXIT_USAGE, "cannot start %s: %s", p->what, strerror(errno));
 	go_in = origin.go[0];
 	go_out = origin.go[1];
-	pid = fork_child(spec, &origin, error_out, null_fd);
+	pid = spec->cgroup_fd > 0 ? fork_child(spec, spec->cgroup_fd, &origin, error_out, null_fd) : -1;
+	p->in_cgroup = pid > 0;
+	if (pid < 0)
+		pid = fork_child(spec, 0, &origin, error_out, null_fd);
 	error = errno;
 	if (pid < 0)
 		return err_set(e, EXIT_USAGE, "cannot start %s: %s%s", p->what, strerror(error),

@@ -17,6 +17,7 @@ struct process {
 	int stderr_fd;            // read end; -1
 	int status;               // of waitpid, once pid is 0
 	unsigned long namespaces; // CLONE_NEW* it got
+	bool in_cgroup;           // process_spec.cgroup_fd
 	struct buffer said;       // its last words
 };
 
@@ -30,6 +31,7 @@ struct process_spec {
 	unsigned long namespaces; // CLONE_NEW*; CLONE_NEWUSER is added when the caller may not make them without
 	// Make a user namespace for root too. In it exist all ids that exist in the caller's: root keeps its rights to files.
 	bool user_namespace;
+	int cgroup_fd; // make it in this group (version 2) if the host lets us: look at process.in_cgroup; 0: in the caller's
 	bool optional; // with fewer namespaces, or none, when the host has no more: look at process.namespaces
 	// In the child, before exec: false after writing why to standard error.
 	bool (*prepare)(void *context, bool in_user_namespace);

@@ -249,7 +249,7 @@ static void new_inodes_belong_to_who_asked(void **state)
 	struct fuse_in_header h = {
 		.opcode = FUSE_MKDIR, .unique = ++c->unique, .nodeid = 1, .uid = 1234, .gid = 2345
 	};
-	struct broker_request frame = { 0, sizeof(h) + sizeof(in) + 2 };
+	struct broker_request frame = { .size_bytes = sizeof(h) + sizeof(in) + 2 };
 	struct iovec v[] = {
 		{ &frame, sizeof(frame) }, { &h, sizeof(h) }, { &in, sizeof(in) }, { (char[]){ "d" }, 2 }
 	};
@@ -355,9 +355,9 @@ static void removed_file_lives_while_it_is_open(void **state)
 	struct fuse_entry_out e;
 	struct fuse_attr a;
 	struct fuse_setattr_in in = { .valid = FATTR_MODE, .mode = 0600 };
-	struct fuse_release_in release = { 0 };
 	int fd = client_create(c, 1, "file", O_RDWR, &e);
 
+	c->flags = BROKER_REQUEST_HOLD;
 	assert_int_equal(client_call(c, FUSE_UNLINK, 1, "file", (size_t)5, NULL), 0);
 	assert_int_equal(client_attributes(c, e.nodeid, &a), 0);
 	assert_int_equal(a.nlink, 0);
@@ -366,7 +366,7 @@ static void removed_file_lives_while_it_is_open(void **state)
 	fd = client_open(c, e.nodeid, O_RDONLY);
 	assert_true(fd >= 0);
 	close(fd);
-	client_send(c, FUSE_RELEASE, e.nodeid, &release, sizeof(release));
+	c->flags = 0;
 	client_forget(c, e.nodeid, 1);
 	assert_int_equal(client_attributes(c, e.nodeid, &a), -ESTALE);
 	assert_int_equal(client_call(c, FUSE_UNLINK, 1, "file", (size_t)5, NULL), -ENOENT);
@@ -381,6 +381,7 @@ static void replaced_file_lives_while_it_is_open(void **state)
 
 	client_write(c, "root/new", "new");
 	client_node(c, 1, "new");
+	c->flags = BROKER_REQUEST_HOLD;
 	assert_int_equal(client_rename(c, 1, "new", 1, "old", 0), 0);
 	assert_int_equal(client_attributes(c, e.nodeid, &a), 0);
 	assert_int_equal(a.nlink, 0);

@@ -119,7 +119,6 @@ static int opened_answer(struct request *r, struct request_name *at, int fd, con
 	entry_put(r, at, n, sx);
 	out = request_put(r, sizeof(*out));
 	out->open_flags = BROKER_FOPEN_PASSTHROUGH;
-	node_opened(n);
 	node_put(n);
 	return 0;
 }
@@ -187,7 +186,6 @@ static int nameless_answer(struct request *r, struct node *dir, int fd)
 	entry_encode(dir, false, n, &sx, request_put(r, sizeof(struct fuse_entry_out)));
 	out = request_put(r, sizeof(*out));
 	out->open_flags = BROKER_FOPEN_PASSTHROUGH;
-	node_opened(n);
 	node_put(n);
 	return 0;
 }

@@ -144,8 +144,6 @@ static int lookup_open(struct request *r, struct request_name *at, uint32_t aske
 		if (error)
 			return error;
 		entry_put(r, at, n, &sx);
-		if (fd >= 0)
-			node_opened(n);
 		node_put(n);
 	}
 	out = request_put(r, sizeof(*out));

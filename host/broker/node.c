@@ -539,34 +539,3 @@ bool node_parent_is_watched(struct node *n)
 	pthread_mutex_unlock(&s->lock);
 	return watched;
 }
-
-// ---- open files of the cell ----
-
-void node_opened(struct node *n)
-{
-	struct node_shard *s = n->shard;
-
-	pthread_mutex_lock(&s->lock);
-	n->opens += n->opens < UINT32_MAX;
-	pthread_mutex_unlock(&s->lock);
-}
-
-void node_released(struct node *n)
-{
-	struct node_shard *s = n->shard;
-
-	pthread_mutex_lock(&s->lock);
-	n->opens -= n->opens > 0;
-	pthread_mutex_unlock(&s->lock);
-}
-
-bool node_is_open(struct node *n)
-{
-	struct node_shard *s = n->shard;
-	bool open;
-
-	pthread_mutex_lock(&s->lock);
-	open = n->opens > 0;
-	pthread_mutex_unlock(&s->lock);
-	return open;
-}

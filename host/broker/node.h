@@ -58,7 +58,6 @@ struct node {
 	bool hashed;
 	bool lasting; // without its descriptor it could not be reached again: closed last
 	uint64_t lookups;
-	uint32_t opens;
 	int fd; // O_PATH; -1
 	struct list lru;
 	// The place: NULL, NULL if it has none. Of a directory changed only with nodes.topology held as well.
@@ -106,9 +105,6 @@ struct node *node_find(struct nodes *t, struct tree *tree, const struct statx *s
 void node_forget(struct nodes *t, struct tree *tree, uint64_t id, uint64_t lookups);
 // It is under that name now. -ENOMEM.
 int node_move(struct node *n, struct node *dir, const char *name);
-void node_opened(struct node *n);
-void node_released(struct node *n);
-bool node_is_open(struct node *n);
 
 bool node_is_same(const struct node *n, const struct statx *sx);
 static inline bool node_is_dir(const struct node *n) { return S_ISDIR(n->identity.type); }

@@ -144,21 +144,10 @@ int op_open(struct request *r)
 	n = request_node(r);
 	fd = n ? file_open(n, flags) : -ESTALE;
 	if (fd >= 0) {
-		node_opened(n);
 		out = request_put(r, sizeof(*out));
 		out->open_flags = BROKER_FOPEN_PASSTHROUGH;
 		r->fd = fd;
 	}
 	node_put(n);
 	return fd < 0 ? fd : 0;
-}
-
-int op_release(struct request *r)
-{
-	struct node *n = request_node(r);
-
-	if (n)
-		node_released(n);
-	node_put(n);
-	return 0;
 }

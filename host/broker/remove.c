@@ -17,12 +17,12 @@ static struct node *known_node(struct request_name *at, struct statx *sx)
 }
 
 // The name goes: what it stands for must stay within reach if it lives on.
-static void name_vanishes(struct request_name *at)
+static void name_vanishes(const struct request *r, struct request_name *at)
 {
 	struct statx sx;
 	struct node *n = known_node(at, &sx);
 
-	if (n && (node_is_dir(n) || sx.stx_nlink > 1 || node_is_open(n)))
+	if (n && (node_is_dir(n) || sx.stx_nlink > 1 || r->flags & BROKER_REQUEST_HOLD))
 		node_hold(n);
 	node_put(n);
 }
@@ -34,7 +34,7 @@ static int remove_name(struct request *r, int flags)
 
 	if (error)
 		return error;
-	name_vanishes(&at);
+	name_vanishes(r, &at);
 	error = unlinkat(at.fd, at.name, flags) ? -errno : 0;
 	request_name_put(&at);
 	return error;
@@ -53,10 +53,10 @@ static void name_appeared(struct request_name *at)
 	node_put(n);
 }
 
-static int rename_at(struct request_name *from, struct request_name *to, unsigned flags)
+static int rename_at(const struct request *r, struct request_name *from, struct request_name *to, unsigned flags)
 {
 	if (!flags)
-		name_vanishes(to);
+		name_vanishes(r, to);
 	// libc's wrapper makes another call when there are no flags.
 	if (syscall(SYS_renameat2, from->fd, from->name, to->fd, to->name, flags))
 		return -errno;
@@ -75,7 +75,7 @@ static int rename_names(struct request *r, uint64_t newdir, unsigned flags)
 		return error;
 	error = request_name_get(r, newdir, &to);
 	if (!error) {
-		error = rename_at(&from, &to, flags);
+		error = rename_at(r, &from, &to, flags);
 		request_name_put(&to);
 	}
 	request_name_put(&from);

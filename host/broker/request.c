@@ -144,7 +144,6 @@ static const struct operation fuse_operations[] = {
 	[FUSE_LINK] = { op_link, .changes = true },
 	[FUSE_OPEN] = { op_open },
 	[FUSE_STATFS] = { op_statfs },
-	[FUSE_RELEASE] = { op_release, .silent = true },
 	[FUSE_SETXATTR] = { op_setxattr, .changes = true },
 	[FUSE_GETXATTR] = { op_getxattr },
 	[FUSE_LISTXATTR] = { op_listxattr },
@@ -221,6 +220,7 @@ bool request_serve(struct broker *b, const char *message, size_t size, struct an
 	r.arguments_bytes = frame.size_bytes - sizeof(r.header);
 	r.answer = out->memory + sizeof(struct fuse_out_header);
 	r.answer_room = BROKER_MESSAGE_MAX_BYTES - sizeof(struct fuse_out_header);
+	r.flags = frame.flags;
 	r.tree = tree_find(b, frame.grant);
 	o = operation_find(r.header.opcode);
 	error = run(&r, o);

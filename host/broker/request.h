@@ -52,6 +52,7 @@ struct request {
 	struct broker *broker;
 	struct tree *tree;
 	struct fuse_in_header header;
+	uint16_t flags;        // BROKER_REQUEST_*
 	const char *arguments; // what is left of them
 	size_t arguments_bytes;
 	char *answer; // payload
@@ -159,7 +160,6 @@ int op_rmdir(struct request *r);
 int op_rename(struct request *r);
 int op_rename2(struct request *r);
 int op_open(struct request *r);
-int op_release(struct request *r);
 int op_opendir(struct request *r);
 int op_readdir(struct request *r);
 int op_readdirplus(struct request *r);

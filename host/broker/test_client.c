@@ -178,7 +178,7 @@ void client_send(struct client *c, uint32_t opcode, uint64_t nodeid, const void 
 					 .nodeid = nodeid,
 					 .uid = geteuid(),
 					 .gid = getegid() };
-	struct broker_request frame = { 0, header.len };
+	struct broker_request frame = { .flags = c->flags, .size_bytes = header.len };
 	struct iovec v[3] = { { &frame, sizeof(frame) }, { &header, sizeof(header) }, { (void *)arguments, size } };
 
 	assert_int_equal(writev(c->channels[0], v, 3), (int)(sizeof(frame) + header.len));

@@ -13,6 +13,7 @@ struct client {
 	char root[80]; // top/root: what is granted, as grant 0
 	int channels[2], events;
 	uint64_t unique;
+	uint16_t flags; // of requests: BROKER_REQUEST_*
 	struct broker *broker; // in this process, or NULL
 	pthread_t threads[3];
 	pid_t process;

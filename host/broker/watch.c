@@ -249,16 +249,35 @@ int op_unwatch(struct request *r)
 
 // ---- telling ----
 
-static bool event_send(struct broker *b, struct broker_event *e, const char *name)
-{
-	struct iovec v[2] = { { e, sizeof(*e) }, { (void *)name, e->name_bytes } };
-	struct msghdr m = { .msg_iov = v, .msg_iovlen = e->name_bytes ? 2 : 1 };
-	ssize_t n;
+// What happened together is told together.
+struct telling {
+	struct broker *broker;
+	size_t bytes;
+	char message[EVENTS_BYTES];
+};
 
+static bool tell(struct telling *t)
+{
+	size_t bytes = t->bytes;
+	ssize_t n = 0;
+
+	t->bytes = 0;
+	if (!bytes)
+		return true;
 	do
-		n = sendmsg(b->watches.events, &m, MSG_NOSIGNAL);
+		n = send(t->broker->watches.events, t->message, bytes, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n >= 0;
+}
+
+static bool event_put(struct telling *t, const struct broker_event *e, const char *name)
+{
+	if (t->bytes + sizeof(*e) + e->name_bytes > sizeof(t->message) && !tell(t))
+		return false;
+	memcpy(t->message + t->bytes, e, sizeof(*e));
+	memcpy(t->message + t->bytes + sizeof(*e), name, e->name_bytes);
+	t->bytes += sizeof(*e) + e->name_bytes;
+	return true;
 }
 
 // Whom the event concerns, one after the other.
@@ -300,31 +319,34 @@ static void watches_drop(struct broker *b, int descriptor)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static bool event_tell(struct broker *b, const struct inotify_event *i)
+static bool event_tell(struct telling *t, const struct inotify_event *i)
 {
 	struct broker_event e = { .mask = IN_Q_OVERFLOW };
 
 	if (i->mask & IN_Q_OVERFLOW)
-		return event_send(b, &e, NULL);
-	for (unsigned n = 0; target_find(b, i, n, &e); n++)
-		if (e.mask & ~(uint32_t)IN_ISDIR && !event_send(b, &e, i->name))
+		return event_put(t, &e, "");
+	for (unsigned n = 0; target_find(t->broker, i, n, &e); n++)
+		if (e.mask & ~(uint32_t)IN_ISDIR && !event_put(t, &e, i->name))
 			return false;
 	if (i->mask & IN_IGNORED)
-		watches_drop(b, i->wd);
+		watches_drop(t->broker, i->wd);
 	return true;
 }
 
 static bool events_tell(struct broker *b, int inotify)
 {
 	char events[EVENTS_BYTES] __attribute__((aligned(8)));
+	struct telling t = { .broker = b, .bytes = 0 };
 	ssize_t n = read(inotify, events, sizeof(events));
 
 	for (ssize_t at = 0; at < n;) {
 		const struct inotify_event *i = (const struct inotify_event *)(events + at);
 		at += (ssize_t)(sizeof(*i) + i->len);
-		if (!event_tell(b, i))
+		if (!event_tell(&t, i))
 			return false;
 	}
+	if (!tell(&t))
+		return false;
 	return n >= 0 || errno == EINTR;
 }
 

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 // What a cell runs on when nobody says it.
-#define PORT_DEFAULT CELL_PORT_QEMU
+#define PORT_DEFAULT CELL_PORT_HOSTED
 
 // 2>&1: then the cell writes both to one stream, for they must not change their order.
 static bool same_file(int a, int b)
@@ -170,7 +170,7 @@ static bool explain(struct launch *l, int *exit_status, struct err *e)
 {
 	if (l->start_failed)
 		return err_set(e, l->start_error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "%s", l->start_text);
-	if (l->exit_known) {
+	if (l->exit_known && !(l->machine.kind->killed && l->machine.kind->killed(&l->machine))) {
 		*exit_status =
 			WIFSIGNALED(l->wait_status) ? 128 + WTERMSIG(l->wait_status) : WEXITSTATUS(l->wait_status);
 		return true;

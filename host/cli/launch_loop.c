@@ -17,6 +17,9 @@
 
 #define LOG_MAX_BYTES      (256u << 10)
 #define HELPER_PATIENCE_NS INT64_C(3000000000)
+#define WATCH_DELAY_NS     INT64_C(50000000) // short cells go without
+#define LOW_PERIOD_NS      INT64_C(20000000)
+#define OVER_PERIOD_MS     200
 #define EXIT_PATIENCE_NS   INT64_C(10000000000)
 
 int64_t monotonic_ns(void)
@@ -280,7 +283,8 @@ enum {
 	SLOT_INPUT,
 	SLOT_OUTPUT = SLOT_INPUT + 2,
 	SLOT_ERROR = SLOT_OUTPUT + 2,
-	SLOT_CHILDREN = SLOT_ERROR + 2,
+	SLOT_MEMORY = SLOT_ERROR + 2,
+	SLOT_CHILDREN,
 	SLOT_COUNT = SLOT_CHILDREN + 1 + MACHINE_HELPERS_MAX
 };
 
@@ -299,6 +303,7 @@ static void fill_slots(struct launch *l, struct pollfd *p, int signals)
 		relay_poll(l->output, &p[SLOT_OUTPUT], &p[SLOT_OUTPUT + 1]);
 	if (l->error)
 		relay_poll(l->error, &p[SLOT_ERROR], &p[SLOT_ERROR + 1]);
+	p[SLOT_MEMORY] = (struct pollfd){ .fd = l->machine.notice, .events = l->machine.notice_events };
 	p[SLOT_CHILDREN] = (struct pollfd){ .fd = l->machine.process.stderr_fd, .events = POLLIN };
 	for (unsigned i = 0; i < l->machine.helper_count; i++)
 		p[SLOT_CHILDREN + 1 + i] = (struct pollfd){ .fd = l->machine.helpers[i]->stderr_fd, .events = POLLIN };
@@ -329,8 +334,35 @@ static void serve_streams(struct launch *l, const struct pollfd *p)
 	finish_output(l, l->error, STREAM_STDERR, 2);
 }
 
+static void serve_memory(struct launch *l)
+{
+	struct control_usage usage[CONTROL_PAYLOAD_MAX_BYTES / sizeof(struct control_usage)];
+	unsigned count = l->machine.kind->memory_low(&l->machine, usage, sizeof(usage) / sizeof(*usage));
+
+	l->memory_low &= count > 0;
+	l->memory_ns = 0;
+	if (!count || !l->hello || l->exit_known)
+		return;
+	if (!l->memory_low)
+		launch_say(l, "memory runs low");
+	l->memory_low = true;
+	l->memory_ns = monotonic_ns() + LOW_PERIOD_NS; // until somebody is gone
+	control_queue(&l->control, CONTROL_MEMORY_LOW, usage, count * (uint32_t)sizeof(*usage));
+}
+
+static void watch_memory(struct launch *l)
+{
+	l->memory_watched = true;
+	l->memory_ns = 0;
+	l->machine.kind->memory_watch(&l->machine);
+}
+
 static void serve(struct launch *l, const struct pollfd *p, int signals)
 {
+	if (l->memory_ns && !l->memory_watched && monotonic_ns() >= l->memory_ns)
+		watch_memory(l);
+	else if (p[SLOT_MEMORY].revents || (l->memory_ns && monotonic_ns() >= l->memory_ns))
+		serve_memory(l);
 	if (p[SLOT_LOG].revents)
 		read_log(l);
 	serve_control(l, p[SLOT_CONTROL].revents);
@@ -362,15 +394,29 @@ static bool is_over(struct launch *l)
 	return !l->machine.process.pid && outputs_done(l) && l->control.fd < 0 && l->machine.streams[STREAM_LOG] < 0;
 }
 
+static int wait_ms(const struct launch *l)
+{
+	const int over = l->exit_known || l->dead_child ? OVER_PERIOD_MS : -1;
+	int64_t memory;
+
+	if (!l->memory_ns)
+		return over;
+	memory = (l->memory_ns - monotonic_ns() + 999999) / 1000000;
+	memory = memory < 0 ? 0 : memory;
+	return over >= 0 && over < memory ? over : (int)memory;
+}
+
 bool launch_loop(struct launch *l, int signals, struct err *e)
 {
 	struct pollfd p[SLOT_COUNT];
 
 	l->control.handlers = &handlers;
 	l->control.context = l;
+	if (l->machine.kind->memory_watch)
+		l->memory_ns = monotonic_ns() + WATCH_DELAY_NS;
 	while (!is_over(l)) {
 		fill_slots(l, p, signals);
-		if (poll(p, SLOT_COUNT, l->exit_known || l->dead_child ? 200 : -1) < 0) {
+		if (poll(p, SLOT_COUNT, wait_ms(l)) < 0) {
 			if (errno == EINTR)
 				continue;
 			return err_set(e, EXIT_USAGE, "poll: %s", strerror(errno));

@@ -2,7 +2,10 @@
 // Sources: capabilities(7), user_namespaces(7), prctl(2), getrlimit(2).
 #include "hosted/confine.h"
 
+#include "base/cleanup.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
@@ -16,6 +19,7 @@
 #include <unistd.h>
 
 #define NOBODY     65534u
+#define KILLED_FIRST "50" // twentieths of all memory more than it uses
 #define EMPTY_ROOT "/tmp" // only a place to mount something on
 
 static bool complain(const char *what)
@@ -85,10 +89,20 @@ static void settle_limits(unsigned long namespaces, uint64_t tasks_max)
 	setrlimit(RLIMIT_NPROC, &limit);
 }
 
+// Programs inherit it: when the host must kill a process of the cell, let it not be the broker or the supervisor.
+static void be_killed_first(void)
+{
+	cleanup_close int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!write(fd, KILLED_FIRST, strlen(KILLED_FIRST));
+}
+
 bool confine_cell(pid_t parent, unsigned long namespaces, uint64_t tasks_max)
 {
 	setpgid(0, 0);
 	settle_limits(namespaces, tasks_max);
+	be_killed_first();
 	if (namespaces & CLONE_NEWNS)
 		leave_file_systems();
 	become_nobody();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sources: seccomp(2); Linux Documentation/networking/filter.rst (classic BPF); arguments: the calls' manual pages.
 //
-// Order: architecture, instruction pointer, the four calls that are made all the time, then a binary search. What a cell's kernel
+// Order: architecture, instruction pointer, the six calls that are made all the time, then a binary search. What a cell's kernel
 // that is wholly in an attacker's hands may still do is what this file admits; the argument checks keep it from the
 // rest of each call's powers.
 #include "hosted/filter.h"
@@ -157,6 +157,8 @@ static const struct call calls[] = {
 	CALL(munmap, check_range_first),
 	CALL(rt_sigprocmask, NULL),
 	CALL(rt_sigreturn, NULL),
+	CALL(pread64, NULL),
+	CALL(pwrite64, NULL),
 	CALL(sched_yield, NULL),
 	CALL(mremap, check_mremap),
 	CALL(msync, NULL),
@@ -188,7 +190,7 @@ static const struct call calls[] = {
 #define CALL_COUNT (sizeof(calls) / sizeof(*calls))
 
 // Asked for first, in this order.
-static const int hot[] = { SYS_futex, SYS_pwritev2, SYS_preadv2, SYS_ppoll };
+static const int hot[] = { SYS_futex, SYS_pread64, SYS_pwrite64, SYS_pwritev2, SYS_preadv2, SYS_ppoll };
 
 const struct filter_call *filter_calls(unsigned *count)
 {

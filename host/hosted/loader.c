@@ -2,7 +2,6 @@
 // Sources: abi/hosted.h; memfd_create(2), mmap(2), rseq(2).
 #include "hosted/loader.h"
 
-#include "base/process.h"
 #include "base/tsc.h"
 #include "hosted/filter.h"
 
@@ -259,7 +258,10 @@ static void forget_libc(void)
 
 static void settle_signals(void)
 {
-	process_reset_signals();
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	sigaltstack(&(stack_t){ .ss_flags = SS_DISABLE }, NULL);

@@ -26,6 +26,6 @@ struct loader_spec {
 	uint64_t tsc_hz;
 };
 
-// The process has one thread and gives up its signal handlers and all descriptors that are not in `spec`. On failure one
+// The process has one thread and no signal handlers, and gives up all descriptors that are not in `spec`. On failure one
 // line on standard error and _exit(LOADER_FAILED).
 _Noreturn void loader_enter(const struct loader_spec *spec);

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/part.h"
 #include "base/tsc.h"
+#include "hosted/cgroup.h"
 #include "hosted/image.h"
 #include "hosted/supervisor.h"
 
@@ -30,6 +31,8 @@
 #define KERNEL_NAME      "cloister-hosted.img"
 #define STOP_PATIENCE_MS 1000
 #define HOST_CPUS_MAX    8192
+#define STACKS_MAX_BYTES (UINT64_C(1) << 30) // port/hosted/layout.h
+#define TASKS_BESIDE     16u                 // of the cell's control group: supervisor, broker
 
 struct hosted_machine {
 	struct image image;
@@ -38,6 +41,7 @@ struct hosted_machine {
 	struct loader_spec loader;
 	struct supervisor supervisor;
 	struct supervisor_report *report; // shared with the supervisor
+	struct cgroup cgroup;
 };
 
 // ---- prepare ----
@@ -86,6 +90,7 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 	if (!h)
 		abort();
 	h->image_fd = -1;
+	cgroup_init(&h->cgroup);
 	if (spec->gdb_socket)
 		return err_set(e, EXIT_USAGE,
 			       "--gdb is for port qemu: attach a debugger to the cell's processes (./dev gdb)");
@@ -174,13 +179,20 @@ static bool make_streams(struct machine *m, bool tty, int theirs[HOSTED_STREAMS]
 	return theirs[HOSTED_DOORBELL] >= 0 || err_set(e, EXIT_USAGE, "cannot make an eventfd: %s", strerror(errno));
 }
 
+// Of its arena the kernel takes a quarter, at most a GiB, for tasks' stacks. They are not part of the memory programs are told of.
+// What is used of both together the cell's control group bounds.
+static uint64_t stacks_bytes(uint64_t memory_bytes)
+{
+	return memory_bytes / 3 < STACKS_MAX_BYTES ? memory_bytes / 3 : STACKS_MAX_BYTES;
+}
+
 static void fill_loader(struct hosted_machine *h, const struct machine_spec *spec)
 {
 	struct loader_spec *l = &h->loader;
 
 	l->image = &h->image;
 	l->image_fd = h->image_fd;
-	l->arena_bytes = spec->cell->memory_bytes;
+	l->arena_bytes = spec->cell->memory_bytes + stacks_bytes(spec->cell->memory_bytes);
 	l->record = spec->record->data;
 	l->record_size = spec->record->size;
 	l->no_aslr = spec->cell->no_aslr;
@@ -205,10 +217,40 @@ static void say_namespaces(const struct machine_spec *spec, unsigned long got)
 				  "kernel.unprivileged_userns_clone): the cell is confined by its seccomp filter only");
 }
 
+static void bound_memory(struct machine *m, const struct machine_spec *spec)
+{
+	struct hosted_machine *h = m->private;
+	char why[CGROUP_WHY_BYTES];
+
+	if (!cgroup_create(&h->cgroup, CGROUP_ROOT, "/proc/self/cgroup", spec->cell->memory_bytes,
+			   supervisor_tasks_max(&h->loader) + TASKS_BESIDE, why)) {
+		machine_say(spec, "the cell's memory as a whole is not bounded: %s", why);
+		return;
+	}
+	machine_say(spec, "control group %s, %lu MiB", h->cgroup.directories[0],
+		    (unsigned long)(h->cgroup.limit_bytes >> 20));
+}
+
+static void memory_watch(struct machine *m)
+{
+	struct hosted_machine *h = m->private;
+
+	cgroup_watch(&h->cgroup);
+	m->notice = h->cgroup.notice;
+	m->notice_events = h->cgroup.notice_events;
+}
+
+static unsigned memory_low(struct machine *m, struct control_usage *out, unsigned max)
+{
+	struct hosted_machine *h = m->private;
+
+	return cgroup_is_low(&h->cgroup) ? cgroup_usage(&h->cgroup, out, max) : 0;
+}
+
 static bool start(struct machine *m, const struct machine_spec *spec, struct err *e)
 {
 	struct hosted_machine *h = m->private;
-	int *theirs = h->loader.streams, keep[HOSTED_STREAMS + 1];
+	int *theirs = h->loader.streams, keep[HOSTED_STREAMS + 1 + CGROUP_CONTROLLERS];
 	struct process_spec process = {
 		.run = supervisor_run,
 		.namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
@@ -222,15 +264,20 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 	h->report = mmap(NULL, sizeof(*h->report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (h->report == MAP_FAILED)
 		abort();
-	h->supervisor = (struct supervisor){ spec->cell, &h->loader, h->report };
+	h->supervisor = (struct supervisor){ spec->cell, &h->loader, h->report, &h->cgroup };
 	snprintf(m->process.what, sizeof(m->process.what), "the cell's supervisor");
 	fill_loader(h, spec);
+	bound_memory(m, spec);
+	process.cgroup_fd = cgroup_clone_fd(&h->cgroup);
 	ok = choose_cpus(&h->loader, spec->cell->cpus, e) && make_streams(m, spec->cell->tty, theirs, e);
 	if (ok) {
 		for (int s = 0; s < HOSTED_STREAMS; s++)
 			if (theirs[s] >= 0)
 				keep[process.keep_count++] = theirs[s];
 		keep[process.keep_count++] = h->image_fd;
+		for (int i = 0; i < CGROUP_CONTROLLERS; i++)
+			if (h->cgroup.fds[i] >= 0)
+				keep[process.keep_count++] = h->cgroup.fds[i];
 		ok = process_start(&m->process, &process, e);
 	}
 	for (int s = 0; s < HOSTED_STREAMS; s++)
@@ -238,6 +285,11 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 			close(theirs[s]);
 	if (ok)
 		say_namespaces(spec, m->process.namespaces);
+	if (ok && process.cgroup_fd > 0 && !m->process.in_cgroup) {
+		machine_say(spec, "the cell's memory as a whole is not bounded: the host does not let processes into %s",
+			    h->cgroup.directories[0]);
+		cgroup_remove(&h->cgroup);
+	}
 	return ok;
 }
 
@@ -275,6 +327,9 @@ static bool explain(const struct machine *m, struct err *e)
 	const struct supervisor_report *r = h->report;
 	const char *words = process_last_words(&m->process);
 
+	if (cgroup_has_killed(&h->cgroup))
+		return err_set(e, EXIT_MEMORY, "the cell ran out of memory: it uses all of its %lu MiB (--memory)",
+			       (unsigned long)(h->cgroup.limit_bytes >> 20));
 	switch (r->end) {
 	case SUPERVISOR_KILLED:
 		return err_set(e, EXIT_CELL_KILLED, "a process of the cell was killed by signal %d (%s)%s",
@@ -292,6 +347,15 @@ static bool explain(const struct machine *m, struct err *e)
 	}
 	return err_set(e, EXIT_CELL_KILLED, "the cell's supervisor ended %s: %s", process_how_it_ended(&m->process),
 		       words);
+}
+
+static bool killed(const struct machine *m)
+{
+	const struct hosted_machine *h = m->private;
+
+	return h->report && !m->process.pid &&
+	       (h->report->end == SUPERVISOR_KILLED ||
+		(h->report->end == SUPERVISOR_BROKER && WIFSIGNALED(h->report->status)));
 }
 
 // Without a pid namespace the supervisor's death by force leaves the others.
@@ -326,12 +390,14 @@ static void stop(struct machine *m, bool flush)
 	}
 	process_kill(&m->process);
 	machine_close_streams(m);
+	m->notice = -1;
 	if (!h)
 		return;
 	if (h->file)
 		munmap(h->file, h->image.file_size);
 	if (h->image_fd >= 0)
 		close(h->image_fd);
+	cgroup_remove(&h->cgroup);
 	if (h->report)
 		munmap(h->report, sizeof(*h->report));
 	free(h);
@@ -344,7 +410,10 @@ const struct machine_kind hosted_machine_kind = {
 	.prepare = prepare,
 	.start = start,
 	.end = end,
+	.killed = killed,
 	.explain = explain,
 	.ended = ended,
+	.memory_watch = memory_watch,
+	.memory_low = memory_low,
 	.stop = stop,
 };

@@ -5,9 +5,11 @@
 #include "abi/control.h"
 #include "base/process.h"
 #include "broker/broker.h"
+#include "hosted/cgroup.h"
 #include "hosted/confine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
@@ -17,10 +19,9 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 // A broker that exits well does so because the cell is gone, which we may hear of later.
@@ -35,16 +36,7 @@ struct state {
 	int broker_channels[HOSTED_CHANNELS_MAX], broker_events;
 	bool broker_gone;
 	int broker_status;
-	int64_t broker_deadline_ms;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static int end(struct state *st, enum supervisor_end how, int status)
 {
@@ -74,6 +66,15 @@ static bool make_channels(struct state *st)
 	return true;
 }
 
+// Their actions are the default ones (process.h).
+static void unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static _Noreturn void be_broker(const struct state *st)
 {
 	const struct cell *c = st->s->cell;
@@ -90,7 +91,7 @@ static _Noreturn void be_broker(const struct state *st)
 	bool ok = true;
 
 	munmap(st->s->report, sizeof(*st->s->report));
-	process_reset_signals();
+	unblock_signals();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != st->self)
 		_exit(1);
@@ -115,6 +116,13 @@ static _Noreturn void be_broker(const struct state *st)
 	broker_main(&spec);
 }
 
+uint64_t supervisor_tasks_max(const struct loader_spec *l)
+{
+	uint64_t tasks = l->arena_bytes / TASK_BYTES;
+
+	return tasks > TASKS_MIN ? tasks : TASKS_MIN;
+}
+
 // The cell's own masks are within the host's (hosted_handoff.cpus).
 static void keep_to_cpus(const struct loader_spec *l)
 {
@@ -133,11 +141,10 @@ static void keep_to_cpus(const struct loader_spec *l)
 static _Noreturn void be_kernel(const struct state *st)
 {
 	const struct loader_spec *l = st->s->loader;
-	uint64_t tasks = l->arena_bytes / TASK_BYTES;
 
 	munmap(st->s->report, sizeof(*st->s->report));
 	keep_to_cpus(l);
-	if (!confine_cell(st->self, st->namespaces, tasks > TASKS_MIN ? tasks : TASKS_MIN))
+	if (!confine_cell(st->self, st->namespaces, supervisor_tasks_max(l)))
 		_exit(LOADER_FAILED);
 	loader_enter(l);
 }
@@ -161,60 +168,6 @@ static bool start(struct state *st)
 	return true;
 }
 
-// ---- watching ----
-
-// Looks at everything that ended. True when that ends the cell: *result is the exit status then.
-static bool reap(struct state *st, int *result)
-{
-	int status;
-	pid_t pid;
-
-	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
-		if (pid == st->broker) {
-			st->broker_gone = true;
-			st->broker_status = status;
-			st->broker_deadline_ms = now_ms() + (status ? 0 : BROKER_PATIENCE_MS);
-			continue;
-		}
-		if (!WIFSIGNALED(status) && !WEXITSTATUS(status) && pid != st->kernel)
-			continue;
-		*result = end(st, WIFSIGNALED(status) ? SUPERVISOR_KILLED : SUPERVISOR_CELL, status);
-		return true;
-	}
-	if (!st->broker_gone || now_ms() < st->broker_deadline_ms)
-		return false;
-	*result = end(st, SUPERVISOR_BROKER, st->broker_status);
-	return true;
-}
-
-static bool told_to_end(int signals)
-{
-	struct signalfd_siginfo info;
-	bool told = false;
-
-	while (read(signals, &info, sizeof(info)) == sizeof(info))
-		told |= info.ssi_signo == SIGTERM;
-	return told;
-}
-
-// Standard error is a pipe that the launcher reads: its end tells of the launcher's, whatever became of the death signal.
-static int watch(struct state *st, int signals)
-{
-	struct pollfd p[] = { { .fd = signals, .events = POLLIN }, { .fd = STDERR_FILENO } };
-	int result;
-
-	for (;;) {
-		int timeout = st->broker_gone ? (int)(st->broker_deadline_ms - now_ms()) : -1;
-
-		if (poll(p, 2, st->broker_gone && timeout < 0 ? 0 : timeout) < 0 && errno != EINTR)
-			return end(st, SUPERVISOR_FAILED, 0);
-		if (told_to_end(signals) || p[1].revents)
-			return end(st, SUPERVISOR_TOLD, 0);
-		if (reap(st, &result))
-			return result;
-	}
-}
-
 // Without a pid namespace, whose first process takes all others with it.
 static void end_all(const struct state *st)
 {
@@ -228,20 +181,117 @@ static void end_all(const struct state *st)
 		;
 }
 
+// ---- watching ----
+//
+// The cell's processes come and go: the supervisor sleeps in waitpid(2), one call an exit. All else comes as a signal, whose handler
+// ends everything itself, so that none can come between a look and a sleep.
+
+static struct state *watched;
+
+static _Noreturn void end_by_signal(enum supervisor_end how, int status)
+{
+	end(watched, how, status);
+	end_all(watched);
+	_exit(1);
+}
+
+// Standard error is a pipe that the launcher reads: its end tells of the launcher's, whatever became of the death signal. SIGIO comes
+// when the launcher has read, too.
+static bool launcher_is_gone(void)
+{
+	struct pollfd p = { .fd = STDERR_FILENO };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
+static void on_signal(int signal)
+{
+	const int error = errno;
+
+	if (signal == SIGALRM)
+		end_by_signal(SUPERVISOR_BROKER, watched->broker_status);
+	if (signal == SIGTERM || launcher_is_gone())
+		end_by_signal(SUPERVISOR_TOLD, 0);
+	errno = error;
+}
+
+static void listen_for(struct state *st)
+{
+	static const int signals[] = { SIGTERM, SIGIO, SIGALRM };
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	sigset_t set;
+
+	watched = st;
+	sigemptyset(&set);
+	sigfillset(&action.sa_mask);
+	for (unsigned i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+		sigaction(signals[i], &action, NULL);
+		sigaddset(&set, signals[i]);
+	}
+	fcntl(STDERR_FILENO, F_SETOWN, st->self);
+	fcntl(STDERR_FILENO, F_SETFL, fcntl(STDERR_FILENO, F_GETFL) | O_ASYNC);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	if (launcher_is_gone()) // before that
+		end_by_signal(SUPERVISOR_TOLD, 0);
+}
+
+static void broker_ended(struct state *st, int status)
+{
+	static const struct itimerval patience = { .it_value.tv_usec = BROKER_PATIENCE_MS * 1000 };
+
+	st->broker_gone = true;
+	st->broker_status = status;
+	if (!status)
+		setitimer(ITIMER_REAL, &patience, NULL);
+}
+
+// A broker that was killed is the reason for whatever else ended.
+static bool broker_failed(struct state *st)
+{
+	int status;
+
+	if (!st->broker_gone && waitpid(st->broker, &status, WNOHANG) == st->broker)
+		broker_ended(st, status);
+	return st->broker_gone && st->broker_status;
+}
+
+static int watch(struct state *st)
+{
+	int status;
+	pid_t pid;
+
+	for (;;) {
+		pid = waitpid(-1, &status, __WALL);
+		if (pid < 0 && errno == EINTR)
+			continue;
+		if (pid < 0)
+			return end(st, SUPERVISOR_FAILED, 0);
+		if (pid == st->broker)
+			broker_ended(st, status);
+		else if (!WIFSIGNALED(status) && !WEXITSTATUS(status) && pid != st->kernel)
+			continue;
+		if (broker_failed(st))
+			return end(st, SUPERVISOR_BROKER, st->broker_status);
+		if (pid != st->broker)
+			return end(st, WIFSIGNALED(status) ? SUPERVISOR_KILLED : SUPERVISOR_CELL, status);
+	}
+}
+
 int supervisor_run(void *supervisor, unsigned long namespaces)
 {
 	struct state st = { .s = supervisor, .namespaces = namespaces, .self = getpid() };
-	sigset_t all, watched;
-	int signals, result;
+	sigset_t all;
+	int result;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	sigemptyset(&watched);
-	sigaddset(&watched, SIGCHLD);
-	sigaddset(&watched, SIGTERM);
-	signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (signals < 0)
+	if (!cgroup_join(st.s->cgroup)) {
+		fprintf(stderr, "cannot join the cell's control group: %s\n", strerror(errno));
 		return end(&st, SUPERVISOR_FAILED, 0);
+	}
+	for (int i = 0; i < CGROUP_CONTROLLERS; i++)
+		if (st.s->cgroup->fds[i] >= 0)
+			close(st.s->cgroup->fds[i]);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (namespaces & CLONE_NEWPID)
 		st.s->loader->flags |= HOSTED_FLAG_NAMESPACES;
@@ -250,9 +300,10 @@ int supervisor_run(void *supervisor, unsigned long namespaces)
 	if (!start(&st)) {
 		result = end(&st, SUPERVISOR_FAILED, 0);
 	} else {
-		process_keep_only(&signals, 1);
+		process_keep_only(NULL, 0);
 		confine_capabilities(UINT64_C(1) << CAP_KILL);
-		result = watch(&st, signals);
+		listen_for(&st);
+		result = watch(&st);
 	}
 	end_all(&st);
 	return result;

@@ -31,11 +31,15 @@ struct supervisor_report {
 	pid_t kernel; // and process group of the whole cell, in the supervisor's pid namespace
 };
 
+struct cgroup;
 struct supervisor {
 	const struct cell *cell;
 	struct loader_spec *loader; // complete but for what the supervisor makes: channels, events, flags
 	struct supervisor_report *report;
+	struct cgroup *cgroup; // to join; its descriptors are closed then
 };
 
+// The most tasks a cell with such memory may have.
+uint64_t supervisor_tasks_max(const struct loader_spec *l);
 // For process_spec.run.
 int supervisor_run(void *supervisor, unsigned long namespaces);

@@ -211,33 +211,57 @@ static bool id_parse(const char *text, unsigned *out)
 	return true;
 }
 
+// The launcher is linked statically: the name service's other sources are modules, which are not for it.
+static bool find_user(const char *name, const unsigned *id, struct passwd *out)
+{
+	FILE *f = fopen("/etc/passwd", "re");
+	struct passwd *pw;
+	bool found = false;
+
+	while (f && !found && (pw = fgetpwent(f))) {
+		found = id ? pw->pw_uid == *id : !strcmp(pw->pw_name, name);
+		*out = *pw;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static bool find_group(const char *name, gid_t *out)
+{
+	FILE *f = fopen("/etc/group", "re");
+	struct group *gr;
+	bool found = false;
+
+	while (f && !found && (gr = fgetgrent(f))) {
+		found = !strcmp(gr->gr_name, name);
+		*out = found ? gr->gr_gid : *out;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
 bool cell_user_parse(struct cell *c, const char *text, struct err *e)
 {
 	cleanup_free char *user = text_format("%.*s", (int)strcspn(text, ":"), text);
 	const char *group = strchr(text, ':');
-	struct passwd *pw;
-	struct group *gr;
+	struct passwd pw;
 	unsigned id;
+	const bool number = id_parse(user, &id), known = find_user(user, number ? &id : NULL, &pw);
 
-	pw = id_parse(user, &id) ? getpwuid(id) : getpwnam(user);
-	if (id_parse(user, &id))
-		c->uid = id;
-	else if (pw)
-		c->uid = pw->pw_uid;
-	else
-		return err_set(e, EXIT_USAGE, "--user '%s': no user '%s' on this host", text, user);
-	c->gid = pw ? pw->pw_gid : c->uid;
+	if (!number && !known)
+		return err_set(e, EXIT_USAGE, "--user '%s': no user '%s' in this host's /etc/passwd", text, user);
+	c->uid = known ? pw.pw_uid : id;
+	c->gid = known ? pw.pw_gid : id;
 	c->group_count = 0;
 	if (!group)
 		return true;
 	group++;
-	gr = id_parse(group, &id) ? NULL : getgrnam(group);
-	if (gr)
-		c->gid = gr->gr_gid;
-	else if (id_parse(group, &id))
+	if (id_parse(group, &id))
 		c->gid = id;
-	else
-		return err_set(e, EXIT_USAGE, "--user '%s': no group '%s' on this host", text, group);
+	else if (!find_group(group, &c->gid))
+		return err_set(e, EXIT_USAGE, "--user '%s': no group '%s' in this host's /etc/group", text, group);
 	return true;
 }
 

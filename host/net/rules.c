@@ -4,10 +4,10 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "lib/endpoint.h"
+#include "net/resolve.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -92,26 +92,19 @@ static bool prefix_is_clean(const struct outside_rule *r)
 static bool add_names(struct net_rules *rules, const char *text, const char *name, struct outside_rule *r,
 		      struct err *e)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found, *a;
-	int status = getaddrinfo(name, NULL, &hints, &found);
-	bool ok = true;
+	uint8_t found[OUTSIDE_RULES_MAX + 1][16]; // one too many is an error
+	struct err why = { 0 };
+	unsigned count;
 
-	if (status)
-		return err_set(e, EXIT_GRANT, "network grant '%s': %s: %s", text, name, gai_strerror(status));
+	if (!resolve_name(name, found, OUTSIDE_RULES_MAX + 1, &count, &why))
+		return err_set(e, why.exit_status, "network grant '%s': %s", text, why.text);
 	r->prefix_bits = 128;
-	for (a = found; a && ok; a = a->ai_next) {
-		if (a->ai_family == AF_INET) {
-			memcpy(r->address, endpoint_v4_prefix, sizeof(endpoint_v4_prefix));
-			memcpy(r->address + 12, &((struct sockaddr_in *)a->ai_addr)->sin_addr, 4);
-		} else if (a->ai_family == AF_INET6) {
-			memcpy(r->address, &((struct sockaddr_in6 *)a->ai_addr)->sin6_addr, 16);
-		} else {
-			continue;
-		}
-		ok = add(rules, r, e);
+	for (unsigned i = 0; i < count; i++) {
+		memcpy(r->address, found[i], sizeof(r->address));
+		if (!add(rules, r, e))
+			return false;
 	}
-	freeaddrinfo(found);
-	return ok;
+	return true;
 }
 
 // Takes "ADDRESS", "ADDRESS/BITS", "[ADDRESS]", "[ADDRESS]/BITS" or "[ADDRESS/BITS]" apart. False: a bracket too few or too many.

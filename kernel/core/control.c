@@ -6,6 +6,7 @@
 #include "kernel/channel.h"
 #include "kernel/core.h"
 #include "kernel/log.h"
+#include "kernel/mm.h"
 #include "kernel/mutex.h"
 #include "kernel/task.h"
 #include "kernel/tty.h"
@@ -105,6 +106,14 @@ static void time_reply(const struct control_time *t)
 		ask_time();
 }
 
+// From now on the host counts what processes use, and knows better.
+static void memory_low(const struct control_usage *u, size_t size)
+{
+	for (size_t i = 0; i < size / sizeof(*u); i++)
+		oom_note_usage(u[i].process, u[i].pages);
+	(void)process_oom_kill();
+}
+
 static void handle(const struct control_header *h, const char *payload)
 {
 	switch (h->type) {
@@ -133,6 +142,7 @@ static void handle(const struct control_header *h, const char *payload)
 		time_reply(&t);
 		return;
 	}
+	case CONTROL_MEMORY_LOW: memory_low((const struct control_usage *)payload, h->size_bytes); return;
 	}
 }
 
@@ -155,7 +165,7 @@ static bool read_all(void *buffer, size_t size)
 static void control_task(void *unused)
 {
 	struct control_header h;
-	static char payload[CONTROL_PAYLOAD_MAX_BYTES]; // this task's only
+	static char payload[CONTROL_PAYLOAD_MAX_BYTES] __attribute__((aligned(8))); // this task's only
 
 	(void)unused;
 	while (read_all(&h, sizeof(h))) {

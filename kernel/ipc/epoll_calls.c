@@ -123,8 +123,8 @@ static long wait_in(struct eventpoll *ep, struct uptr events, unsigned count, ui
 			return error == -ETIMEDOUT ? 0 : error;
 		waiter_init(&w);
 		w.exclusive = true;
+		task_prepare_park(PARK_INTERRUPTIBLE); // first: a wake-up takes an exclusive waiter off the queue
 		waitq_add(&ep->wait, &w);
-		task_prepare_park(PARK_INTERRUPTIBLE);
 		if (!epoll_has_ready(ep))
 			error = task_park(deadline_ns);
 		task_finish_park();

@@ -69,8 +69,6 @@ void slab_init(void);
 
 struct process;
 uint64_t process_oom_score_locked(struct process *p);
-// Kills the process that uses most memory. False: there is none to kill.
-bool process_oom_kill(void);
 void oom_forget(struct mm *mm); // it was torn down: no victim to wait for any more
 
 // ---- mobj.c ----

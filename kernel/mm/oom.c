@@ -6,6 +6,7 @@
 #include "kernel/log.h"
 #include "kernel/spinlock.h"
 #include "kernel/task.h"
+#include "port/host.h"
 
 static uint64_t counter(const uint64_t *n) { return __atomic_load_n(n, __ATOMIC_RELAXED); }
 
@@ -41,6 +42,8 @@ uint64_t process_oom_score_locked(struct process *p)
 	if (!mm)
 		return 0;
 	int64_t pages = (int64_t)(counter(&mm->resident_anon) + counter(&mm->resident_file));
+	if (PORT_HOST)
+		pages += (int64_t)counter(&mm->host_anon);
 	spin_unlock(&holder->lock);
 	pages += p->oom_score_adjust * (int64_t)(page_total_count() / 1000);
 	return pages > 0 ? (uint64_t)pages : 1;
@@ -104,6 +107,24 @@ static void victim_set(struct mm *mm)
 	spin_unlock(&victim_lock);
 	if (old)
 		mm_put(old);
+}
+
+void oom_note_usage(int32_t host_process, uint64_t pages)
+{
+	struct process *p;
+	struct task *holder;
+	if (!PORT_HOST || host_process <= 0)
+		return;
+	spin_lock(&tasklist_lock);
+	list_for_each (p, &process_list, node) {
+		struct mm *mm = mm_of_locked(p, &holder);
+		if (!mm)
+			continue;
+		if (mm->aspace && port_aspace_process(mm->aspace) == host_process)
+			__atomic_store_n(&mm->host_anon, pages, __ATOMIC_RELAXED);
+		spin_unlock(&holder->lock);
+	}
+	spin_unlock(&tasklist_lock);
 }
 
 bool process_oom_kill(void)

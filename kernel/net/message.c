@@ -23,7 +23,12 @@ static bool may_claim(const struct ucred *c)
 	       (c->gid == mine->gid || c->gid == mine->egid || c->gid == mine->sgid);
 }
 
-static int parse_one(const struct user_cmsghdr *h, const char *data, struct message *m)
+struct descriptors { // of all SCM_RIGHTS of one message: they travel as one
+	unsigned count;
+	int fds[SCM_MAX_FDS];
+};
+
+static int parse_one(const struct user_cmsghdr *h, const char *data, struct message *m, struct descriptors *d)
 {
 	size_t size = h->size - sizeof(*h);
 
@@ -31,9 +36,11 @@ static int parse_one(const struct user_cmsghdr *h, const char *data, struct mess
 		return 0; // of the protocol: nothing to do on lo
 	switch (h->type) {
 	case SCM_RIGHTS:
-		if (size % 4 || size / 4 > SCM_MAX_FDS || m->rights)
+		if (size % 4 || size / 4 > SCM_MAX_FDS - d->count)
 			return -EINVAL;
-		return size ? rights_from_fds((const int *)data, (unsigned)(size / 4), &m->rights) : 0;
+		memcpy(d->fds + d->count, data, size);
+		d->count += (unsigned)(size / 4);
+		return 0;
 	case SCM_CREDENTIALS:
 		if (size != sizeof(m->sender))
 			return -EINVAL;
@@ -46,10 +53,12 @@ static int parse_one(const struct user_cmsghdr *h, const char *data, struct mess
 
 static int parse_control(struct uptr user, uint64_t size, struct message *m)
 {
+	struct descriptors d;
 	char *control;
 	uint64_t at = 0;
 	int error = 0;
 
+	d.count = 0;
 	if (size > CONTROL_MAX_BYTES)
 		return -ENOBUFS;
 	if (size < sizeof(struct user_cmsghdr))
@@ -64,10 +73,12 @@ static int parse_control(struct uptr user, uint64_t size, struct message *m)
 		if (h->size < sizeof(*h) || h->size > size - at)
 			error = -EINVAL;
 		else
-			error = parse_one(h, control + at + sizeof(*h), m);
+			error = parse_one(h, control + at + sizeof(*h), m, &d);
 		at += align_up(max(h->size, (uint64_t)sizeof(*h)), 8u);
 	}
 	kfree(control);
+	if (!error && d.count)
+		error = rights_from_fds(d.fds, d.count, &m->rights);
 	return error;
 }
 

@@ -3,6 +3,7 @@
 // process was reaped, the number may be reused, but the descriptor then refers to nobody.
 #include "internal.h"
 
+#include "kernel/pseudofs.h"
 #include "kernel/syscalls.h"
 #include "lib/fmt.h"
 #include "pidfd.h"
@@ -70,6 +71,17 @@ struct pid *pidfd_get(int fd, bool *nonblock)
 	return pid;
 }
 
+// pidfd_send_signal(2) takes an open /proc/PID directory, too.
+static struct pid *signal_target_get(int fd)
+{
+	struct pid *pid = pidfd_get(fd, NULL);
+	struct file *f = is_err(pid) ? fd_get(fd) : NULL;
+	struct pid *by_directory = f ? proc_directory_pid(f) : NULL;
+	if (f)
+		file_put(f);
+	return by_directory ? by_directory : pid;
+}
+
 long sys_pidfd_open(pid_t number, unsigned flags)
 {
 	struct file *f;
@@ -104,7 +116,7 @@ long sys_pidfd_send_signal(int fd, int signal, struct uptr user, unsigned flags)
 	siginfo_t info;
 	if (flags)
 		return -EINVAL;
-	struct pid *pid = pidfd_get(fd, NULL);
+	struct pid *pid = signal_target_get(fd);
 	if (is_err(pid))
 		return ptr_err(pid);
 	long r = -EINVAL;

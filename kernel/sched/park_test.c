@@ -3,6 +3,7 @@
 // truly at once.
 #include "sched_fakes.h"
 
+#include "kernel/mm.h"
 #include "kernel/mutex.h"
 #include "lockdep.h"
 
@@ -99,6 +100,7 @@ static bool noted;
 void cputime_note_current(void) { noted = true; }
 bool load_average_sampled = true;
 void load_average_start(void) {}
+bool mm_serve_parked(void) { return false; }
 
 static struct port_task ports[THREADS + 1];
 static uint32_t answered;
@@ -291,6 +293,36 @@ static void can_waiting_for_a_mutex_be_killed(void **state)
 	assert_int_equal(mutex.word, 0);
 }
 
+// Whoever wakes an exclusive waiter takes it off the queue. If that can happen before the waiter parks, it must be noticed by the park:
+// else the waiter sleeps where nobody looks for it.
+static void lock_once(void *arg)
+{
+	fake_task_enter(arg);
+	mutex_lock(&mutex);
+	mutex_unlock(&mutex);
+}
+
+static void does_a_wake_up_right_after_queueing_count(void **state)
+{
+	const uint64_t patience = port_time_ns() + 2 * NSEC_PER_SEC;
+	struct host_thread *h;
+	bool parking;
+
+	(void)state;
+	fake_task_enter(&tasks[0]);
+	mutex_lock(&mutex);
+	spin_lock(&mutex.waiters.lock);
+	h = host_thread_start(lock_once, &tasks[1]);
+	do {
+		host_yield();
+		parking = __atomic_load_n(&tasks[1].sched.state, __ATOMIC_SEQ_CST) == SCHED_PARKING;
+	} while (!parking && port_time_ns() < patience);
+	spin_unlock(&mutex.waiters.lock);
+	mutex_unlock(&mutex);
+	host_thread_join(h);
+	assert_true(parking);
+}
+
 // ---- rwsem ----
 
 static struct rwsem rwsem = RWSEM_INIT(rwsem);
@@ -423,6 +455,7 @@ int main(void)
 		cmocka_unit_test(are_exclusive_waiters_woken_one_by_one),
 		cmocka_unit_test(does_a_mutex_exclude_and_let_everyone_in),
 		cmocka_unit_test(can_waiting_for_a_mutex_be_killed),
+		cmocka_unit_test(does_a_wake_up_right_after_queueing_count),
 		cmocka_unit_test(does_a_rwsem_keep_writers_alone),
 		cmocka_unit_test(does_a_waiting_writer_hold_back_new_readers),
 		cmocka_unit_test(are_mistakes_with_locks_found),

@@ -119,10 +119,12 @@ static long set_scheduler(pid_t pid, int policy, int priority, int nice, bool se
 	t = find(pid);
 	if (!t)
 		return -ESRCH;
-	if (policy < 0) // sched_setparam: keep it
+	if (policy < 0) { // sched_setparam: keep it
 		policy = t->sched.policy;
-	else
+		reset = t->sched.reset_on_fork;
+	} else {
 		policy &= ~SCHED_RESET_ON_FORK;
+	}
 	if (!set_nice)
 		nice = t->sched.nice;
 	result = policy == SCHED_DEADLINE ? -EPERM : check_rights(t, policy, priority, nice);

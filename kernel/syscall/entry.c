@@ -6,7 +6,8 @@
 #include "kernel/upcall.h"
 #include "table.h"
 
-static long dispatch(uint64_t nr, const struct user_regs *r)
+// Only the low half of RAX is a call's number.
+static long dispatch(uint32_t nr, const struct user_regs *r)
 {
 	syscall_fn *fn = likely(nr < SYSCALLS_MAX) ? syscall_table[nr] : NULL;
 
@@ -19,16 +20,16 @@ static long dispatch(uint64_t nr, const struct user_regs *r)
 
 static void dispatch_traced(struct user_regs *regs)
 {
-	uint64_t nr = regs->orig_ax;
+	uint32_t nr = (uint32_t)regs->orig_ax;
 	bool trace = task_work_test(current, WORK_TRACE);
 
 	if (task_work_test(current, WORK_PTRACE)) {
 		ptrace_syscall_stop(regs, true); // may change the registers
-		nr = regs->orig_ax;
+		nr = (uint32_t)regs->orig_ax;
 	}
 	if (trace)
 		syscall_trace_enter(regs, nr);
-	if ((int64_t)nr >= 0)
+	if ((int32_t)nr >= 0)
 		regs->ax = (uint64_t)dispatch(nr, regs);
 	if (trace)
 		syscall_trace_exit(regs, nr, (long)regs->ax);
@@ -41,5 +42,5 @@ void kernel_upcall_syscall(struct user_regs *regs)
 	if (unlikely(task_work_test(current, WORK_TRACE | WORK_PTRACE)))
 		dispatch_traced(regs);
 	else
-		regs->ax = (uint64_t)dispatch(regs->orig_ax, regs);
+		regs->ax = (uint64_t)dispatch((uint32_t)regs->orig_ax, regs);
 }

@@ -86,6 +86,8 @@ void hosted_aspace_leave(struct port_aspace *as)
 
 size_t port_aspace_table_bytes(struct port_aspace *as) { return as->table_pages * PAGE_BYTES; }
 
+int32_t port_aspace_process(const struct port_aspace *as) { return __atomic_load_n(&as->tgid, __ATOMIC_ACQUIRE); }
+
 uint64_t port_aspace_time_ns(struct port_aspace *as)
 {
 	int32_t tgid = __atomic_load_n(&as->tgid, __ATOMIC_ACQUIRE);

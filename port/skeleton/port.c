@@ -192,6 +192,7 @@ void port_task_exit(void) { missing(); }
 void port_task_kick(struct port_task *p) { (void)p; }
 void port_task_times(uint64_t *user_ns, uint64_t *system_ns) { *user_ns = *system_ns = 0; }
 uint64_t port_aspace_time_ns(struct port_aspace *as) { return (void)as, 0; }
+int32_t port_aspace_process(const struct port_aspace *as) { return (void)as, 0; }
 void port_task_yield(void) {}
 void port_task_reap(void) {}
 void port_process_faults(uint64_t *minor, uint64_t *major) { *minor = *major = 0; }

@@ -196,7 +196,7 @@ static void serve_shaped(struct input *in)
 	at += names_put(in, at);
 	at += take_bytes(in, at, take(in) % 64);
 	h.len = (uint32_t)(sizeof(h) + (size_t)(at - arguments));
-	*(struct broker_request *)message = (struct broker_request){ 0, h.len };
+	*(struct broker_request *)message = (struct broker_request){ .size_bytes = h.len };
 	memcpy(message + sizeof(struct broker_request), &h, sizeof(h));
 	serve((size_t)(at - message));
 }

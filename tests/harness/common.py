@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results, paths, and running a cell with a time limit."""
 import dataclasses
+import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ PASS, FAIL, SKIP = "pass", "FAIL", "skip"
 # Where tests run: natively, and in cells on each port, with what `cloister run --port` calls it.
 CELL_PORTS = {"hosted": "hosted", "x86": "qemu"}
 PORTS = ("native", *CELL_PORTS)
-DEFAULT_PORTS = "native,x86"
+DEFAULT_PORTS = "native,hosted,x86"
 
 
 def parse_ports(text):
@@ -129,6 +131,14 @@ def run_argv(*arguments, port, build=None):
 def cell_argv(program, *options, port, build=None):
     """The command line of a cell."""
     return run_argv("--no-tty", *options, "--", *program, port=port, build=build)
+
+
+@functools.lru_cache(None)
+def unbounded(port, build=None):
+    """Why this host does not bound the memory of a cell as a whole; None when it does."""
+    done = command(run_argv("--verbose", "--", "/bin/true", port=port, build=build), 60, None)
+    found = re.search(r"memory as a whole is not bounded: .*", done.text())
+    return found.group(0) if found else None
 
 
 def ninja(target, build=None):

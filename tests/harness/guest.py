@@ -51,11 +51,16 @@ class GuestSuite:
                 continue
             ordinary = [n for n in names if n not in SMALL_MEMORY]
             self.run_all(port, ordinary, {})
-            small = [n for n in names if n in SMALL_MEMORY]
-            self.run_all(port, small, {"memory": "256M"})
+            self.run_small(port, [n for n in names if n in SMALL_MEMORY])
             if not self.arguments.no_mounts:
                 mounted = [n for n in ordinary if n.startswith(ON_MOUNTS)]
                 self.run_all(port, mounted, {"mount": True})
+
+    def run_small(self, port, names):
+        why = common.unbounded(port, self.build) if names else None
+        for name in names if why else ():
+            self.results.add(Result(name, port, SKIP, why))
+        self.run_all(port, [] if why else names, {"memory": "256M"})
 
     def run_all(self, port, names, variant):
         """Runs tests in as few cells as possible: a cell that dies fails the test it died in; the rest go on anew."""

@@ -4,6 +4,7 @@ import os
 import re
 import time
 
+from harness import common
 from harness.system import serial
 
 
@@ -48,11 +49,39 @@ def test_memory_above_four_gibibytes_is_usable(t):
     t.equal(done.out, b"True\n")
 
 
+def bounded(t):
+    why = common.unbounded(t.port, t.arguments.kernel_build)
+    if why:
+        t.skip(why)
+
+
 def test_out_of_memory_ends_the_greedy(t):
+    bounded(t)
     done = t.cell(["/bin/bash", "-c", "python3 -c 'x = []\nwhile True: x.append(bytearray(1 << 20))'; echo status $?; "
                    "echo still well; seq 3 | sort -r"], "--memory", "192M", status=0, timeout=150)
     t.check(done.out.startswith((b"status 137\n", b"status 1\n")), done.out, done.err)  # killed, or MemoryError
     t.check(done.out.endswith(b"still well\n3\n2\n1\n"), done.out)
+
+
+def test_out_of_memory_spares_the_modest(t):
+    bounded(t)
+    done = t.cell(["/usr/bin/python3", "-c", """
+import os, time
+modest = [os.fork() for _ in range(3)]
+if 0 in modest:
+    mine = bytearray(5 << 20)
+    time.sleep(60)
+for round in range(3):
+    greedy = os.fork()
+    if not greedy:
+        x = []
+        while True: x.append(bytearray(1 << 20))
+    print(os.waitstatus_to_exitcode(os.waitpid(greedy, 0)[1]), [os.waitpid(pid, os.WNOHANG)[0] for pid in modest])
+for pid in modest: os.kill(pid, 15); os.waitpid(pid, 0)
+x = bytearray(90 << 20)
+print(sum(x[::4096]))
+"""], "--memory", "192M", status=0, timeout=150)
+    t.equal(done.out, b"-9 [0, 0, 0]\n" * 3 + b"0\n", done.err)
 
 
 @serial
@@ -130,7 +159,8 @@ def test_trace_shows_errors_and_children(t):
 def test_verbose_says_what_is_chosen(t):
     done = t.cell(["/bin/true"], "--verbose", status=0)
     text = done.err.decode("utf-8", "replace")
-    lines = [line for line in text.splitlines() if re.search(r"\b(tcg|kvm)\b", line)]
+    words = {"x86": r"\b(tcg|kvm)\b", "hosted": r"control group|not bounded"}
+    lines = [line for line in text.splitlines() if re.search(words[t.port], line)]
     t.check(len(lines) >= 1, text[:2000])
 
 
@@ -168,7 +198,9 @@ def test_panic_says_where_and_ends_with_its_own_status(t):
     done = t.cell(["/bin/sh", "-c", "echo fault > /proc/cloister/panic; echo not reached"], status=124)
     text = done.err.decode()
     t.check("not reached" not in done.out.decode(), done.out)
-    for part in ("kernel panic: page fault in the kernel", "panic_write+0x", "sys_write+0x", "trace ring:", "rip ", "CR2 "):
+    fault = {"x86": ("kernel panic: page fault in the kernel", "CR2 "),
+             "hosted": ("kernel panic: fault at ", "address ffffdead")}
+    for part in (*fault[t.port], "panic_write+0x", "sys_write+0x", "trace ring:", "rip "):
         t.check(part in text, part, text)
     done = t.cell(["/bin/sh", "-c", "echo please > /proc/cloister/panic"], status=124)
     t.check("asked for by process 1" in done.err.decode(), done.err)

@@ -14,6 +14,10 @@ import sys
 import threading
 import time
 
+from harness.system import only
+
+PORTS = ("x86",)
+
 ADDRESS = "127.0.0.2"
 PYTHON = "/usr/bin/python3"
 
@@ -1023,6 +1027,7 @@ say(n.getsockopt(socket.AF_VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE))
                     "ECONNRESET", "ENETUNREACH", "EINPROGRESS", "True ECONNRESET", "262144"])
 
 
+@only("hosted", "x86")
 def test_vsock_without_a_device(t):
     lines = python(t, """
 say(error_of(socket.socket(socket.AF_VSOCK).connect, (2, 5001)))

@@ -7,11 +7,11 @@
 // the granted trees, with these differences:
 //
 //   - OPEN and CREATE answer with the host's descriptor in an SCM_RIGHTS message beside FOPEN_PASSTHROUGH in open_flags: data is
-//     read, written and mapped through it and READ, WRITE, FLUSH, FSYNC, LSEEK, FALLOCATE are never asked for. RELEASE is still sent.
+//     read, written and mapped through it and READ, WRITE, FLUSH, FSYNC, LSEEK, FALLOCATE, RELEASE are never asked for.
 //   - BROKER_LOOKUP_OPEN does a LOOKUP and an OPEN of what was found in one round trip.
-//   - FORGET, BATCH_FORGET, RELEASE and INTERRUPT have no answer.
-//   - fh of a file means nothing: it is the node that is open or not. An opened file's attributes can be asked for and changed, by its
-//     node, until its RELEASE, also when it has lost its name.
+//   - FORGET, BATCH_FORGET and INTERRUPT have no answer.
+//   - fh of a file means nothing. A file that loses its name by a request with BROKER_REQUEST_HOLD is asked for and changed by its node as
+//     before, until it is forgotten; the cell says so of files it has open.
 //   - Most nodes are reached by their name: when the host put something else there, -ESTALE. Then the name is to be looked up again.
 //   - Unasked messages (struct broker_event) come on a socket of their own.
 //
@@ -27,8 +27,11 @@
 
 #define BROKER_FOPEN_PASSTHROUGH (1u << 7) // as FOPEN_PASSTHROUGH of newer fuse.h
 
+#define BROKER_REQUEST_HOLD 1u // UNLINK, RENAME: what loses its name is in use
+
 struct broker_request {
-	uint32_t grant;      // number of the granted tree: the N of "fsN" in the boot record
+	uint16_t grant;      // number of the granted tree: the N of "fsN" in the boot record
+	uint16_t flags;      // BROKER_REQUEST_*
 	uint32_t size_bytes; // of the FUSE message that follows
 };
 static_assert(sizeof(struct broker_request) == 8, "broker request layout");

@@ -31,6 +31,9 @@ enum control_type {
 	CONTROL_WINSIZE = 2,    // uint16_t rows, columns
 	CONTROL_TIME_REPLY = 3, // struct control_time
 	CONTROL_STDIN_EOF = 4,  // reserved: end of input is the port's close
+	// struct control_usage[]: the host is about to run out of the memory it has for the cell; what its processes use, the
+	// greediest first (port hosted)
+	CONTROL_MEMORY_LOW = 5,
 	// kernel -> launcher
 	CONTROL_HELLO = 64,        // uint32_t BOOT_VERSION: the kernel runs
 	CONTROL_TIME_REQUEST = 65, // uint64_t cookie
@@ -53,6 +56,12 @@ struct control_time {
 	uint64_t cookie;
 	int64_t realtime_ns;
 };
+
+struct control_usage {
+	int32_t process; // as the cell's kernel knows it: its number in the cell's pid namespace, where there is one
+	uint32_t pages;
+};
+static_assert(sizeof(struct control_usage) == 8, "control usage layout");
 
 struct control_stream_closed {
 	uint32_t stream; // 1: standard output, 2: standard error

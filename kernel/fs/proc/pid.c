@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/PID and /proc/PID/task/TID: directories that stand for processes and threads.
+#include <linux/magic.h>
+
 #include "kernel/errno.h"
 #include "kernel/slab.h"
 #include "lib/fmt.h"
@@ -13,7 +15,10 @@ static bool task_alive(struct pseudo *n)
 {
 	struct task *t = proc_task(n);
 
-	return proc_whole_process(n) ? !t->process->reaped : !t->dead;
+	// A leader whose place another thread took by exec is dead and stands for nothing; one that merely ended first stays.
+	if (t->dead && (!proc_whole_process(n) || t != __atomic_load_n(&t->process->leader, __ATOMIC_RELAXED)))
+		return false;
+	return !proc_whole_process(n) || !t->process->reaped;
 }
 
 // Files of a process belong to who may look into it.
@@ -398,6 +403,15 @@ const struct pseudo_entry proc_process_entries[] = {
 
 static const struct pseudo_entry process_entry = { .mode = S_IFDIR | 0555, .children = proc_process_entries };
 static const struct pseudo_entry thread_entry = { .mode = S_IFDIR | 0555, .children = proc_thread_entries };
+
+struct pid *proc_directory_pid(const struct file *f)
+{
+	if (!f->inode || f->inode->super->magic != PROC_SUPER_MAGIC)
+		return NULL;
+	struct pseudo *n = pseudo_of(f->inode);
+	struct task *t = n->entry == &process_entry ? proc_task(n) : NULL;
+	return t && t->pid ? pid_find(t->tid) : NULL;
+}
 
 static bool parse_pid(const char *name, pid_t *out)
 {

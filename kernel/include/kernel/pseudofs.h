@@ -90,3 +90,6 @@ int pseudo_fill_super(struct super *s, const struct pseudo_entry *root, uint64_t
 // Emits one dynamic entry; `next` is the position after it. False: the buffer is full.
 bool pseudo_emit(struct pseudo *dir, struct dir_context *c, const char *name, loff_t next, mode_t mode);
 static inline struct pseudo *pseudo_of(const struct inode *i) { return i->private; }
+// The process an open /proc/PID directory stands for, referenced; NULL: `f` is none, or the process is gone. (kernel/fs/proc/pid.c)
+struct pid;
+struct pid *proc_directory_pid(const struct file *f);

@@ -3,7 +3,8 @@
 //
 // A task that waits (1) adds a waiter to the queue, (2) sets its state with task_prepare_park(), (3) checks its
 // condition, (4) parks, (5) loops or removes the waiter and calls task_finish_park(). wait_event() and its kin do all of
-// that. Whoever makes the condition true does so before waitq_wake(), which orders it before the waiter's check.
+// that. Whoever makes the condition true does so before waitq_wake(), which orders it before the waiter's check. An exclusive
+// waiter leaves the queue when it is woken, so it does (2) before (1): else a wake-up between them would be for nothing.
 //
 // Lock order: anything -> waitq.lock -> run queue lock. waitq_wake() may be called in any context.
 #pragma once

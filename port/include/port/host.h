@@ -42,6 +42,8 @@ uint64_t port_task_time_ns(struct port_task *p);
 // CPU time of all threads of the address space's host process, dead ones included, whoever asks; 0 when it is gone or not there
 // yet. Atomic.
 uint64_t port_aspace_time_ns(struct port_aspace *as);
+// The number of the address space's host process; 0 when it is gone or not there yet. Atomic.
+int32_t port_aspace_process(const struct port_aspace *as);
 void port_task_yield(void);
 // Restricts the current task to some CPUs (bit n: the cell's CPU n). 0, -EINVAL.
 int port_task_affinity(const uint64_t *mask, unsigned words);
