@@ -23,11 +23,12 @@ static bool take_reply(struct vsock_stream *s)
 {
 	struct outside_reply r;
 
-	if (__atomic_load_n(&s->channel.answered, __ATOMIC_ACQUIRE))
+	if (s->replied)
 		return true;
 	if (!vsock_stream_peek(s, &r, sizeof(r)))
 		return false;
 	vsock_stream_take(s, NULL, sizeof(r));
+	s->replied = true;
 	s->channel.local = r.local;
 	s->channel.peer = r.peer;
 	net_channel_connected(&s->channel, positive_errno(r.error));
@@ -135,7 +136,7 @@ static bool datagram_received(struct vsock_stream *s)
 {
 	int error = 0;
 
-	if (!__atomic_load_n(&s->targeting, __ATOMIC_ACQUIRE) && !take_reply(s))
+	if (!take_reply(s))
 		return false;
 	while (!error)
 		error = take_record(s);
@@ -155,15 +156,17 @@ static int channel_set_target(struct net_channel *c, const struct outside_endpoi
 {
 	struct vsock_stream *s = vsock_stream_of(c);
 	struct outside_datagram r = { .kind = OUTSIDE_TARGET, .endpoint = *to };
+	bool one = true;
 	int error;
 
-	if (__atomic_exchange_n(&s->targeting, true, __ATOMIC_ACQ_REL))
+	// Before `targeting`, so that who is told that another is at it can wait for the answer.
+	if (!__atomic_compare_exchange_n(&c->answered, &one, false, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		return -EALREADY;
-	__atomic_store_n(&c->answered, false, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->targeting, true, __ATOMIC_RELEASE);
 	error = vsock_stream_send_all(s, &r, sizeof(r), NULL);
 	if (error) {
-		__atomic_store_n(&c->answered, true, __ATOMIC_RELEASE);
 		__atomic_store_n(&s->targeting, false, __ATOMIC_RELEASE);
+		net_channel_connected(c, -error);
 	}
 	return error;
 }

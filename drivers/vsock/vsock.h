@@ -70,6 +70,7 @@ struct vsock_stream {
 	struct outside_request request;
 	uint32_t room_wanted; // credit that makes it writable, constant once it is in the table
 	uint32_t room_due;    // atomic
+	bool replied;         // the request is answered; the receiving task's
 	bool targeting;       // a set_target() waits for its answer; atomic
 };
 

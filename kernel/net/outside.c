@@ -296,8 +296,11 @@ static int set_target(struct socket *s, struct net_channel *c, const struct outs
 {
 	int error;
 
-	while ((error = c->ops->set_target(c, to)) == -EAGAIN) {
-		error = wait_event_killable(&s->wait, c->ops->ready(c) & EPOLLOUT);
+	while ((error = c->ops->set_target(c, to)) == -EAGAIN || error == -EALREADY) {
+		if (error == -EALREADY) // another thread's
+			error = wait_event_killable(&s->wait, __atomic_load_n(&c->answered, __ATOMIC_ACQUIRE));
+		else
+			error = wait_event_killable(&s->wait, c->ops->ready(c) & EPOLLOUT);
 		if (error)
 			return error;
 	}

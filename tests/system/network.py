@@ -849,6 +849,18 @@ for i in range(40):
     got = sorted(u.recv(100).split()[1] for _ in range(4 - len(bad)))
     if got != [b"0", b"1", b"2", b"3"]:
         bad.append(got)
+    def connect(n):
+        barrier.wait()
+        try:
+            u.connect(("{ADDRESS}", {port}))
+        except OSError as e:
+            bad.append(e)
+    threads = [threading.Thread(target=connect, args=(n,)) for n in range(4)]
+    for x in threads: x.start()
+    for x in threads: x.join()
+    u.send(b"connected")
+    if u.recv(100).split()[1] != b"connected":
+        bad.append(i)
     u.close()
 say(bad)
 """, "--connect", f"udp:{ADDRESS}:{port}", "--cpus", "2")
