@@ -92,6 +92,11 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 	h->image_fd = -1;
 	cgroup_init(&h->cgroup);
 	h->loader.stop = spec->gdb_socket != NULL;
+	if (spec->cell->net.count)
+		return err_set(
+			e, EXIT_USAGE,
+			"port hosted has no network to the outside yet: use --port qemu for the network grants, or "
+			"--net none");
 	return check_host(e) && load_image(h, spec->kernel_path, e);
 }
 
@@ -365,10 +370,11 @@ static void ask_to_end(struct process *p)
 		poll(&wait, 1, STOP_PATIENCE_MS);
 }
 
-static void stop(struct machine *m)
+static void stop(struct machine *m, bool flush)
 {
 	struct hosted_machine *h = m->private;
 
+	(void)flush; // nobody passes on anything
 	if (m->process.pid && !(m->process.namespaces & CLONE_NEWPID))
 		ask_to_end(&m->process);
 	if (m->process.pid) {
