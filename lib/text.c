@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// String helpers that libc does not have; hosted programs use them too.
+// String helpers that libc does not have; ordinary programs use them too.
 #include "lib/string.h"
 
 size_t string_copy(char *to, const char *from, size_t size)

@@ -130,7 +130,8 @@ def check_ports_apart(files):
         if path.split("/")[0] not in ("kernel", "lib", "drivers") or not path.endswith((".c", ".h")):
             continue
         for number, line in enumerate(read(path).split("\n"), 1):
-            if re.search(r"\bx86_[a-z_]+\(|#\s*if.*PORT_X86|#\s*include.*\"x86", line):
+            named = path.split("/")[0] != "drivers" and re.search(r"(?i)\bhosted\b|\bx86\b(?!-64)(?!/include)", line)
+            if named or re.search(r"\bx86_[a-z_]+\(|#\s*if.*PORT_X86|#\s*include.*\"x86", line):
                 problems.append(f"{path}:{number}: portable code names a port: {line.strip()}")
     return problems
 
@@ -141,7 +142,10 @@ def check_headers_alone(files):
 
     def one(path):
         layer = path.split("/")[0]
-        flags = ["-I" + os.path.join(TOP, d) for d in INCLUDE_DIRS[layer]]
+        directories = INCLUDE_DIRS[layer]
+        if path.startswith("port/hosted/"):
+            directories = ["port/hosted/include", "port/hosted", *(d for d in directories if "x86" not in d)]
+        flags = ["-I" + os.path.join(TOP, d) for d in directories]
         flags += ["-I" + os.path.join(TOP, os.path.dirname(path))]
         if layer == "host":
             flags += ["-D_GNU_SOURCE"]

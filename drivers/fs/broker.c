@@ -145,6 +145,10 @@ static long answer_receive(struct channel *ch, struct fs_request *r, const struc
 		unsigned kept = ours && r->wants_file && file_count ? 1 : 0;
 		if (kept)
 			r->file = files[0];
+		if (ours && r->files_room) {
+			r->file_count = kept = min(file_count, r->files_room);
+			memcpy(r->files, files, kept * sizeof(*files));
+		}
 		for (unsigned k = kept; k < file_count; k++)
 			port_file_close(files[k]);
 		if (ours)

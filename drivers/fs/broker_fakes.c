@@ -37,7 +37,9 @@ static uint64_t node_count;
 static struct answer {
 	char bytes[BROKER_MESSAGE_MAX_BYTES];
 	size_t size, used;
-	int fd;
+	int fd;       // -1, or the first of
+	int more[31]; // more_count
+	unsigned more_count;
 	bool there;
 } answers[CHANNELS];
 
@@ -214,6 +216,22 @@ static int op_lookup_open(struct request *r)
 	return 0;
 }
 
+static int op_open_many(struct request *r)
+{
+	struct broker_open_many_in *in = (void *)r->at;
+	uint64_t *ids = (void *)(in + 1);
+	for (uint32_t k = 0; k < in->count; k++) {
+		int fd = open(nodes[ids[k] < node_count ? ids[k] : 0].path, O_RDONLY);
+		uint32_t error = fd < 0 ? (uint32_t)errno : 0;
+		put(r, &error, sizeof(error));
+		if (fd >= 0 && r->a->fd < 0)
+			r->a->fd = fd;
+		else if (fd >= 0)
+			r->a->more[r->a->more_count++] = fd;
+	}
+	return 0;
+}
+
 static int op_create(struct request *r)
 {
 	struct fuse_create_in *in = (void *)r->at;
@@ -265,7 +283,7 @@ static int op_rename(struct request *r, uint64_t to_dir, const char *names)
 
 static int op_read_directory(struct request *r)
 {
-	struct fuse_open_out o = { .fh = UINT64_MAX };
+	struct fuse_open_out o = { .fh = UINT64_MAX, .open_flags = BROKER_FOPEN_EXACT };
 	DIR *d = opendir(r->path);
 	struct dirent *e;
 	if (!d)
@@ -333,8 +351,13 @@ static int serve(struct request *r)
 		return n < 0 ? -errno : 0;
 	}
 	case BROKER_LOOKUP_OPEN: return op_lookup_open(r);
+	case BROKER_OPEN_MANY: return op_open_many(r);
 	case BROKER_READ_DIRECTORY: return op_read_directory(r);
-	case BROKER_WATCH: return 0;
+	case BROKER_WATCH: {
+		struct broker_watch_out out = { .complete = fake_watches };
+		put(r, &out, sizeof(out));
+		return 0;
+	}
 	}
 	return -ENOSYS;
 }
@@ -343,8 +366,7 @@ static unsigned slot_of(uint32_t opcode) { return opcode < 56 ? opcode : 56 + op
 
 static bool is_silent(uint32_t opcode)
 {
-	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET ||
-	       opcode == BROKER_UNWATCH;
+	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == BROKER_UNWATCH;
 }
 
 // ---- port/host.h ----
@@ -384,6 +406,7 @@ long port_message_send(int fd, const struct iovec *v, unsigned count)
 	assert(!a->there); // the last answer was taken
 	a->size = sizeof(struct fuse_out_header);
 	a->fd = -1;
+	a->more_count = 0;
 	int error = fake_unsupported >> slot_of(r.head->opcode) & 1 ? -ENOSYS : serve(&r);
 	struct fuse_out_header out = { .error = error, .unique = r.head->unique };
 	if (error)
@@ -397,6 +420,8 @@ long port_message_send(int fd, const struct iovec *v, unsigned count)
 	if (a->fd >= 0 && !with) {
 		close(a->fd);
 		a->fd = -1;
+		while (a->more_count)
+			close(a->more[--a->more_count]);
 	}
 	a->there = true;
 	return (long)size;
@@ -421,9 +446,13 @@ long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fd
 	}
 	if (a->fd >= 0 && room && !fake_lose_descriptors) {
 		fds[(*fd_count)++] = a->fd;
-		fake_descriptors++;
+		for (unsigned k = 0; k < a->more_count; k++)
+			fds[(*fd_count)++] = a->more[k];
+		fake_descriptors += *fd_count;
 	} else if (a->fd >= 0) {
 		close(a->fd);
+		while (a->more_count)
+			close(a->more[--a->more_count]);
 		if (fake_lose_descriptors)
 			return -EMFILE;
 	}

@@ -301,6 +301,101 @@ static void watched_entries_last(void **state)
 	assert_int_equal(size_of("/g/f"), 5);
 }
 
+// After a few questions all names of a directory are known, and those that are not there, too.
+static void names_are_read_ahead(void **state)
+{
+	char name[16];
+	fake_watches = true;
+	for (unsigned k = 0; k < 20; k++) {
+		fmt_print(name, sizeof(name), "f%u", k);
+		fake_host_write(name, "text");
+	}
+	assert_int_equal(size_of("/g/f0"), 4);
+	assert_int_equal(size_of("/g/none"), -ENOENT);
+	assert_int_equal(size_of("/g/f1"), 4);
+	unsigned before = fake_requests;
+	for (unsigned k = 0; k < 20; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", k);
+		assert_int_equal(size_of(name), 4);
+		fmt_print(name, sizeof(name), "/g/no%u", k);
+		assert_int_equal(size_of(name), -ENOENT);
+	}
+	assert_int_equal(fake_requests, before);
+	second_pass();
+	assert_int_equal(size_of("/g/no-more"), -ENOENT);
+	assert_int_equal(fake_requests, before);
+	// What is made here needs no question before it, and what is removed none after it.
+	assert_int_equal(write_file("/g/made", "x", O_EXCL), 1);
+	assert_int_equal(fake_requests, before + 1);
+	assert_int_equal(sys_unlink(U("/g/made")), 0);
+	assert_int_equal(size_of("/g/made"), -ENOENT);
+	assert_int_equal(fake_requests, before + 2);
+	// The host makes one.
+	fake_host_write("no3", "here now");
+	fake_host_write("new", "new");
+	report(IN_CREATE, "", "no3");
+	report(IN_CREATE, "", "new");
+	assert_int_equal(size_of("/g/no3"), 8);
+	assert_int_equal(size_of("/g/new"), 3);
+}
+
+// Reads /g/f10, /g/f11, ... in the order of names; how many questions that takes.
+static unsigned read_in_order(unsigned count)
+{
+	unsigned before = fake_requests;
+	char name[16], text[16];
+	for (unsigned k = 0; k < count; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", 10 + k);
+		fmt_print(text, sizeof(text), "text %u", 10 + k);
+		assert_text(name, text);
+	}
+	return fake_requests - before;
+}
+
+static void files_are_opened_ahead(void **state)
+{
+	char name[16], text[16];
+	fake_watches = true;
+	for (unsigned k = 0; k < 60; k++) {
+		fmt_print(name, sizeof(name), "f%u", 10 + k);
+		fmt_print(text, sizeof(text), "text %u", 10 + k);
+		fake_host_write(name, text);
+	}
+	unsigned first = read_in_order(60);
+	assert_in_range(first, 1, 24);
+	assert_true(REQUESTS(BROKER_OPEN_MANY) >= 2);
+	assert_int_equal(read_in_order(60), 0);
+	// A file removed here and made anew is another one, opened ahead or not.
+	assert_int_equal(sys_unlink(U("/g/f20")), 0);
+	assert_int_equal(write_file("/g/f20", "other", O_EXCL), 5);
+	assert_text("/g/f20", "other");
+}
+
+// A name forgotten here is there all the same.
+static void names_forgotten_are_asked_for(void **state)
+{
+	fake_watches = true;
+	fake_host_write("f", "text");
+	fake_host_write("g", "text");
+	for (unsigned k = 0; k < 3; k++)
+		assert_int_equal(size_of(k == 1 ? "/g/f" : k ? "/g/g" : "/g/none"), k ? 4 : -ENOENT);
+	unsigned before = fake_requests;
+	assert_int_equal(size_of("/g/none2"), -ENOENT);
+	assert_int_equal(fake_requests, before);
+	for (unsigned k = 0; k < 4; k++)
+		dentry_shrink(1000);
+	assert_int_equal(size_of("/g/f"), 4);
+	assert_int_equal(size_of("/g/g"), 4);
+	// Made on the host before we could know, and found by the attempt to make it.
+	fake_host_write("late", "late");
+	for (unsigned k = 0; k < 3; k++)
+		size_of("/g/none3");
+	fake_host_write("later", "later");
+	assert_int_equal(write_file("/g/later", "x", O_EXCL), -EEXIST);
+	assert_int_equal(write_file("/g/later", "x", 0), 1);
+	assert_int_equal(size_of("/g/later"), 5);
+}
+
 static void an_overflow_drops_everything(void **state)
 {
 	fake_host_write("f", "old");
@@ -481,6 +576,9 @@ int main(void)
 		TEST(directories_fill_the_cache),
 		TEST(timeouts_end),
 		TEST(watched_entries_last),
+		TEST(names_are_read_ahead),
+		TEST(files_are_opened_ahead),
+		TEST(names_forgotten_are_asked_for),
 		TEST(an_overflow_drops_everything),
 		TEST(programs_hear_of_the_host_once),
 		TEST(stale_names_are_looked_up_again),

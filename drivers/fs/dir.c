@@ -78,6 +78,10 @@ static int entry_take(struct inode *dir, struct dentry *d, const struct fuse_ent
 static int fs_lookup(struct inode *dir, struct dentry *d)
 {
 	struct fuse_entry e;
+	if (PORT_HOST && fs_names_are_known(dir, d->parent)) {
+		d->expires_ns = UINT64_MAX;
+		return 0;
+	}
 	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
 	int error = lookup_call(dir, d->name, d->name_length, &e);
 	if (!error)
@@ -125,7 +129,8 @@ static int fs_lookup_open(struct inode *dir, struct dentry *d, int open_flags)
 	struct fuse_entry e;
 	struct fs_handle *h = NULL;
 	uint32_t flags = (open_flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR;
-	if (!fs_supports(c, BROKER_LOOKUP_OPEN) || open_flags & (O_DIRECT | O_DIRECTORY))
+	if (!fs_supports(c, BROKER_LOOKUP_OPEN) || open_flags & (O_DIRECT | O_DIRECTORY) ||
+	    fs_names_are_known(dir, d->parent))
 		return fs_lookup(dir, d);
 	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(dir);
 	int error = lookup_open_call(dir, d, flags, &e, &h);
@@ -186,6 +191,20 @@ static int revalidate_entry(struct dentry *d, struct inode *dir, const struct fu
 	return 1;
 }
 
+// Reads all of a directory instead of asking for this one. 1: it is still right; 0: it is not; -EAGAIN: ask.
+static int revalidate_ahead(struct inode *dir, struct dentry *parent, struct dentry *d)
+{
+	bool mine = mutex_is_mine(&dir->lock);
+	if (!mine && !mutex_try_lock(&dir->lock)) // not waited for: who calls may hold other locks
+		return -EAGAIN;
+	bool read = fs_names_ahead(dir, parent);
+	bool hashed = __atomic_load_n(&d->flags, __ATOMIC_RELAXED) & DENTRY_HASHED;
+	bool good = d->expires_ns == UINT64_MAX || (d->expires_ns && port_time_ns() < d->expires_ns);
+	if (!mine)
+		mutex_unlock(&dir->lock);
+	return !read || (hashed && !good) ? -EAGAIN : hashed;
+}
+
 static int fs_revalidate(struct dentry *d)
 {
 	if (!d->inode && !PORT_HOST)
@@ -197,8 +216,13 @@ static int fs_revalidate(struct dentry *d)
 	dentry_name_get(d, &n);
 	struct inode *dir = n.parent->inode;
 	fs_watch_want(dir); // what is asked for again will be asked for again
+	int result = PORT_HOST ? revalidate_ahead(dir, n.parent, d) : -EAGAIN;
+	if (result >= 0) {
+		dentry_put(n.parent);
+		return result;
+	}
 	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
-	int result = lookup_call(dir, n.name, n.length, &e);
+	result = lookup_call(dir, n.name, n.length, &e);
 	if (!result)
 		result = revalidate_entry(d, dir, &e, clock);
 	if (result == 1)
@@ -226,6 +250,8 @@ static int make_call(struct inode *dir, struct dentry *d, struct fs_request *r, 
 	if (error == -EEXIST)
 		d->expires_ns = 0; // made on the host meanwhile
 	if (error)
+		fs_names_unsure(dir);
+	if (error)
 		return error == -ENOSYS ? -EPERM : error;
 	fs_attributes_changed(dir);
 	fs_attributes_stale(dir);
@@ -236,6 +262,8 @@ static int make_call(struct inode *dir, struct dentry *d, struct fs_request *r, 
 		return -EIO;
 	}
 	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
+	if (is_err(i))
+		fs_names_unsure(dir);
 	if (is_err(i))
 		return (int)ptr_err(i);
 	if (!fs_entry_fits(d->parent, i)) {
@@ -347,6 +375,8 @@ static int fs_create_open(struct inode *dir, struct dentry *d, struct file *f, m
 	if (error == -EEXIST)
 		d->expires_ns = 0;
 	if (error)
+		fs_names_unsure(dir);
+	if (error)
 		return error;
 	fs_attributes_changed(dir);
 	fs_attributes_stale(dir);
@@ -354,6 +384,7 @@ static int fs_create_open(struct inode *dir, struct dentry *d, struct file *f, m
 	struct inode *i = fs_inode_get(dir->super, dir, &e, clock);
 	error = !h ? -ENOMEM : is_err(i) ? (int)ptr_err(i) : inode_is_reg(i) ? 0 : -EIO;
 	if (error) {
+		fs_names_unsure(dir);
 		fs_handle_put(c, h, NULL);
 		if (!is_err(i))
 			inode_put(i);
@@ -473,8 +504,11 @@ static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *
 	int error = rename_call(from_dir, from, to_dir, to, flags);
 	for (unsigned k = 0; k < array_count(own); k++)
 		fs_own_end(own[k], error);
-	if (error)
+	if (error) {
+		fs_names_unsure(from_dir);
+		fs_names_unsure(to_dir);
 		return error;
+	}
 	struct inode *touched[] = { from_dir, to_dir, from->inode };
 	for (unsigned k = 0; k < array_count(touched); k++) {
 		fs_attributes_changed(touched[k]);
@@ -530,6 +564,7 @@ const struct inode_ops fs_dir_inode_ops = {
 	FS_COMMON_OPS,
 	.lookup = fs_lookup,
 	.lookup_open = PORT_HOST ? fs_lookup_open : NULL,
+	.look_ahead = PORT_HOST ? fs_names_ahead : NULL,
 	.create = fs_create,
 	.create_open = fs_create_open,
 	.mknod = fs_mknod,

@@ -120,6 +120,8 @@ struct fs_request {
 	const void *reply;  // payload in the arena: shared memory, decode once
 	size_t reply_bytes; // with what went to payload segments
 	int file;           // the host's descriptor that came with it, -1: none. fs_request_file() takes it
+	int *files;         // the issuer's, for so many that may come instead; file_count: that came
+	unsigned files_room, file_count;
 	struct waitq wait;
 
 	// asynchronous use: called once in any context, owns the issuer's reference
@@ -208,6 +210,15 @@ struct fs_inode {
 	bool read_granted;     // the server opened it for reading before: it will again
 	bool attr_lasting;     // the server said of its attributes that it will tell when they change
 	bool plus_wanted;      // names of this directory are looked up: READDIRPLUS pays
+	// of a directory; racy: files opened ahead (ahead.c), at a time, the last time, and of these opened by a program
+	int32_t opens_missed; // files that the server had to be asked for
+	uint16_t ahead_window, ahead_given, ahead_used;
+	bool ahead_by_name;
+	// of a directory; its inode.lock
+	uint32_t names_asked;    // for so many names the server was asked since all were read
+	uint64_t names_quiet_ns; // they are not read again before
+	uint64_t
+		names_serial; // those cached are all, if dentry.complete and fs_watch_names() is still this; 0: they are not
 
 	// pages
 	struct list dirty_node; // connection.dirty; connection.lock
@@ -221,6 +232,7 @@ struct fs_inode {
 	struct waitq wait;                // writes_in_flight, writes_blocked
 
 	// the host's descriptors
+	bool opened_ahead;      // no program has asked for the idle handle yet
 	uint64_t ours_until_ns; // changes that the host reports until then are our own; racy hint
 	mode_t host_mode;       // what fstat(2) said last; the server may show others. lock
 	uid_t host_uid;         // lock
@@ -275,6 +287,8 @@ bool fs_handles_trim(struct fs_connection *c, unsigned keep); // releases idle h
 // Takes over the answer's descriptor, and the server's handle also on failure (NULL).
 struct fs_handle *fs_handle_create(struct fs_connection *c, uint64_t nodeid, const struct fuse_opened *o,
 				   uint32_t flags, bool directory, int file);
+// As fs_handle_get(), to read, for an open(2) of `d`: files that are opened next, most likely, come along (ahead.c).
+struct fs_handle *fs_handle_get_ahead(struct dentry *d);
 void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write); // caches it, unless there is one
 void fs_handle_keep(struct inode *i, struct fs_handle *h); // nobody has the file open: for the next who does
 // An open file begins and ends to use h. adopt takes h's reference over, release puts it. release: what the last writer leaves
@@ -322,6 +336,11 @@ bool fs_entry_fits(struct dentry *parent, const struct inode *i);
 uint64_t fs_entry_expiry(struct fs_connection *c,
 			 const struct fuse_entry *e); // also learns how long negatives may live
 void fs_link_dropped(struct inode *i, bool all);      // one of its names went
+// readdir.c: reads all names of the directory `d` with their attributes, when looking up one after the other would cost more. Its lock is held.
+// True: names became known.
+bool fs_names_ahead(struct inode *dir, struct dentry *d);
+bool fs_names_are_known(struct inode *dir, struct dentry *d); // a name that is not cached is not there
+static inline void fs_names_unsure(struct inode *dir) { fs_inode_of(dir)->names_serial = 0; }
 ssize_t fs_getxattr(struct inode *i, const char *name, void *value, size_t size);
 int fs_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags);
 ssize_t fs_listxattr(struct inode *i, char *list, size_t size);
@@ -335,6 +354,8 @@ bool fs_watch_holds(struct inode *dir, uint64_t mark);
 void fs_watch_start(struct inode *dir, bool pin); // makes the server watch it, if there is room. Task context
 void fs_watch_inode_gone(struct fs_inode *fi);
 void fs_watched(struct inode *i, struct dentry *d); // inode_ops.watched
+// A number that changes when the host adds names to the directory; 0: nobody would tell.
+uint64_t fs_watch_names(struct inode *dir);
 // What the cell itself is about to do, so that the host's report of it is not taken for news. end: it did not happen.
 uint64_t fs_own_record(struct inode *dir, const char *name, size_t length, uint32_t mask);
 void fs_own_cancel(uint64_t ticket);

@@ -16,7 +16,7 @@
 #include "lib/string.h"
 #include "port/host.h"
 
-#define IDLE_HANDLES_MAX 512u
+#define IDLE_HANDLES_MAX 1024u
 
 struct fs_handle *fs_handle_create(struct fs_connection *c, uint64_t nodeid, const struct fuse_opened *o,
 				   uint32_t flags, bool directory, int file)

@@ -232,8 +232,9 @@ static int passthrough_open(struct inode *i, struct file *f)
 {
 	bool write = (f->flags & O_ACCMODE) != O_RDONLY;
 	uint32_t special = f->flags & (O_DIRECT | O_NOATIME);
-	struct fs_handle *h =
-		unlikely(special) ? open_special(i, special | (write ? O_RDWR : O_RDONLY)) : fs_handle_get(i, write);
+	struct fs_handle *h = unlikely(special) ? open_special(i, special | (write ? O_RDWR : O_RDONLY))
+			      : write           ? fs_handle_get(i, true)
+						: fs_handle_get_ahead(f->path.dentry);
 	if (is_err(h))
 		return (int)ptr_err(h);
 	fs_handle_adopt(i, f, h);

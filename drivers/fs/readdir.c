@@ -23,7 +23,8 @@ struct fs_open_dir {              // file.private; guarded by the directory's lo
 	size_t capacity, size, at;
 	loff_t position; // of the entry at `at`
 	bool plus, filled, ended;
-	bool last; // nothing comes after what the buffer holds
+	bool last;  // nothing comes after what the buffer holds
+	bool exact; // only a name that is there, letter by letter, is there (BROKER_FOPEN_EXACT)
 };
 
 static int opendir_call(struct inode *i, const struct fuse_open_in *in, struct fuse_opened *o)
@@ -116,7 +117,8 @@ static bool entry_refresh(struct dentry *d, const struct fuse_entry *e, uint64_t
 	return true;
 }
 
-static void entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock, uint64_t mark)
+// False: it is not cached.
+static bool entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock, uint64_t mark)
 {
 	const struct fuse_entry *e = &entry->entry;
 	struct super *s = parent->super;
@@ -130,38 +132,62 @@ static void entry_link(struct dentry *parent, const struct fuse_directory_entry 
 			dentry_drop(d);
 		dentry_put(d);
 		if (same)
-			return;
+			return true;
 		if (busy) {
 			fs_forget_node(s->private, e->nodeid, 1);
-			return;
+			return true;
 		}
 	}
 	struct inode *i = fs_inode_get(s, parent->inode, e, clock);
 	if (is_err(i))
-		return;
+		return false;
 	d = fs_entry_fits(parent, i) ? dentry_create(parent, entry->name, entry->name_length) : NULL;
 	if (!d) {
 		inode_put(i);
-		return;
+		return false;
 	}
 	d->expires_ns = fs_entry_expiry(s->private, e);
 	dentry_instantiate(d, i);
 	fs_watch_bless(parent->inode, d, e, mark);
 	dentry_hash(d);
 	dentry_put(d);
+	return true;
 }
 
-static void entries_link(struct file *f, struct fs_open_dir *dir, uint64_t clock, uint64_t mark)
+static bool name_is_dots(const struct fuse_directory_entry *e)
+{
+	return e->name[0] == '.' && (e->name_length == 1 || (e->name_length == 2 && e->name[1] == '.'));
+}
+
+// *end: where the next message begins. False: not all of them are cached now.
+static bool entries_link(struct dentry *parent, struct fs_open_dir *dir, uint64_t clock, uint64_t mark, loff_t *end)
 {
 	struct fuse_directory_entry *e = kalloc(sizeof(*e));
 	size_t at = 0;
-	while (e && fuse_decode_dirent(page_address(dir->buffer), dir->size, &at, true, e) > 0)
+	bool all = e;
+	int more = 0;
+	while (e && (more = fuse_decode_dirent(page_address(dir->buffer), dir->size, &at, true, e)) > 0) {
+		*end = e->next_offset;
 		if (e->has_entry)
-			entry_link(f->path.dentry, e, clock, mark);
+			all &= entry_link(parent, e, clock, mark);
+		else
+			all &= name_is_dots(e);
+	}
 	kfree(e);
+	return all && !more;
 }
 
 // ---- asking ----
+
+// All names of the directory `d` are about to be cached: should one go meanwhile, `complete` does not stay.
+static void names_begin(struct dentry *d) { __atomic_store_n(&d->complete, true, __ATOMIC_SEQ_CST); }
+
+// They are.
+static void names_end(struct inode *dir, uint64_t serial)
+{
+	if (fs_watch_names(dir) == serial)
+		fs_inode_of(dir)->names_serial = serial;
+}
 
 static bool plus_is_wanted(struct fs_connection *c, struct fs_inode *fi, loff_t position)
 {
@@ -220,6 +246,7 @@ static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir)
 	dir->handle = NULL;
 	dir->plus = true;
 	dir->last = head.fh == FS_NO_HANDLE;
+	dir->exact = head.open_flags & BROKER_FOPEN_EXACT;
 	if (dir->last)
 		return 0;
 	dir->handle = fs_handle_create(c, fs_node(i), &o, 0, true, -1);
@@ -235,6 +262,8 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	if (!buffer_allocate(dir))
 		return -ENOMEM;
 	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
+	uint64_t names = PORT_HOST && !position ? fs_watch_names(i) : 0;
+	loff_t end;
 	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir) : -ENOSYS;
 	if (error == -ENOSYS) {
 		dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
@@ -248,9 +277,77 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	dir->position = position;
 	dir->filled = true;
 	dir->ended = !dir->size;
-	if (dir->plus)
-		entries_link(f, dir, clock, mark);
+	if (names)
+		names_begin(f->path.dentry);
+	bool all = dir->plus && entries_link(f->path.dentry, dir, clock, mark, &end);
+	if (names && all && dir->last && dir->exact)
+		names_end(i, names);
 	return 0;
+}
+
+// ---- looking ahead ----
+//
+// Each name looked up costs a message to the server and back; all names of a directory with their attributes cost one for some
+// hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read. If the directory
+// is watched, what is not among them is not there, and the server need not be asked for that either.
+
+#define ASKED_MIN         3u
+#define ASKED_SHARE_BYTES 2048u // of the directory's own size, for each name that was asked for
+#define NAMES_QUIET_NS    NSEC_PER_SEC
+
+bool fs_names_are_known(struct inode *dir, struct dentry *d)
+{
+	uint64_t serial = fs_inode_of(dir)->names_serial;
+	return serial && __atomic_load_n(&d->complete, __ATOMIC_RELAXED) && fs_watch_names(dir) == serial;
+}
+
+static bool ahead_pays(struct inode *dir, struct dentry *d)
+{
+	struct fs_inode *fi = fs_inode_of(dir);
+	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d))
+		return false;
+	uint32_t asked = ++fi->names_asked;
+	return asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES &&
+	       clock_monotonic_ns() >= fi->names_quiet_ns;
+}
+
+static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *od, bool *all)
+{
+	loff_t position = 0;
+	int error;
+	do {
+		uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
+		error = position ? entries_read(dir, od, position) : entries_read_at_once(dir, od);
+		if (!error)
+			*all &= entries_link(d, od, clock, mark, &position);
+	} while (!error && !od->last);
+	return error;
+}
+
+bool fs_names_ahead(struct inode *dir, struct dentry *d)
+{
+	struct fs_inode *fi = fs_inode_of(dir);
+	if (!ahead_pays(dir, d))
+		return false;
+	struct fs_open_dir *od = kalloc(sizeof(*od));
+	bool all = true;
+	if (!od || !buffer_allocate(od)) {
+		kfree(od);
+		return false;
+	}
+	fs_watch_want(dir);
+	uint64_t names = fs_watch_names(dir);
+	names_begin(d);
+	od->plus = true;
+	int error = names_read(dir, d, od, &all);
+	if (!error && all && names && od->exact)
+		names_end(dir, names);
+	fi->names_asked = 0;
+	fi->names_quiet_ns = clock_monotonic_ns() + NAMES_QUIET_NS;
+	buffer_free(od);
+	fs_handle_put(fi->connection, od->handle, NULL);
+	kfree(od);
+	return !error;
 }
 
 // Gives out what the buffer holds. 1: the program's buffer is full; 0: ours is empty.

@@ -38,6 +38,8 @@ static void file_drop(struct fs_request *r) // a descriptor that came and that n
 {
 	if (PORT_HOST && r->file >= 0)
 		port_file_close(fs_request_file(r));
+	while (PORT_HOST && r->file_count)
+		port_file_close(r->files[--r->file_count]);
 }
 
 void fs_request_reuse(struct fs_request *r, uint32_t opcode, uint64_t nodeid)
@@ -59,6 +61,7 @@ void fs_request_reuse(struct fs_request *r, uint32_t opcode, uint64_t nodeid)
 	r->payload_out = r->no_reply = r->split_head = r->queued_urgent = r->wants_file = r->in_use = false;
 	r->done = false;
 	r->error = 0;
+	r->files_room = r->file_count = 0;
 	r->complete = NULL;
 	r->inode = NULL;
 	r->handle = NULL;

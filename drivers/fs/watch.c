@@ -37,6 +37,8 @@ struct fs_watch {
 	struct list node; // watches, least recently used first
 	struct fs_inode *directory;
 	uint64_t serial; // 0: the server was not heard yet
+	uint64_t names;  // as serial, but changes only when the host adds names
+	bool complete;   // all names are told
 	uint64_t used_ns;
 	bool pinned; // a program's inotify counts on it
 };
@@ -73,6 +75,19 @@ bool fs_watch_holds(struct inode *dir, uint64_t mark)
 	bool holds = mark && fi->watch && fi->watch->serial == mark;
 	spin_unlock(&watch_lock);
 	return holds;
+}
+
+uint64_t fs_watch_names(struct inode *dir)
+{
+	struct fs_inode *fi = fs_inode_of(dir);
+	uint64_t names = 0;
+	if (!__atomic_load_n(&fi->watch, __ATOMIC_RELAXED))
+		return 0;
+	spin_lock(&watch_lock);
+	if (fi->watch && fi->watch->serial && fi->watch->complete)
+		names = fi->watch->names;
+	spin_unlock(&watch_lock);
+	return names;
 }
 
 void fs_watch_bless_attributes(struct inode *dir, struct inode *i, uint64_t mark)
@@ -220,25 +235,31 @@ static bool room_make(bool pin)
 }
 
 // BROKER_WATCH. From its answer on everything is reported.
-static int watch_call(struct inode *dir, bool pin)
+static int watch_call(struct inode *dir, bool pin, bool *complete)
 {
+	struct broker_watch_out out = { 0 };
 	struct broker_watch_in in = { .mask = BROKER_WATCH_DEFAULT | (pin ? IN_CLOSE_WRITE : 0) };
 	struct fs_request *r = fs_request_try(fs_connection_of(dir), BROKER_WATCH, fs_node(dir));
 	if (!r)
 		return -ENOMEM;
 	fs_arg(r, &in, sizeof(in));
+	fs_reply_room(r, sizeof(out));
 	int error = fs_call(r);
+	if (!error)
+		memcpy(&out, r->reply, min(r->reply_bytes, sizeof(out)));
+	*complete = out.complete == 1;
 	fs_request_put(r);
 	return error;
 }
 
-static void watch_settle(struct fs_inode *fi, struct fs_watch *w, int error)
+static void watch_settle(struct fs_inode *fi, struct fs_watch *w, int error, bool complete)
 {
 	spin_lock(&watch_lock);
 	bool there = fi->watch == w;
-	if (there && !error)
-		w->serial = ++last_serial;
-	else if (there)
+	if (there && !error) {
+		w->names = w->serial = ++last_serial;
+		w->complete = complete;
+	} else if (there)
 		watch_unlink(w);
 	if (error == -ENOSPC) // the host's limit: no more than there are
 		watch_max = max(watch_count, 16u);
@@ -253,7 +274,7 @@ void fs_watch_start(struct inode *dir, bool pin)
 	if (__atomic_load_n(&deaf, __ATOMIC_RELAXED) || !inode_is_dir(dir) ||
 	    !fs_supports(fi->connection, BROKER_WATCH))
 		return;
-	bool more = false;
+	bool more = false, complete;
 	struct fs_watch *w = fi->watch || !room_make(pin) ? NULL : kalloc(sizeof(*w));
 	if (w) {
 		list_init(&w->node);
@@ -272,12 +293,14 @@ void fs_watch_start(struct inode *dir, bool pin)
 		fi->watch->pinned = true;
 	}
 	spin_unlock(&watch_lock);
-	if (fresh)
-		watch_settle(fi, w, watch_call(dir, pin));
-	else
+	if (fresh) {
+		int error = watch_call(dir, pin, &complete);
+		watch_settle(fi, w, error, complete);
+	} else {
 		kfree(w);
+	}
 	if (more)
-		(void)!watch_call(dir, true); // it was for the caches only
+		(void)!watch_call(dir, true, &complete); // it was for the caches only
 }
 
 void fs_watched(struct inode *i, struct dentry *d)
@@ -309,6 +332,16 @@ struct report {
 	struct inode *directory, *child; // child: what the name meant here, referenced, or NULL
 	bool own;
 };
+
+// The host has added a name.
+static void names_step(struct inode *dir)
+{
+	struct fs_inode *fi = fs_inode_of(dir);
+	spin_lock(&watch_lock);
+	if (fi->watch)
+		fi->watch->names = ++last_serial;
+	spin_unlock(&watch_lock);
+}
 
 static void serial_step(struct inode *dir)
 {
@@ -344,7 +377,7 @@ static void entry_take_back(struct report *e, struct dentry *d)
 		if (!e->own) {
 			if (e->head.mask & IN_DELETE)
 				fs_link_dropped(i, inode_is_dir(i));
-			dentry_drop(d);
+			dentry_drop_removed(d);
 		}
 	}
 }
@@ -364,6 +397,8 @@ static void name_take(struct report *e)
 	if (e->head.mask & NAME_EVENTS) {
 		e->own = fs_own_match(e->connection, e->head.nodeid, e->name, e->length, e->head.mask);
 		fs_attributes_stale(dir);
+		if (!e->own && e->head.mask & (IN_CREATE | IN_MOVED_TO))
+			names_step(dir);
 		if (d)
 			entry_take_back(e, d);
 	} else if (e->child) {
@@ -425,7 +460,7 @@ static void everything_take(void)
 		list_for_each (w, &watches, node) {
 			if (!w->serial || w->serial > from)
 				continue;
-			w->serial = ++last_serial;
+			w->names = w->serial = ++last_serial;
 			if (!fs_inode_hold(w->directory->inode))
 				continue;
 			dir = w->directory->inode;

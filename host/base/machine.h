@@ -29,7 +29,7 @@ struct tsc_rate;
 struct machine_spec {
 	const struct cell *cell;
 	const char *kernel_path, *rom_path; // NULL: beside the launcher or installed
-	const char *gdb_socket;             // qemu: it stops before the first instruction and waits there; NULL
+	const char *gdb_socket; // it stops before the first instruction; qemu waits there, hosted by SIGSTOP; NULL
 	enum machine_accelerator accelerator;
 	const struct buffer *record; // start() only: the boot record
 	const struct tsc_rate *tsc;  // start() only

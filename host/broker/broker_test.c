@@ -349,6 +349,46 @@ static void rename_moves_what_is_known(void **state)
 	assert_int_equal(client_node(c, a.nodeid, "inside"), b.nodeid);
 }
 
+static void many_files_are_opened_at_once(void **state)
+{
+	struct client *c = *state;
+	struct broker_open_many_in in = { .count = 4 };
+	struct fuse_entry_out dir;
+	const uint32_t *errors = client_payload(c);
+	uint64_t nodes[BROKER_DESCRIPTORS_MAX + 1] = { 0 };
+	char text[8] = "";
+
+	client_write(c, "root/a", "aaa");
+	client_write(c, "root/b", "bbb");
+	assert_int_equal(client_mkdir(c, 1, "dir", &dir), 0);
+	nodes[0] = client_node(c, 1, "a");
+	nodes[1] = dir.nodeid;
+	nodes[2] = 12345678;
+	nodes[3] = client_node(c, 1, "b");
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, (size_t)32, NULL), 0);
+	assert_int_equal(c->answer_bytes, 16);
+	assert_int_equal(errors[0], 0);
+	assert_int_equal(errors[1], EISDIR);
+	assert_int_equal(errors[2], ESTALE);
+	assert_int_equal(errors[3], 0);
+	assert_int_equal(c->fd_count, 2);
+	assert_int_equal(read(c->fds[1], text, 4), 3);
+	assert_string_equal(text, "bbb");
+	assert_int_equal(write(c->fds[1], text, 1), -1); // for reading
+	in.count = 5;
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, (size_t)32, NULL), -EINVAL);
+	in.count = BROKER_DESCRIPTORS_MAX + 1;
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, sizeof(nodes), NULL), -EINVAL);
+	in.count = BROKER_DESCRIPTORS_MAX;
+	for (unsigned i = 0; i < BROKER_DESCRIPTORS_MAX; i++)
+		nodes[i] = nodes[0];
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), nodes, sizeof(nodes), NULL), 0);
+	assert_int_equal(c->fd_count, BROKER_DESCRIPTORS_MAX);
+	in.count = 0;
+	assert_int_equal(client_call(c, BROKER_OPEN_MANY, 1, &in, sizeof(in), NULL), 0);
+	assert_int_equal(c->fd_count, 0);
+}
+
 static void removed_file_lives_while_it_is_open(void **state)
 {
 	struct client *c = *state;
@@ -680,6 +720,7 @@ static void several_channels(void **state)
 		cmocka_unit_test_setup_teardown(links_and_special_files, setup, teardown),               \
 		cmocka_unit_test_setup_teardown(attributes_change, setup, teardown),                     \
 		cmocka_unit_test_setup_teardown(rename_moves_what_is_known, setup, teardown),            \
+		cmocka_unit_test_setup_teardown(many_files_are_opened_at_once, setup, teardown),         \
 		cmocka_unit_test_setup_teardown(removed_file_lives_while_it_is_open, setup, teardown),   \
 		cmocka_unit_test_setup_teardown(replaced_file_lives_while_it_is_open, setup, teardown),  \
 		cmocka_unit_test_setup_teardown(directories_are_removed, setup, teardown),               \

@@ -18,20 +18,21 @@ static bool send_plain(int channel, const struct answer *a)
 	return n == (ssize_t)a->size;
 }
 
-static bool send_with_descriptor(int channel, const struct answer *a)
+static bool send_with_descriptors(int channel, const struct answer *a)
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
+		char bytes[CMSG_SPACE(BROKER_DESCRIPTORS_MAX * sizeof(int))];
+	} control;
 	struct iovec v = { a->memory, a->size };
+	const size_t bytes = a->fd_count * sizeof(int);
 	struct msghdr m = {
-		.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.bytes)
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(bytes)
 	};
 	ssize_t n;
 
-	control.header = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
-	memcpy(CMSG_DATA(&control.header), &a->fd, sizeof(int));
+	control.header = (struct cmsghdr){ CMSG_LEN(bytes), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.header), a->fds, bytes);
 	do
 		n = sendmsg(channel, &m, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
@@ -41,14 +42,17 @@ static bool send_with_descriptor(int channel, const struct answer *a)
 static bool answer_send(int channel, struct answer *a)
 {
 	bool sent;
+	int error;
 
 	if (!a->size)
 		return true;
-	if (a->fd < 0)
+	if (!a->fd_count)
 		return send_plain(channel, a);
-	sent = send_with_descriptor(channel, a);
-	close(a->fd);
-	if (sent || errno != ETOOMANYREFS)
+	sent = send_with_descriptors(channel, a);
+	error = sent ? 0 : errno;
+	while (a->fd_count)
+		close(a->fds[--a->fd_count]);
+	if (sent || error != ETOOMANYREFS)
 		return sent;
 	// The cell leaves too many descriptors lying in its sockets.
 	struct fuse_out_header *h = (struct fuse_out_header *)a->memory;

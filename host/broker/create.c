@@ -113,7 +113,7 @@ static int opened_answer(struct request *r, struct request_name *at, int fd, con
 	struct node *n;
 	int error = node_enter(at->dir, at->name, sx, &n);
 
-	r->fd = fd;
+	request_put_fd(r, fd);
 	if (error)
 		return error;
 	entry_put(r, at, n, sx);
@@ -177,7 +177,7 @@ static int nameless_answer(struct request *r, struct node *dir, int fd)
 	int error = statx(fd, "", AT_EMPTY_PATH, NODE_STATX_MASK, &sx) ? -errno : 0;
 	int path = error ? error : node_reopen(&r->broker->nodes, fd, O_PATH);
 
-	r->fd = fd;
+	request_put_fd(r, fd);
 	if (path < 0)
 		return path;
 	error = node_enter_nameless(r->tree, &r->broker->nodes, path, &sx, &n);

@@ -4,6 +4,7 @@
 // Locks: handles.lock finds a handle, handle.lock is the open directory's position, as on Linux: it is held over getdents(2).
 #include "broker/request.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -217,12 +218,33 @@ struct reading {
 	struct request *r;
 	struct handle *handle;
 	bool plus, watched;
+	bool probed, exact; // one of its names was tried in another case, and was none
 };
 
 static bool is_dots(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
 
+// Does the directory tell apart names that differ in case only? The first name with a letter tells.
+static void exactness_probe(struct reading *d, const char *name, const struct statx *sx)
+{
+	char other[NODE_NAME_MAX + 1];
+	struct statx found;
+	size_t at = 0;
+
+	while (name[at] && !isalpha((unsigned char)name[at]))
+		at++;
+	if (d->probed || !name[at] || strlen(name) >= sizeof(other))
+		return;
+	strcpy(other, name);
+	other[at] ^= 'a' ^ 'A';
+	d->probed = true;
+	if (statx(d->handle->fd, other, AT_SYMLINK_NOFOLLOW, STATX_INO, &found))
+		d->exact = errno == ENOENT;
+	else
+		d->exact = found.stx_ino != sx->stx_ino;
+}
+
 // READDIRPLUS looks the entry up: one lookup more of its node. An entry that cannot be looked up goes without.
-static void entry_look(const struct reading *d, const char *name, struct fuse_entry_out *out)
+static void entry_look(struct reading *d, const char *name, struct fuse_entry_out *out)
 {
 	struct statx sx;
 	struct node *n;
@@ -230,11 +252,13 @@ static void entry_look(const struct reading *d, const char *name, struct fuse_en
 	if (is_dots(name) || statx(d->handle->fd, name, AT_SYMLINK_NOFOLLOW, NODE_STATX_MASK, &sx) ||
 	    node_enter(d->handle->dir, name, &sx, &n))
 		return;
+	if (!d->probed)
+		exactness_probe(d, name, &sx);
 	entry_encode(d->handle->dir, d->watched, n, &sx, out);
 	node_put(n);
 }
 
-static void dirent_put(const struct reading *d, const struct dirent64 *e)
+static void dirent_put(struct reading *d, const struct dirent64 *e)
 {
 	uint32_t length = (uint32_t)strlen(e->d_name);
 	size_t head = d->plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET;
@@ -256,7 +280,7 @@ static void dirent_put(const struct reading *d, const struct dirent64 *e)
 static size_t entries_bytes(const struct reading *d, size_t room) { return d->plus ? room / 7 : room / 4 * 3; }
 
 // Appends what one getdents(2) gives: 1, 0 at the end, -errno.
-static int entries_put(const struct reading *d, size_t room)
+static int entries_put(struct reading *d, size_t room)
 {
 	char entries[16384] __attribute__((aligned(8)));
 	size_t ask = entries_bytes(d, room);
@@ -342,6 +366,7 @@ int op_read_directory(struct request *r)
 	result = directory_read(&d, 0, in.size - sizeof(*out));
 	pthread_mutex_unlock(&d.handle->lock);
 	out->fh = result > 0 ? d.handle->fh : WHOLE_FH;
+	out->open_flags = d.exact ? BROKER_FOPEN_EXACT : 0;
 	if (result <= 0)
 		handle_remove(r, d.handle->fh);
 	handle_put(r, d.handle);

@@ -150,7 +150,7 @@ static int lookup_open(struct request *r, struct request_name *at, uint32_t aske
 	out->fh = fd < 0 ? UINT64_MAX : 0;
 	out->padding = fd < 0 ? (uint32_t)-fd : 0;
 	out->open_flags = fd < 0 ? 0 : BROKER_FOPEN_PASSTHROUGH;
-	r->fd = fd < 0 ? -1 : fd;
+	request_put_fd(r, fd);
 	return 0;
 }
 

@@ -146,8 +146,31 @@ int op_open(struct request *r)
 	if (fd >= 0) {
 		out = request_put(r, sizeof(*out));
 		out->open_flags = BROKER_FOPEN_PASSTHROUGH;
-		r->fd = fd;
+		request_put_fd(r, fd);
 	}
 	node_put(n);
 	return fd < 0 ? fd : 0;
+}
+
+int op_open_many(struct request *r)
+{
+	struct broker_open_many_in in;
+	uint32_t *errors;
+
+	if (!request_take(r, &in, sizeof(in)) || in.count > BROKER_DESCRIPTORS_MAX ||
+	    r->arguments_bytes < in.count * sizeof(uint64_t))
+		return -EINVAL;
+	errors = request_put(r, in.count * sizeof(*errors));
+	for (uint32_t i = 0; i < in.count; i++) {
+		uint64_t id = 0;
+		struct node *n;
+		int fd;
+		request_take(r, &id, sizeof(id));
+		n = node_get(&r->broker->nodes, r->tree, id);
+		fd = n ? file_open(n, O_RDONLY) : -ESTALE;
+		errors[i] = fd < 0 ? (uint32_t)-fd : 0;
+		request_put_fd(r, fd);
+		node_put(n);
+	}
+	return 0;
 }

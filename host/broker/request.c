@@ -169,6 +169,7 @@ static const struct operation broker_operations[] = {
 	[BROKER_WATCH - BROKER_LOOKUP_OPEN] = { op_watch },
 	[BROKER_UNWATCH - BROKER_LOOKUP_OPEN] = { op_unwatch, .silent = true },
 	[BROKER_READ_DIRECTORY - BROKER_LOOKUP_OPEN] = { op_read_directory },
+	[BROKER_OPEN_MANY - BROKER_LOOKUP_OPEN] = { op_open_many },
 };
 
 static const struct operation *operation_find(uint32_t opcode)
@@ -204,12 +205,15 @@ static int run(struct request *r, const struct operation *o)
 bool request_serve(struct broker *b, const char *message, size_t size, struct answer *out)
 {
 	struct broker_request frame;
-	struct request r = { .broker = b, .fd = -1 };
+	struct request r;
 	const struct operation *o;
 	int error;
 
 	out->size = 0;
-	out->fd = -1;
+	out->fd_count = 0;
+	r.broker = b;
+	r.fd_count = 0;
+	r.answer_bytes = 0;
 	if (size < sizeof(frame) + sizeof(r.header))
 		return false;
 	memcpy(&frame, message, sizeof(frame));
@@ -224,14 +228,13 @@ bool request_serve(struct broker *b, const char *message, size_t size, struct an
 	r.tree = tree_find(b, frame.grant);
 	o = operation_find(r.header.opcode);
 	error = run(&r, o);
-	if (error && r.fd >= 0) {
-		close(r.fd);
-		r.fd = -1;
-	}
+	while (error && r.fd_count)
+		close(r.fds[--r.fd_count]);
 	if (o && o->silent)
 		return true;
 	out->size = sizeof(struct fuse_out_header) + (error ? 0 : r.answer_bytes);
-	out->fd = r.fd;
+	memcpy(out->fds, r.fds, r.fd_count * sizeof(*r.fds));
+	out->fd_count = r.fd_count;
 	*(struct fuse_out_header *)out->memory =
 		(struct fuse_out_header){ .len = (uint32_t)out->size, .error = error, .unique = r.header.unique };
 	return true;

@@ -57,14 +57,16 @@ struct request {
 	size_t arguments_bytes;
 	char *answer; // payload
 	size_t answer_bytes, answer_room;
-	int fd; // goes with the answer, and is closed then; -1
+	int fds[BROKER_DESCRIPTORS_MAX]; // go with the answer, and are closed then
+	unsigned fd_count;
 };
 
 // Storage for one answer, 8-byte aligned: struct fuse_out_header and payload.
 struct answer {
-	char *memory; // BROKER_MESSAGE_MAX_BYTES
-	size_t size;  // 0: there is none
-	int fd;       // to be sent along and closed; -1
+	char *memory;                    // BROKER_MESSAGE_MAX_BYTES
+	size_t size;                     // 0: there is none
+	int fds[BROKER_DESCRIPTORS_MAX]; // to be sent along and closed
+	unsigned fd_count;
 };
 
 // broker.c: everything but confinement and threads. False: said why. broker_fini() once nobody uses it.
@@ -84,6 +86,13 @@ bool request_take(struct request *r, void *to, size_t size);
 const char *request_text(struct request *r);
 // The answer's next part, zeroed; NULL when there is no room.
 void *request_put(struct request *r, size_t size);
+
+// A descriptor for the answer, which owns it; there is room. Negative: none.
+static inline void request_put_fd(struct request *r, int fd)
+{
+	if (fd >= 0)
+		r->fds[r->fd_count++] = fd;
+}
 
 // A directory of the cell's choice and a name in it, checked: one component.
 struct request_name {
@@ -160,6 +169,7 @@ int op_rmdir(struct request *r);
 int op_rename(struct request *r);
 int op_rename2(struct request *r);
 int op_open(struct request *r);
+int op_open_many(struct request *r);
 int op_opendir(struct request *r);
 int op_readdir(struct request *r);
 int op_readdirplus(struct request *r);

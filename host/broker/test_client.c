@@ -136,6 +136,8 @@ void client_stop(struct client *c)
 	close(c->events);
 	if (c->fd >= 0)
 		close(c->fd);
+	while (c->fd_count > 1)
+		close(c->fds[--c->fd_count]);
 	if (c->process) {
 		assert_int_equal(waitpid(c->process, &status, 0), c->process);
 		assert_int_equal(status, 0);
@@ -188,7 +190,7 @@ int client_receive(struct client *c)
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
+		char bytes[CMSG_SPACE(sizeof(c->fds))];
 	} control;
 	struct iovec v = { c->answer, sizeof(c->answer) };
 	struct msghdr m = {
@@ -199,15 +201,23 @@ int client_receive(struct client *c)
 
 	if (c->fd >= 0)
 		close(c->fd);
+	while (c->fd_count > 1)
+		close(c->fds[--c->fd_count]);
 	c->fd = -1;
+	c->fd_count = 0;
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		return -ECONNRESET;
 	assert_true(n >= (ssize_t)sizeof(header));
 	memcpy(&header, c->answer, sizeof(header));
 	assert_int_equal(header.len, n);
 	assert_int_equal(header.unique, c->unique);
-	if (m.msg_controllen)
-		memcpy(&c->fd, CMSG_DATA(&control.header), sizeof(int));
+	if (m.msg_controllen) {
+		size_t bytes = control.header.cmsg_len - CMSG_LEN(0);
+		assert_in_range(bytes, sizeof(int), sizeof(c->fds));
+		memcpy(c->fds, CMSG_DATA(&control.header), bytes);
+		c->fd_count = (unsigned)(bytes / sizeof(int));
+		c->fd = c->fds[0];
+	}
 	c->answer_bytes = (size_t)n - sizeof(header);
 	return header.error;
 }

@@ -13,7 +13,7 @@ struct client {
 	char root[80]; // top/root: what is granted, as grant 0
 	int channels[2], events;
 	uint64_t unique;
-	uint16_t flags; // of requests: BROKER_REQUEST_*
+	uint16_t flags;        // of requests: BROKER_REQUEST_*
 	struct broker *broker; // in this process, or NULL
 	pthread_t threads[3];
 	pid_t process;
@@ -21,7 +21,9 @@ struct client {
 	// The last answer.
 	char answer[BROKER_MESSAGE_MAX_BYTES];
 	size_t answer_bytes; // of its payload
-	int fd;              // that came with it; -1
+	int fd;              // that came with it; -1. The first of fds
+	int fds[BROKER_DESCRIPTORS_MAX];
+	unsigned fd_count;
 };
 
 struct client_options {

@@ -215,6 +215,10 @@ int op_watch(struct request *r)
 		return -EINVAL;
 	dir = request_node(r);
 	error = dir ? watch_add(r, dir, in.mask & EVENTS_ALLOWED) : -ESTALE;
+	if (!error) {
+		struct broker_watch_out *out = request_put(r, sizeof(*out));
+		out->complete = node_is_watched(dir);
+	}
 	node_put(dir);
 	return error;
 }

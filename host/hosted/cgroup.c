@@ -25,12 +25,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MARGIN_MIN_BYTES (UINT64_C(16) << 20)
-#define MARGIN_MAX_BYTES (UINT64_C(128) << 20)
+#define MARGIN_MIN_BYTES   (UINT64_C(16) << 20)
+#define MARGIN_MAX_BYTES   (UINT64_C(128) << 20)
 #define THREAD_STACK_BYTES 65536u
-#define TRIES_MAX        16u
-#define REMOVE_TRIES     100u
-#define PROCESSES_MAX    65536u
+#define TRIES_MAX          16u
+#define REMOVE_TRIES       100u
+#define PROCESSES_MAX      65536u
 
 enum { MEMORY, PIDS };
 
@@ -235,7 +235,8 @@ static bool create_1(struct cgroup *g, const char *root, const char *membership,
 		return because(why, "cannot make a cgroup in %s: %s", memory, strerror(errno));
 	if (!put_number(g->fds[MEMORY], "memory.limit_in_bytes", g->limit_bytes))
 		return because(why, "cannot limit the memory of %s: %s", g->directories[MEMORY], strerror(errno));
-	put_number(g->fds[MEMORY], "memory.memsw.limit_in_bytes", g->limit_bytes); // with swap; not every host counts it
+	put_number(g->fds[MEMORY], "memory.memsw.limit_in_bytes",
+		   g->limit_bytes); // with swap; not every host counts it
 	if (pids && make(g, PIDS, pids))
 		put_number(g->fds[PIDS], "pids.max", tasks);
 	g->version = 1;
@@ -316,7 +317,8 @@ bool cgroup_create(struct cgroup *g, const char *root, const char *membership, u
 	set_limits(g, memory_bytes);
 	unified = text_format("%s/cgroup.controllers", root);
 	path = membership_of(text, "");
-	ok = path && !stat(unified, &status) ? create_2(g, root, path, tasks, why) : create_1(g, root, text, tasks, why);
+	ok = path && !stat(unified, &status) ? create_2(g, root, path, tasks, why)
+					     : create_1(g, root, text, tasks, why);
 	if (!ok)
 		cgroup_remove(g);
 	return ok;
@@ -439,7 +441,8 @@ void cgroup_remove(struct cgroup *g)
 
 	for (int i = 0; i < CGROUP_CONTROLLERS; i++) {
 		// The last of its processes may still be on their way out.
-		for (unsigned n = 0; g->directories[i] && rmdir(g->directories[i]) && errno == EBUSY && n < REMOVE_TRIES; n++)
+		for (unsigned n = 0;
+		     g->directories[i] && rmdir(g->directories[i]) && errno == EBUSY && n < REMOVE_TRIES; n++)
 			nanosleep(&moment, NULL);
 		free(g->directories[i]);
 		if (g->fds[i] >= 0)

@@ -17,10 +17,10 @@
 struct control_usage;
 
 struct cgroup {
-	unsigned version;                     // 0: none
+	unsigned version;                      // 0: none
 	char *directories[CGROUP_CONTROLLERS]; // version 2: one
 	int fds[CGROUP_CONTROLLERS];           // the directories, locked as long as a launcher uses them; -1
-	int notice;                           // ready with `notice_events` (poll(2)) when memory runs low; -1
+	int notice;                            // ready with `notice_events` (poll(2)) when memory runs low; -1
 	short notice_events;
 	uint64_t limit_bytes, low_bytes;
 };

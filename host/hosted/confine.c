@@ -18,9 +18,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NOBODY     65534u
-#define KILLED_FIRST "50" // twentieths of all memory more than it uses
-#define EMPTY_ROOT "/tmp" // only a place to mount something on
+#define NOBODY       65534u
+#define KILLED_FIRST "50"   // twentieths of all memory more than it uses
+#define EMPTY_ROOT   "/tmp" // only a place to mount something on
 
 static bool complain(const char *what)
 {

@@ -297,6 +297,8 @@ _Noreturn void loader_enter(const struct loader_spec *s)
 	hand_over_descriptors(h, s, memory);
 	settle_signals();
 	forget_libc();
+	if (s->stop)
+		syscall(SYS_kill, getpid(), SIGSTOP);
 	fill_time(h, s->tsc_hz);
 	jump(p.base + s->image->entry, p.stack_top, h);
 }

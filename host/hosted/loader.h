@@ -16,6 +16,7 @@ struct loader_spec {
 	const void *record;
 	size_t record_size;
 	bool no_aslr;                // a fixed address
+	bool stop;                   // before the kernel's first instruction, by SIGSTOP: for a debugger
 	int streams[HOSTED_STREAMS]; // -1: none
 	int channels[HOSTED_CHANNELS_MAX];
 	unsigned channel_count;

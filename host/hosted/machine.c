@@ -91,14 +91,12 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 		abort();
 	h->image_fd = -1;
 	cgroup_init(&h->cgroup);
-	if (spec->gdb_socket)
-		return err_set(e, EXIT_USAGE,
-			       "--gdb is for port qemu: attach a debugger to the cell's processes (./dev gdb)");
 	if (spec->cell->net.count)
 		return err_set(
 			e, EXIT_USAGE,
 			"port hosted has no network to the outside yet: use --port qemu for the network grants, or "
 			"--net none");
+	h->loader.stop = spec->gdb_socket != NULL;
 	return check_host(e) && load_image(h, spec->kernel_path, e);
 }
 
@@ -286,7 +284,8 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 	if (ok)
 		say_namespaces(spec, m->process.namespaces);
 	if (ok && process.cgroup_fd > 0 && !m->process.in_cgroup) {
-		machine_say(spec, "the cell's memory as a whole is not bounded: the host does not let processes into %s",
+		machine_say(spec,
+			    "the cell's memory as a whole is not bounded: the host does not let processes into %s",
 			    h->cgroup.directories[0]);
 		cgroup_remove(&h->cgroup);
 	}

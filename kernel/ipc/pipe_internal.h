@@ -19,8 +19,9 @@ struct pipe_buffer {
 #define PIPE_BUFFER_PACKET 2u // one read takes it, whatever it leaves is lost
 
 struct pipe {
-	struct refcount refs; // its files, and the inode they are of: who lets go of the lock may not be the last to touch it
-	struct mutex lock;    // guards all but the wait queues
+	struct refcount
+		refs; // its files, and the inode they are of: who lets go of the lock may not be the last to touch it
+	struct mutex lock; // guards all but the wait queues
 	struct waitq read_wait, write_wait;
 	unsigned head, tail; // next to fill, next to empty; free-running; also read without the lock as hints
 	unsigned slots;      // power of two

@@ -40,7 +40,8 @@ static int lock_slow(struct mutex *m, enum park_mode mode)
 	waiter_init(&w);
 	w.exclusive = true;
 	for (;;) {
-		task_prepare_park(mode); // first: a wake-up takes us off the queue, and may come as soon as we are on it
+		task_prepare_park(
+			mode); // first: a wake-up takes us off the queue, and may come as soon as we are on it
 		waitq_add(&m->waiters, &w);
 		if (__atomic_exchange_n(&m->word, CONTENDED, __ATOMIC_ACQUIRE) == FREE) {
 			error = 0;

@@ -233,6 +233,13 @@ void dentry_hash(struct dentry *d)
 	spin_unlock(&dentry_tree_lock);
 }
 
+// Tree lock; before it cannot be found any more.
+static void incomplete(struct dentry *d)
+{
+	if (d->inode)
+		__atomic_store_n(&d->parent->complete, false, __ATOMIC_RELAXED);
+}
+
 static void unhash(struct dentry *d) // tree lock; the table's reference passes to the caller
 {
 	hash_delete(d);
@@ -262,11 +269,13 @@ void dentry_unpin(struct dentry *d)
 	dentry_put(d);
 }
 
-void dentry_drop(struct dentry *d)
+static void drop(struct dentry *d, bool removed)
 {
 	bool dropped = false;
 	spin_lock(&dentry_tree_lock);
 	if (d->flags & DENTRY_HASHED) {
+		if (!removed)
+			incomplete(d);
 		unhash(d);
 		dropped = true;
 	}
@@ -274,6 +283,9 @@ void dentry_drop(struct dentry *d)
 	if (dropped)
 		dentry_put(d);
 }
+
+void dentry_drop(struct dentry *d) { drop(d, false); }
+void dentry_drop_removed(struct dentry *d) { drop(d, true); }
 
 struct dentry *dentry_make_root(struct inode *inode)
 {
@@ -330,6 +342,11 @@ struct dentry *dentry_lookup_for(struct dentry *parent, const char *name, size_t
 		return err_ptr(-ENOENT);
 	if (!dir->ops->lookup)
 		return err_ptr(-ENOTDIR);
+	if (dir->ops->look_ahead && dir->ops->look_ahead(dir, parent)) {
+		d = find_valid(parent, name, length, name_hash(name, length));
+		if (d)
+			return d;
+	}
 	d = dentry_create(parent, name, length);
 	if (!d)
 		return err_ptr(-ENOMEM);
@@ -417,6 +434,8 @@ void dentry_move(struct dentry *d, struct dentry *to)
 		unhash(to);
 	if (hashed)
 		hash_delete(d);
+	else
+		to->parent->complete = false; // the name is there, and will not be found
 	swap_places(d, to);
 	if (hashed)
 		rehash(d);
@@ -434,6 +453,8 @@ void dentry_exchange(struct dentry *a, struct dentry *b)
 		hash_delete(a);
 	if (b_hashed)
 		hash_delete(b);
+	if (!a_hashed || !b_hashed)
+		a->parent->complete = b->parent->complete = false;
 	swap_places(a, b);
 	if (a_hashed)
 		rehash(a);
@@ -467,8 +488,10 @@ static bool take_unused(struct dentry *d)
 	int32_t one = 1;
 	spin_lock(&b->lock); // no lookup finds it between the check and the removal
 	bool taken = __atomic_compare_exchange_n(&d->refs.count, &one, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-	if (taken)
+	if (taken) {
+		incomplete(d);
 		hash_delete_locked(d);
+	}
 	spin_unlock(&b->lock);
 	if (!taken)
 		return false;
@@ -531,6 +554,7 @@ void dentry_kill_tree(struct dentry *root)
 		bool pinned = false;
 		if (d) {
 			pinned = d->flags & DENTRY_PINNED;
+			incomplete(d);
 			unhash(d);
 			d->flags &= ~DENTRY_PINNED;
 		}
@@ -552,6 +576,7 @@ static bool take_batch(struct super *s, struct list *dead)
 	list_for_each_safe (d, next, &lru, lru) {
 		if (d->super != s)
 			continue;
+		incomplete(d);
 		unhash(d);
 		list_add_tail(dead, &d->lru);
 		if (++count == SHRINK_BATCH)

@@ -294,7 +294,7 @@ static int remove_last(struct walk *w, bool is_dir)
 	struct dentry *d = dentry_lookup_locked(w->path.dentry, w->last, w->last_length);
 	int error = is_err(d) ? (int)ptr_err(d) : remove_locked(w, d, is_dir);
 	if (!error)
-		dentry_drop(d);
+		dentry_drop_removed(d);
 	mutex_unlock(&dir->lock);
 	if (!error) {
 		fsnotify_name(dir, IN_DELETE | (is_dir ? IN_ISDIR : 0), 0, d->name);

@@ -108,11 +108,12 @@ static void serve(size_t size)
 	struct fuse_out_header *h = (struct fuse_out_header *)answer.memory;
 	if (h->len != answer.size || answer.size > BROKER_MESSAGE_MAX_BYTES || h->error > 0 || h->error <= -512)
 		abort();
-	if (answer.fd >= 0) {
+	while (answer.fd_count) {
+		int fd = answer.fds[--answer.fd_count];
 		struct stat s;
-		if (h->error || fstat(answer.fd, &s) || !S_ISREG(s.st_mode))
+		if (h->error || fstat(fd, &s) || !S_ISREG(s.st_mode))
 			abort();
-		close(answer.fd);
+		close(fd);
 	}
 	if (!h->error && answer.size >= sizeof(*h) + sizeof(struct fuse_entry_out)) {
 		uint64_t node = ((struct fuse_entry_out *)(h + 1))->nodeid;
@@ -182,7 +183,7 @@ static size_t names_put(struct input *in, char *to)
 static void serve_shaped(struct input *in)
 {
 	unsigned which = take(in) % 60;
-	struct fuse_in_header h = { .opcode = which < 52 ? which : BROKER_LOOKUP_OPEN + (which - 52) % 4,
+	struct fuse_in_header h = { .opcode = which < 52 ? which : BROKER_LOOKUP_OPEN + (which - 52) % 5,
 				    .unique = 1,
 				    .nodeid = nodes[take(in) % node_count] };
 	char *arguments = message + sizeof(struct broker_request) + sizeof(h), *at = arguments;

@@ -26,9 +26,9 @@ ACCEPTED = {
 
 # ---- Python's regression tests ----
 
-def python_argv(module, output, matches):
+def python_argv(module, output, matches, timeout):
     patterns = [x for m in matches for x in ("-m", m)]
-    return [PYTHON, "-m", "test", "--timeout", "120", f"--junit-xml={output}", *patterns, module]
+    return [PYTHON, "-m", "test", "--timeout", str(timeout), f"--junit-xml={output}", *patterns, module]
 
 
 def outcomes(path):
@@ -62,7 +62,7 @@ def native_outcomes(t, module, matches, timeout):
     except (OSError, ValueError, KeyError):
         pass
     output = os.path.join(t.scratch, "native.xml")
-    done = common.command(python_argv(module, output, matches), timeout, None, env=t.environment, cwd="/tmp")
+    done = common.command(python_argv(module, output, matches, timeout - 5), timeout, None, env=t.environment, cwd="/tmp")
     t.check(os.path.exists(output), "natively:", done.status, done.text()[-2000:])
     found = outcomes(output)
     os.makedirs(os.path.dirname(kept), exist_ok=True)
@@ -110,7 +110,7 @@ def cell_outcomes(t, results, module, matches, timeout):
     output = os.path.join(results, "cell.xml")
     if os.path.exists(output):
         os.unlink(output)
-    done = t.cell(python_argv(module, "/results/cell.xml", matches), "--mount", f"{results}:/results:rw", "--workdir", "/tmp",
+    done = t.cell(python_argv(module, "/results/cell.xml", matches, timeout - 5), "--mount", f"{results}:/results:rw", "--workdir", "/tmp",
                   timeout=timeout)
     t.check(os.path.exists(output), done.status, done.text()[-3000:])
     return outcomes(output)

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """GDB helpers for Cloister's kernel: cloister-tasks, cloister-maps [PID], cloister-fds [PID],
-cloister-tables [PID], cloister-virtqueues, cloister-symbols [SLIDE].
+cloister-tables [PID], cloister-virtqueues, cloister-symbols [SLIDE]; for port hosted cloister-attach PID and
+cloister-program.
 
 Sourced by `./dev gdb`. They read the kernel's lists without locks: stop the cell first, and believe what they say only
 as far as the kernel was not in the middle of changing it."""
+import os
+import re
 import struct
 
 import gdb
+import gdb.unwinder
 
 
 def container(pointer, type_name, member):
@@ -197,5 +201,139 @@ class Symbols(gdb.Command):
         gdb.execute(f"symbol-file -o {int(argument, 0):#x} {name}")
 
 
-for command in (Tasks, Maps, Files, Tables, Virtqueues, Symbols):
+# ---- port hosted ----
+
+KERNEL_IMAGE = "cloister-hosted.img"
+
+
+def host_maps(pid):
+    """(start, permissions, offset, path) of each file mapping of a host process."""
+    with open(f"/proc/{pid}/maps") as f:
+        for line in f:
+            found = re.match(r"([0-9a-f]+)-[0-9a-f]+ (\S+) ([0-9a-f]+) \S+ \d+\s+(/.*)", line)
+            if found:
+                yield int(found[1], 16), found[2], int(found[3], 16), found[4].removesuffix(" (deleted)")
+
+
+def executable_segment(path):
+    """(file offset, address) of an ELF file's first executable segment, each rounded down to a page."""
+    with open(path, "rb") as f:
+        head = f.read(64)
+        if head[:5] != b"\x7fELF\x02":
+            return None
+        start, size, count = struct.unpack_from("<Q", head, 32)[0], *struct.unpack_from("<HH", head, 54)
+        for i in range(count):
+            f.seek(start + i * size)
+            kind, flags, offset, address = struct.unpack_from("<IIQQ", f.read(56))
+            if kind == 1 and flags & 1:
+                return offset & ~4095, address & ~4095
+    return None
+
+
+def kernel_start(pid):
+    """Where a host process has the kernel's text; None when it is none of a cell's."""
+    return next((start for start, rights, _, path in host_maps(pid)
+                 if "x" in rights and os.path.basename(path) == KERNEL_IMAGE), None)
+
+
+def below(pid):
+    """A host process and all its descendants."""
+    yield pid
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as f:
+                for child in f.read().split():
+                    yield from below(int(child))
+    except OSError:
+        pass
+
+
+class Attach(gdb.Command):
+    """cloister-attach PID: attach to the processes of the hosted cell of the launcher PID (all that are not attached yet),
+    each an inferior of its own, with the kernel's symbols. Without PID: the launcher named before."""
+
+    launcher = None
+
+    def __init__(self):
+        super().__init__("cloister-attach", gdb.COMMAND_RUNNING)
+
+    def attach(self, pid, start, elf):
+        if gdb.selected_inferior().pid:
+            gdb.execute("add-inferior", to_string=True)
+            gdb.execute(f"inferior {max(i.num for i in gdb.inferiors())}", to_string=True)
+        # Or GDB looks for a dynamic loader in the launcher, whose file the process was made from.
+        gdb.execute("set exec-file-mismatch off", to_string=True)
+        gdb.execute(f"exec-file {elf}", to_string=True)
+        gdb.execute(f"attach {pid}", to_string=True)
+        gdb.execute(f"symbol-file -o {start - executable_segment(elf)[1]:#x} {elf}", to_string=True)
+
+    def invoke(self, argument, from_tty):
+        if argument:
+            Attach.launcher = int(argument)
+        if not Attach.launcher:
+            raise gdb.GdbError("whose? cloister-attach PID-OF-LAUNCHER")
+        elf = os.environ.get("CLOISTER_HOSTED_ELF")
+        if not elf:
+            raise gdb.GdbError("CLOISTER_HOSTED_ELF does not name the kernel's ELF file")
+        known = {i.pid for i in gdb.inferiors()}
+        for pid in below(Attach.launcher):
+            start = kernel_start(pid)
+            if start is None or pid in known:
+                continue
+            self.attach(pid, start, elf)
+            print(f"inferior {gdb.selected_inferior().num}: process {pid}")
+
+
+class Program(gdb.Command):
+    """cloister-program: load the symbols of the program and the libraries that the selected inferior of a hosted cell has
+    mapped. Files are looked for on the host under the names they have there."""
+
+    def __init__(self):
+        super().__init__("cloister-program", gdb.COMMAND_FILES)
+
+    def invoke(self, argument, from_tty):
+        seen = set()
+        for start, rights, offset, path in host_maps(gdb.selected_inferior().pid):
+            if "x" not in rights or path in seen or os.path.basename(path) == KERNEL_IMAGE:
+                continue
+            seen.add(path)
+            # The host names a file as the broker saw it: below the place where it had the granted tree.
+            place = next((p for p in (path, re.sub("^/[^/]+", "", path)) if os.path.isfile(p)), None)
+            segment = place and executable_segment(place)
+            if segment:
+                gdb.execute(f"add-symbol-file {place} -o {start - offset + segment[0] - segment[1]:#x}", to_string=True)
+                print(place)
+
+
+class EntryUnwinder(gdb.unwinder.Unwinder):
+    """The caller of the kernel's entry code is the program: its registers stand at the top of the task's kernel stack."""
+
+    class Id:
+        def __init__(self, sp, pc):
+            self.sp, self.pc = sp, pc
+
+    NAMES = {"rip": "ip", "rsp": "sp", "rbp": "bp", "rbx": "bx", "r12": "r12", "r13": "r13", "r14": "r14", "r15": "r15",
+             "rax": "ax", "rcx": "cx", "rdx": "dx", "rsi": "si", "rdi": "di", "r8": "r8", "r9": "r9", "r10": "r10", "r11": "r11"}
+
+    def __init__(self):
+        super().__init__("cloister-entry")
+
+    def __call__(self, pending):
+        pc = int(pending.read_register("rip"))
+        name = gdb.execute(f"info symbol {pc:#x}", to_string=True).split(" ")[0]
+        if not re.match(r"hosted_(entry_fast|leave\w*|trap_main)$|leave_\w+$", name):
+            return None
+        task = int(pending.read_register("gs_base"))
+        kind = gdb.lookup_type("struct user_regs")
+        regs = gdb.Value(task - kind.sizeof).cast(kind.pointer()).dereference()
+        info = pending.create_unwind_info(self.Id(pending.read_register("rsp"), pending.read_register("rip")))
+        long_type = gdb.lookup_type("unsigned long")
+        for register, field in self.NAMES.items():
+            info.add_saved_register(register, regs[field].cast(long_type))
+        return info
+
+
+gdb.unwinder.register_unwinder(None, EntryUnwinder(), replace=True)
+
+for command in (Tasks, Maps, Files, Tables, Virtqueues, Symbols, Attach, Program):
     command()

@@ -25,7 +25,8 @@
 #define BROKER_MESSAGE_MAX_BYTES (128u << 10)
 #define BROKER_DESCRIPTORS_MAX   32u // with one answer
 
-#define BROKER_FOPEN_PASSTHROUGH (1u << 7) // as FOPEN_PASSTHROUGH of newer fuse.h
+#define BROKER_FOPEN_PASSTHROUGH (1u << 7)  // as FOPEN_PASSTHROUGH of newer fuse.h
+#define BROKER_FOPEN_EXACT       (1u << 16) // of a directory read
 
 #define BROKER_REQUEST_HOLD 1u // UNLINK, RENAME: what loses its name is in use
 
@@ -43,13 +44,17 @@ enum broker_opcode {
 	// (as a positive errno), and no descriptor comes.
 	BROKER_LOOKUP_OPEN = 0x4001,
 	// nodeid = directory, nothing or struct broker_watch_in. From now on the broker tells of changes in it (struct broker_event), and
-	// entries and attributes in it are answered with long times to live. ENOSPC: no more watches.
+	// entries and attributes in it are answered with long times to live. Answer: struct broker_watch_out. ENOSPC: no more watches.
 	BROKER_WATCH = 0x4002,
 	// nodeid = directory. No answer.
 	BROKER_UNWATCH = 0x4003,
 	// OPENDIR and the first READDIRPLUS in one. nodeid = directory, struct fuse_read_in (its size counts). Answer: struct
-	// fuse_open_out, then entries as READDIRPLUS has them. fh = UINT64_MAX: these are all; nothing stays open.
+	// fuse_open_out, then entries as READDIRPLUS has them. fh = UINT64_MAX: these are all; nothing stays open. open_flags:
+	// BROKER_FOPEN_EXACT: names that differ in case are different names.
 	BROKER_READ_DIRECTORY = 0x4004,
+	// Opens several files for reading. struct broker_open_many_in, then the nodes' numbers, 64 bits each. Answer: for each 0 or a
+	// positive errno, 32 bits; with it come the descriptors of those with 0, in this order.
+	BROKER_OPEN_MANY = 0x4005,
 };
 
 // What a watch tells of unless it is said: everything that makes names or attributes known before wrong.
@@ -63,11 +68,23 @@ struct broker_watch_in {
 };
 static_assert(sizeof(struct broker_watch_in) == 8, "broker watch layout");
 
+struct broker_watch_out {
+	uint32_t complete; // 1: the cell is told of all changes of names; 0: of some, on a network's file system
+	uint32_t reserved;
+};
+static_assert(sizeof(struct broker_watch_out) == 8, "broker watch answer layout");
+
 struct broker_lookup_open_in {
 	uint32_t flags; // O_* of open(2)
 	uint32_t reserved;
 };
 static_assert(sizeof(struct broker_lookup_open_in) == 8, "broker lookup-open layout");
+
+struct broker_open_many_in {
+	uint32_t count; // at most BROKER_DESCRIPTORS_MAX
+	uint32_t reserved;
+};
+static_assert(sizeof(struct broker_open_many_in) == 8, "broker open-many layout");
 
 // Something changed in a watched directory, by whomever. IN_DELETE_SELF may come late, since the broker may have the directory open: the
 // one above it, when watched, tells in time (IN_DELETE | IN_ISDIR).

@@ -118,6 +118,8 @@ struct inode_ops {
 	// Optional: as lookup, for an open(2) with `flags` (O_*) that comes next: the file system may fetch what that needs as well. May it be
 	// opened is not yet asked.
 	int (*lookup_open)(struct inode *dir, struct dentry *d, int flags);
+	// Optional: a name of `d`, a directory, that is not cached is looked up next. True: others were made known, and it perhaps too.
+	bool (*look_ahead)(struct inode *dir, struct dentry *d);
 	// Optional: create and open in one step (FUSE); f is to be set up. NULL: create, then open.
 	int (*create)(struct inode *dir, struct dentry *d, mode_t mode, bool exclusive);
 	// `d` is negative (hashed or not); on success it was instantiated and f is open as file_ops->open leaves it (ops, private, object).
@@ -235,6 +237,7 @@ struct dentry {
 	struct list alias_node;                // inode->alias_lock
 	struct list lru;                       // dentry_tree_lock
 	bool referenced;                       // used since the LRU last looked; racy
+	bool complete; // for the file system: it set this when all names of the directory were below. dentry_tree_lock
 	struct spinlock lock;
 	struct super *super;
 	const struct dentry_ops *ops;
@@ -260,7 +263,9 @@ void dentry_hash(struct dentry *d);                             // the hash take
 // For file systems whose directories are the dentries: keeps `d` (a reference), moves it to the end of its parent's children. unpin undoes.
 void dentry_pin(struct dentry *d);
 void dentry_unpin(struct dentry *d);
-void dentry_drop(struct dentry *d); // unhash: later lookups ask the file system again
+// Unhash: later lookups ask the file system again. removed: the name is not there any more, for all that is known here.
+void dentry_drop(struct dentry *d);
+void dentry_drop_removed(struct dentry *d);
 struct dentry *dentry_lookup_cached(struct dentry *parent, const char *name, size_t length); // reference or NULL
 // Cached or looked up child; parent's inode lock taken as needed. err_ptr.
 struct dentry *dentry_lookup(struct dentry *parent, const char *name, size_t length);
