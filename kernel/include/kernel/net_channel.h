@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A socket's way out of the cell: a byte stream, a listening port or a datagram port that some backend carries (drivers/vsock on
-// x86; descriptors from a broker elsewhere). Owner: kernel/net/channel.c.
+// A socket's way out of the cell: a byte stream, a listening port or a datagram port that some backend carries: drivers/vsock where
+// there is such a device; elsewhere descriptors from a broker could. Owner: kernel/net/channel.c.
 //
 // A channel belongs to one socket until that closes it. Both sides count references: the socket its own, the backend its own, and
 // whoever calls an operation. Operations never wait for the outside, so that kernel/net does all the blocking: a backend that
