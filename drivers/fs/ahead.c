@@ -4,8 +4,8 @@
 // file opened before does; whether a program may open the file is asked when it does.
 //
 // A directory earns this: from the second file on that was not open already; twice as many as the last time while at least half of
-// those were wanted. When they were not, the order of names is tried next, as the shell and make have it; and if that was not it
-// either, nothing for a while. The counts are racy: a wrong one costs a message or some descriptors.
+// those were wanted. When they were not, another order is tried: of names, as the shell and make have it, or of inodes' numbers, as
+// cp(1) has it; and if that was not it either, nothing for a while. The next directory begins with the order that was right last. The counts are racy: a wrong one costs a message or some descriptors.
 #include "fs.h"
 
 #include <linux/fcntl.h>
@@ -17,6 +17,8 @@
 #define MISSED_MIN   2
 #define MISSED_PAUSE 32    // opens before the next try, after a bad guess
 #define SCAN_MAX     1024u // siblings looked at
+
+enum order { ORDER_READ, ORDER_NAME, ORDER_INODE, ORDER_COUNT };
 
 struct many {
 	struct fs_connection *connection;
@@ -46,14 +48,17 @@ static unsigned window_next(struct fs_inode *dir)
 	dir->opens_missed++;
 	if (given && used >= given / 2) {
 		dir->ahead_window = (uint16_t)min(dir->ahead_window * 2u, BROKER_DESCRIPTORS_MAX - 1);
-	} else if (given && !dir->ahead_by_name) {
-		dir->ahead_by_name = true;
+		dir->connection->ahead_order = dir->ahead_order;
+		dir->ahead_tries = 0;
+	} else if (given && ++dir->ahead_tries < ORDER_COUNT) {
+		dir->ahead_order = (uint8_t)((dir->ahead_order + 1) % ORDER_COUNT);
 		dir->ahead_window = WINDOW_FIRST;
 	} else if (given) {
-		dir->ahead_by_name = false;
+		dir->ahead_tries = 0;
 		dir->ahead_window = 0;
 		dir->opens_missed = MISSED_MIN - MISSED_PAUSE;
 	} else if (!dir->ahead_window && dir->opens_missed >= MISSED_MIN) {
+		dir->ahead_order = dir->connection->ahead_order;
 		dir->ahead_window = WINDOW_FIRST;
 	}
 	return dir->ahead_window;
@@ -68,8 +73,12 @@ static bool is_worth_opening(const struct dentry *d, const struct super *s)
 	return !fi->reader && !fi->writer && !fi->open_files && i->data.size_bytes;
 }
 
-static int names_compare(const struct dentry *a, const struct dentry *b)
+static int compare(const struct dentry *a, const struct dentry *b, enum order by)
 {
+	if (by == ORDER_INODE) {
+		uint64_t x = fs_inode_of(a->inode)->ino, y = fs_inode_of(b->inode)->ino;
+		return x < y ? -1 : x > y;
+	}
 	int order = memcmp(a->name, b->name, min(a->name_length, b->name_length));
 	return order ? order : a->name_length < b->name_length ? -1 : a->name_length > b->name_length;
 }
@@ -87,19 +96,19 @@ static unsigned followers_as_read(struct dentry *d, struct dentry **found, unsig
 	return count;
 }
 
-// The same in the order of names: the lowest ones above that of `d`.
-static unsigned followers_by_name(struct dentry *d, struct dentry **found, unsigned max)
+// The same in another order: the lowest ones above `d`.
+static unsigned followers_by(enum order by, struct dentry *d, struct dentry **found, unsigned max)
 {
 	unsigned count = 0, scanned = 0;
 	struct dentry *next;
 	list_for_each (next, &d->parent->children, child_node) {
 		if (scanned++ >= SCAN_MAX)
 			break;
-		if (names_compare(next, d) <= 0 || (count == max && names_compare(next, found[max - 1]) >= 0) ||
-		    !is_worth_opening(next, d->super))
+		if (!is_worth_opening(next, d->super) || compare(next, d, by) <= 0 ||
+		    (count == max && compare(next, found[max - 1], by) >= 0))
 			continue;
 		unsigned at = count < max ? count++ : max - 1;
-		for (; at && names_compare(next, found[at - 1]) < 0; at--)
+		for (; at && compare(next, found[at - 1], by) < 0; at--)
 			found[at] = found[at - 1];
 		found[at] = next;
 	}
@@ -107,7 +116,7 @@ static unsigned followers_by_name(struct dentry *d, struct dentry **found, unsig
 }
 
 // `d` itself and what will be opened after it.
-static void siblings_get(struct dentry *d, unsigned window, bool by_name, struct many *m)
+static void siblings_get(struct dentry *d, unsigned window, enum order by, struct many *m)
 {
 	struct dentry *found[BROKER_DESCRIPTORS_MAX];
 	unsigned count = 0;
@@ -116,7 +125,7 @@ static void siblings_get(struct dentry *d, unsigned window, bool by_name, struct
 	m->count = 1;
 	spin_lock(&dentry_tree_lock);
 	if (d->flags & DENTRY_HASHED)
-		count = by_name ? followers_by_name(d, found, window) : followers_as_read(d, found, window);
+		count = by == ORDER_READ ? followers_as_read(d, found, window) : followers_by(by, d, found, window);
 	for (unsigned k = 0; k < count; k++) {
 		m->inodes[m->count++] = found[k]->inode;
 		inode_get(found[k]->inode);
@@ -179,7 +188,7 @@ static void open_many(struct dentry *d, struct fs_inode *dir, unsigned window)
 {
 	struct many m;
 	m.connection = dir->connection;
-	siblings_get(d, window, dir->ahead_by_name, &m);
+	siblings_get(d, window, dir->ahead_order, &m);
 	for (unsigned k = 0; k < m.count; k++)
 		m.files[k] = -1;
 	int error = m.count > 1 ? open_many_call(&m) : 0;

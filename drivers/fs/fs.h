@@ -57,6 +57,7 @@ struct fs_connection { // a server of one tree; lives for ever. The transport's 
 	uint64_t attr_clock;        // atomic: ticks at local changes, orders them with answers
 	uint64_t inode_count;       // atomic
 	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
+	uint8_t ahead_order;        // in which files were opened last (ahead.c); racy hint
 	uint64_t attr_valid_ns;     // how long the server says attributes are good; racy hint
 
 	struct spinlock lock; // guards what follows
@@ -213,7 +214,7 @@ struct fs_inode {
 	// of a directory; racy: files opened ahead (ahead.c), at a time, the last time, and of these opened by a program
 	int32_t opens_missed; // files that the server had to be asked for
 	uint16_t ahead_window, ahead_given, ahead_used;
-	bool ahead_by_name;
+	uint8_t ahead_order, ahead_tries;
 	// of a directory; its inode.lock
 	uint32_t names_asked;    // for so many names the server was asked since all were read
 	uint64_t names_quiet_ns; // they are not read again before

@@ -6,6 +6,9 @@
 
 #define VALUE_BYTES_MAX 65536u // XATTR_SIZE_MAX
 
+// The broker has those of programs only (host/broker/xattr.c). Every cp -a and ls -l asks for others, for every file.
+static bool is_foreign(const char *name) { return PORT_HOST && name && strncmp(name, "user.", 5) != 0; }
+
 static int unsupported(int error) { return error == -ENOSYS ? -EOPNOTSUPP : error; }
 
 static struct page *value_pages(size_t size)
@@ -23,7 +26,7 @@ static ssize_t value_get(struct inode *i, unsigned opcode, const char *name, voi
 	size = min(size, (size_t)VALUE_BYTES_MAX);
 	struct fuse_getxattr_in in = { .size = (uint32_t)size };
 	uint32_t length;
-	if (!fs_supports(c, opcode))
+	if (is_foreign(name) || !fs_supports(c, opcode))
 		return -EOPNOTSUPP;
 	struct page *p = size ? value_pages(size) : NULL;
 	if (size && !p)
@@ -74,7 +77,7 @@ int fs_setxattr(struct inode *i, const char *name, const void *value, size_t siz
 	struct fuse_setxattr_in in = { .size = (uint32_t)size, .flags = (uint32_t)flags };
 	if (size > VALUE_BYTES_MAX)
 		return -E2BIG;
-	if (!fs_supports(c, FUSE_SETXATTR))
+	if (is_foreign(name) || !fs_supports(c, FUSE_SETXATTR))
 		return -EOPNOTSUPP;
 	struct page *p = size ? value_pages(size) : NULL;
 	if (size && !p)
@@ -101,7 +104,7 @@ int fs_setxattr(struct inode *i, const char *name, const void *value, size_t siz
 int fs_removexattr(struct inode *i, const char *name)
 {
 	struct fs_connection *c = fs_connection_of(i);
-	if (!fs_supports(c, FUSE_REMOVEXATTR))
+	if (is_foreign(name) || !fs_supports(c, FUSE_REMOVEXATTR))
 		return -EOPNOTSUPP;
 	struct fs_request *r = fs_request_get(c, FUSE_REMOVEXATTR, fs_node(i));
 	if (is_err(r))
