@@ -17,13 +17,14 @@ import time
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "cloister-bench")
 QEMU = "/usr/bin/qemu-system-x86_64"
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
-MODULES = ["virtio_pci", "virtio_console", "virtio-rng", "virtiofs"]
+MODULES = ["virtio_pci", "virtio_console", "virtio-rng", "virtiofs", "virtio_net"]
 
 INIT = """#!/bin/sh
 mount -t devtmpfs none /dev
 mount -t proc none /proc
 mount -t sysfs none /sys
 for m in $(cat /modules); do insmod /$m || echo "insmod $m failed"; done
+[ -e /sys/class/net/eth0 ] && ifconfig lo 127.0.0.1 && ifconfig eth0 10.0.2.15 netmask 255.255.255.0
 mount -t virtiofs fs0 /root || echo "no root"
 mount -t proc none /root/proc
 mount -t sysfs none /root/sys
@@ -88,13 +89,13 @@ def module_files():
 
 def initramfs():
     """Builds the initramfs; returns its path."""
-    path = os.path.join(CACHE, "initramfs")
+    path = os.path.join(CACHE, "initramfs-2")  # the number changes with what is in it
     tree = tempfile.mkdtemp(prefix="cloister-bench-")
     try:
         for name in ("bin", "dev", "proc", "sys", "root"):
             os.mkdir(os.path.join(tree, name))
         shutil.copy("/bin/busybox", os.path.join(tree, "bin", "busybox"))
-        for name in ("sh", "mount", "mkdir", "insmod", "chroot", "poweroff", "cat", "echo"):
+        for name in ("sh", "mount", "mkdir", "insmod", "chroot", "poweroff", "cat", "echo", "ifconfig"):
             os.symlink("busybox", os.path.join(tree, "bin", name))
         modules = module_files()
         for module in modules:
@@ -117,9 +118,12 @@ def initramfs():
 class LinuxGuest:
     """One guest, from QEMU's start to its end. `work` is a host directory, /mnt in the guest."""
 
+    host = "10.0.2.2"  # the host's loopback, as QEMU's user network shows it
+
     def __init__(self, work, memory="2048M", cpus=1):
+        self.port = None
         self.kernel = fetch()
-        self.initramfs = os.path.join(CACHE, "initramfs")
+        self.initramfs = os.path.join(CACHE, "initramfs-2")
         if not os.path.exists(self.initramfs):
             initramfs()
         self.work, self.memory, self.cpus = work, memory, cpus
@@ -148,7 +152,8 @@ class LinuxGuest:
                 "-device", "virtio-serial-pci,disable-legacy=on",
                 "-chardev", f"socket,id=out,path={scratch}/out",
                 "-device", "virtserialport,chardev=out,name=bench.out",
-                "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng", *shares]
+                "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
+                *(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="] if self.port else []), *shares]
 
     def run(self, command, timeout=900, watch=None):
         """Runs a shell command in the guest. Returns its output and the seconds from QEMU's start to its end.

@@ -23,9 +23,10 @@
 #include "lib/string.h"
 #include "port/host.h"
 
-#define GRANTS_MAX   1024u
-#define SEGMENTS_MAX 8u  // no request here has a payload of more than one block
-#define STRAYS_MAX   64u // answers to nobody in a row
+#define END_PATIENCE_NS (2 * NSEC_PER_SEC)
+#define GRANTS_MAX      1024u
+#define SEGMENTS_MAX    8u  // no request here has a payload of more than one block
+#define STRAYS_MAX      64u // answers to nobody in a row
 
 struct channel {
 	struct list node;
@@ -195,19 +196,28 @@ static long converse(struct channel *ch, struct fs_request *r, bool *broken)
 	return n;
 }
 
+// Without its broker the cell is at its end, which comes from outside in a moment. Until then no program is to see files fail.
+static void await_the_end(void)
+{
+	(void)wait_event_mode(&pool_wait, false, PARK_UNINTERRUPTIBLE, port_time_ns() + END_PATIENCE_NS);
+}
+
 void fs_transport_send(struct fs_request *r)
 {
 	struct channel *ch = __atomic_load_n(&r->connection->dead, __ATOMIC_ACQUIRE) ? NULL : channel_get();
 	bool broken;
 	if (!ch) {
+		await_the_end();
 		fs_request_finish(r, 0, -EIO);
 		return;
 	}
 	long n = converse(ch, r, &broken);
-	if (broken)
+	if (broken) {
 		channel_retire(ch);
-	else
+		await_the_end();
+	} else {
 		channel_put(ch);
+	}
 	if (!has_answer(r))
 		r->no_reply = true;
 	fs_request_finish(r, n > 0 ? (size_t)n : 0, broken ? -EIO : (int)min(n, 0l));

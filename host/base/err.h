@@ -8,7 +8,7 @@
 
 // Exit statuses of `cloister run` that are not the program's. Documented in docs/cloister.1.
 enum exit_status {
-	EXIT_MEMORY = 119,         // the cell had used up its memory, and the host killed one of its processes
+	EXIT_MEMORY = 119,         // a cell had used up its memory for good, and the host killed one of its processes
 	EXIT_CELL_KILLED = 120,    // somebody killed a process of the cell: the host when it had no memory, a person
 	EXIT_CELL_CRASHED = 124,   // kernel panic, or QEMU, virtiofsd or the broker died under the cell
 	EXIT_USAGE = 125,          // bad options or manifest, or the launcher's own failure

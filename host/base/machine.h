@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define MACHINE_HELPERS_MAX 16u
+#define MACHINE_HELPERS_MAX 17u
 
 enum machine_stream {
 	STREAM_CONTROL,
@@ -58,10 +58,11 @@ struct machine_kind {
 	bool (*killed)(const struct machine *m);
 	bool (*explain)(const struct machine *m, struct err *e); // MACHINE_BROKEN in one line; always false
 	void (*ended)(struct machine *m);                        // its process was reaped; NULL: nothing to do
-	void (*memory_watch)(struct machine *m); // sets machine.notice; once, after a while; NULL: nothing to watch
-	// machine.notice is ready: who uses how much, when somebody has to go, else 0.
+	// machine.notice was ready, a moment ago or now: who uses how much, when somebody has to go, else 0.
 	unsigned (*memory_low)(struct machine *m, struct control_usage *out, unsigned max);
-	void (*stop)(struct machine *m); // ends and frees whatever is there; idempotent
+	// Ends and frees whatever is there; idempotent. `flush`: the cell ended by itself, and helpers may take some seconds to pass
+	// on what it sent.
+	void (*stop)(struct machine *m, bool flush);
 };
 
 struct machine {

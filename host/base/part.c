@@ -8,14 +8,33 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define PLACES 3u
+
+// Where it may be, the build tree first; to be freed.
+static char *candidate(unsigned place, const char *directory, const char *name)
+{
+	char self[PATH_MAX];
+	ssize_t n;
+
+	if (place > 0)
+		return text_format("%s/%s", place == 1 ? CLOISTER_LIBDIR : "/usr/lib/cloister", name);
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	self[n > 0 ? n : 0] = 0;
+	return text_format("%s/../%s/%s", dirname(self), directory, name);
+}
+
+static void set_missing(const char *name, struct err *e)
+{
+	err_set_text(e, EXIT_HOST_MISSING, "%s is missing from %s: build it (./dev build) or install cloister", name,
+		     CLOISTER_LIBDIR);
+}
 
 int part_open(const char *explicit_path, const char *option, const char *directory, const char *name, struct err *e)
 {
-	char self[PATH_MAX], beside[PATH_MAX];
-	const char *candidates[] = { beside, CLOISTER_LIBDIR, "/usr/lib/cloister" };
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	int fd;
 
 	if (explicit_path) {
@@ -24,17 +43,25 @@ int part_open(const char *explicit_path, const char *option, const char *directo
 			err_set_text(e, EXIT_HOST_MISSING, "%s %s: %s", option, explicit_path, strerror(errno));
 		return fd;
 	}
-	self[n > 0 ? n : 0] = 0;
-	if (snprintf(beside, sizeof(beside), "%s/../%s", dirname(self), directory) >= PATH_MAX)
-		beside[0] = 0;
-	for (size_t i = 0; i < sizeof(candidates) / sizeof(*candidates); i++) {
-		cleanup_free char *path = text_format("%s/%s", candidates[i], name);
+	for (unsigned i = 0; i < PLACES; i++) {
+		cleanup_free char *path = candidate(i, directory, name);
 
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd >= 0)
 			return fd;
 	}
-	err_set_text(e, EXIT_HOST_MISSING, "%s is missing from %s: build it (./dev build) or install cloister", name,
-		     CLOISTER_LIBDIR);
+	set_missing(name, e);
 	return -1;
+}
+
+char *part_find_program(const char *name, const char *directory, struct err *e)
+{
+	for (unsigned i = 0; i < PLACES; i++) {
+		cleanup_free char *path = candidate(i, directory, name);
+
+		if (!access(path, X_OK))
+			return take_pointer(path);
+	}
+	set_missing(name, e);
+	return NULL;
 }

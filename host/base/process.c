@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SAID_MAX_BYTES 8192u
@@ -261,6 +263,26 @@ bool process_reap(struct process *p)
 		process_listen(p);
 	}
 	return !p->pid;
+}
+
+// Its standard error is a pipe that closes with it: that can be waited for.
+void process_wait(struct process *p, int timeout_ms)
+{
+	struct timespec now, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += timeout_ms / 1000;
+	while (p->pid && process_listen(p)) {
+		struct pollfd w = { .fd = p->stderr_fd, .events = POLLIN };
+
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec >= end.tv_sec)
+			return;
+		poll(&w, 1, 1000);
+	}
+	while (p->pid && waitpid(p->pid, &p->status, 0) < 0 && errno == EINTR)
+		;
+	p->pid = 0;
 }
 
 void process_kill(struct process *p)

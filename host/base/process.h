@@ -48,6 +48,8 @@ void process_reset_signals(void);
 bool process_listen(struct process *p);
 // Kills, waits, closes. Idempotent.
 void process_kill(struct process *p);
+// Waits for its end, at most so long.
+void process_wait(struct process *p, int timeout_ms);
 // Notes the end if it has ended; true then.
 bool process_reap(struct process *p);
 // The last line it said, or "said nothing"; for one-line errors. In a static buffer.

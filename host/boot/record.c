@@ -121,6 +121,12 @@ static void add_rlimits(struct builder *b, const struct cell *c)
 	}
 }
 
+static void add_net(struct builder *b, const struct cell *c)
+{
+	for (unsigned i = 0; i < c->net.count; i++)
+		add_item(b, BOOT_ITEM_NET, &c->net.list[i], sizeof(c->net.list[i]));
+}
+
 static bool finish(struct builder *b, struct err *e)
 {
 	struct boot_header header = { .magic = BOOT_MAGIC, .version = BOOT_VERSION, .item_count = b->item_count };
@@ -154,5 +160,6 @@ bool boot_record_build(const struct cell *c, const struct boot_moment *moment, s
 	add_text(&b, BOOT_ITEM_HOSTNAME, c->hostname);
 	add_options(&b, c, moment);
 	add_rlimits(&b, c);
+	add_net(&b, c);
 	return finish(&b, e);
 }

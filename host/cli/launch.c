@@ -202,15 +202,25 @@ static unsigned fill_closed_streams(void)
 	return closed;
 }
 
+static const struct machine_kind *choose_kind(const struct launch *l)
+{
+	const struct cell *c = &l->options->cell;
+	enum cell_port port = c->port == CELL_PORT_AUTO ? PORT_DEFAULT : c->port;
+
+	if (c->port == CELL_PORT_AUTO && c->net.count) {
+		launch_say(l, "port qemu: network grants need it");
+		port = CELL_PORT_QEMU;
+	}
+	return port == CELL_PORT_HOSTED ? &hosted_machine_kind : &qemu_machine_kind;
+}
+
 static void launch_init(struct launch *l)
 {
-	enum cell_port port = l->options->cell.port == CELL_PORT_AUTO ? PORT_DEFAULT : l->options->cell.port;
-
 	l->started_ns = monotonic_ns();
 	tsc_sample_take(&l->started_tsc, CLOCK_MONOTONIC_RAW);
 	l->control.fd = -1;
 	l->closed_streams = fill_closed_streams();
-	machine_init(&l->machine, port == CELL_PORT_HOSTED ? &hosted_machine_kind : &qemu_machine_kind);
+	machine_init(&l->machine, choose_kind(l));
 }
 
 bool launch_run(struct launch *l, int *exit_status, struct err *e)
@@ -237,7 +247,7 @@ bool launch_run(struct launch *l, int *exit_status, struct err *e)
 void launch_fini(struct launch *l)
 {
 	terminal_restore();
-	l->machine.kind->stop(&l->machine);
+	l->machine.kind->stop(&l->machine, l->exit_known && !l->stopping);
 	free(take_pointer(l->input));
 	free(take_pointer(l->output));
 	free(take_pointer(l->error));

@@ -26,8 +26,8 @@ struct launch {
 	char start_text[512];
 	bool stopping; // a second SIGTERM, or a signal before the kernel ran
 	int stop_signal;
-	int64_t memory_ns; // when to begin to watch the memory, or to look again; 0: never
-	bool memory_watched, memory_low;
+	unsigned memory_checks;           // how often memory was found low without a pause
+	int64_t memory_ns;                // when to look again; 0: never
 	bool nonsense;                    // the kernel broke the control protocol
 	const struct process *dead_child; // a helper that ended under the cell
 	int64_t dead_ns;                  // when

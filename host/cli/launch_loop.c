@@ -17,8 +17,8 @@
 
 #define LOG_MAX_BYTES      (256u << 10)
 #define HELPER_PATIENCE_NS INT64_C(3000000000)
-#define WATCH_DELAY_NS     INT64_C(50000000) // short cells go without
-#define LOW_PERIOD_NS      INT64_C(20000000)
+#define LOW_PERIOD_NS      INT64_C(5000000)
+#define LOW_DOUBLINGS      6u
 #define OVER_PERIOD_MS     200
 #define EXIT_PATIENCE_NS   INT64_C(10000000000)
 
@@ -339,29 +339,22 @@ static void serve_memory(struct launch *l)
 	struct control_usage usage[CONTROL_PAYLOAD_MAX_BYTES / sizeof(struct control_usage)];
 	unsigned count = l->machine.kind->memory_low(&l->machine, usage, sizeof(usage) / sizeof(*usage));
 
-	l->memory_low &= count > 0;
-	l->memory_ns = 0;
-	if (!count || !l->hello || l->exit_known)
+	if (!count) {
+		l->memory_ns = 0;
+		l->memory_checks = 0;
 		return;
-	if (!l->memory_low)
+	}
+	if (!l->memory_checks)
 		launch_say(l, "memory runs low");
-	l->memory_low = true;
-	l->memory_ns = monotonic_ns() + LOW_PERIOD_NS; // until somebody is gone
-	control_queue(&l->control, CONTROL_MEMORY_LOW, usage, count * (uint32_t)sizeof(*usage));
-}
-
-static void watch_memory(struct launch *l)
-{
-	l->memory_watched = true;
-	l->memory_ns = 0;
-	l->machine.kind->memory_watch(&l->machine);
+	l->memory_ns = monotonic_ns() + (LOW_PERIOD_NS << l->memory_checks); // until somebody is gone
+	l->memory_checks += l->memory_checks < LOW_DOUBLINGS;
+	if (l->hello && !l->exit_known)
+		control_queue(&l->control, CONTROL_MEMORY_LOW, usage, count * (uint32_t)sizeof(*usage));
 }
 
 static void serve(struct launch *l, const struct pollfd *p, int signals)
 {
-	if (l->memory_ns && !l->memory_watched && monotonic_ns() >= l->memory_ns)
-		watch_memory(l);
-	else if (p[SLOT_MEMORY].revents || (l->memory_ns && monotonic_ns() >= l->memory_ns))
+	if (p[SLOT_MEMORY].revents || (l->memory_ns && monotonic_ns() >= l->memory_ns))
 		serve_memory(l);
 	if (p[SLOT_LOG].revents)
 		read_log(l);
@@ -412,8 +405,6 @@ bool launch_loop(struct launch *l, int signals, struct err *e)
 
 	l->control.handlers = &handlers;
 	l->control.context = l;
-	if (l->machine.kind->memory_watch)
-		l->memory_ns = monotonic_ns() + WATCH_DELAY_NS;
 	while (!is_over(l)) {
 		fill_slots(l, p, signals);
 		if (poll(p, SLOT_COUNT, wait_ms(l)) < 0) {

@@ -31,6 +31,10 @@ const char run_usage[] =
 	"      --memory SIZE         memory of the cell, such as 512M or 4G (default 2G)\n"
 	"  -u, --user UID[:GID]      run as this user (default: the caller)\n"
 	"      --hostname NAME       host name in the cell (default cloister)\n"
+	"      --connect RULE        let the cell connect to tcp:HOST:PORT or udp:HOST:PORT of the outside (docs/network.md)\n"
+	"  -p, --publish [IP:]PORT:CELLPORT[/udp]\n"
+	"                            let the outside connect to a port of the cell\n"
+	"      --net none            no network to the outside, whatever the manifest grants\n"
 	"      --port PORT           what the cell stands on: hosted (a confined process; default) or qemu\n"
 	"  -t, --tty / -T, --no-tty  give the cell a terminal or three plain streams (default: a terminal when all\n"
 	"                            three streams are the same one)\n"
@@ -46,6 +50,8 @@ enum {
 	OPTION_CPUS,
 	OPTION_MEMORY,
 	OPTION_HOSTNAME,
+	OPTION_CONNECT,
+	OPTION_NET,
 	OPTION_PORT,
 	OPTION_TRACE,
 	OPTION_ACCEL,
@@ -65,6 +71,9 @@ static const struct option long_options[] = {
 	{ "memory", required_argument, NULL, OPTION_MEMORY },
 	{ "user", required_argument, NULL, 'u' },
 	{ "hostname", required_argument, NULL, OPTION_HOSTNAME },
+	{ "connect", required_argument, NULL, OPTION_CONNECT },
+	{ "publish", required_argument, NULL, 'p' },
+	{ "net", required_argument, NULL, OPTION_NET },
 	{ "port", required_argument, NULL, OPTION_PORT },
 	{ "tty", no_argument, NULL, 't' },
 	{ "no-tty", no_argument, NULL, 'T' },
@@ -79,7 +88,7 @@ static const struct option long_options[] = {
 	{ "no-aslr", no_argument, NULL, OPTION_NO_ASLR },
 	{ 0 },
 };
-static const char short_options[] = "+:m:e:w:u:tTvh";
+static const char short_options[] = "+:m:e:w:u:p:tTvh";
 
 static bool set_variable(struct cell *c, const char *text, struct err *e)
 {
@@ -154,6 +163,15 @@ static bool take_hostname(struct cell *c, const char *text, struct err *e)
 	return replace_text(&c->hostname, text);
 }
 
+// Takes away what the manifest and options before it granted.
+static bool take_net(struct cell *c, const char *text, struct err *e)
+{
+	if (strcmp(text, "none"))
+		return err_set(e, EXIT_USAGE, "--net '%s': want none (grants are --connect and --publish)", text);
+	c->net.count = 0;
+	return true;
+}
+
 static bool take_option(struct run_options *o, int option, char *value, struct err *e)
 {
 	struct cell *c = &o->cell;
@@ -170,6 +188,9 @@ static bool take_option(struct run_options *o, int option, char *value, struct e
 		       err_set(e, EXIT_USAGE, "--memory '%s': want a size such as 512M or 4G", value);
 	case 'u': return cell_user_parse(c, value, e);
 	case OPTION_HOSTNAME: return take_hostname(c, value, e);
+	case OPTION_CONNECT: return net_rules_add_connect(&c->net, value, e);
+	case 'p': return net_rules_add_publish(&c->net, value, e);
+	case OPTION_NET: return take_net(c, value, e);
 	case OPTION_PORT: return take_port(c, value, e);
 	case OPTION_ACCEL: return take_accelerator(o, value, e);
 	case 't': c->tty_mode = CELL_TTY_YES; return true;

@@ -3,6 +3,9 @@
 //
 // Groups are called cloister-PID-N after the launcher. It holds a lock on the directory: one that nobody has locked is a killed
 // launcher's. Version 1 is joined by writing 0 to "tasks", which takes no lock of the host's; moving another process does, for 10 ms.
+//
+// When memory is used up: version 1 lets processes wait until there is some, and the group is lent a little; version 2 slows them down from
+// memory.high on. Both give the cell's kernel the time to end the greediest program.
 #include "hosted/cgroup.h"
 
 #include "abi/control.h"
@@ -13,7 +16,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,12 +27,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MARGIN_MIN_BYTES   (UINT64_C(16) << 20)
-#define MARGIN_MAX_BYTES   (UINT64_C(128) << 20)
-#define THREAD_STACK_BYTES 65536u
-#define TRIES_MAX          16u
-#define REMOVE_TRIES       100u
-#define PROCESSES_MAX      65536u
+#define MARGIN_MIN_BYTES (UINT64_C(16) << 20)
+#define MARGIN_MAX_BYTES (UINT64_C(128) << 20)
+#define LOANS            8u
+#define TRIES_MAX        16u
+#define REMOVE_TRIES     100u
+#define PROCESSES_MAX    65536u
 
 enum { MEMORY, PIDS };
 
@@ -177,51 +179,60 @@ static char *directory_of(const char *root, const char *membership, const char *
 	return stat(full, &status) ? text_format("%s/%s", root, controller) : take_pointer(full);
 }
 
-struct registration {
-	int control, usage;
-	char text[64];
-};
-
-static void *registration_run(void *registration)
-{
-	struct registration *r = registration;
-
-	(void)!write(r->control, r->text, strlen(r->text)); // without it the host kills at the limit
-	close(r->control);
-	close(r->usage);
-	free(r);
-	return NULL;
-}
-
-// The host takes some 10 ms for it, in which the launcher has other things to do.
-static void register_threshold(struct registration *r)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-	if (pthread_create(&thread, &attributes, registration_run, r))
-		registration_run(r);
-	pthread_attr_destroy(&attributes);
-}
-
+// Instead of killing, the host lets who finds no memory wait, and says so.
 static int notice_1(const struct cgroup *g)
 {
 	cleanup_close int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	cleanup_close int usage = openat(g->fds[MEMORY], "memory.usage_in_bytes", O_RDONLY | O_CLOEXEC);
+	cleanup_close int watched = openat(g->fds[MEMORY], "memory.oom_control", O_RDONLY | O_CLOEXEC);
 	cleanup_close int control = openat(g->fds[MEMORY], "cgroup.event_control", O_WRONLY | O_CLOEXEC);
-	struct registration *r = malloc(sizeof(*r));
+	char text[64];
 
-	if (!r || fd < 0 || usage < 0 || control < 0) {
-		free(r);
+	snprintf(text, sizeof(text), "%d %d", fd, watched);
+	if (fd < 0 || watched < 0 || control < 0 || write(control, text, strlen(text)) < 0 ||
+	    !put(g->fds[MEMORY], "memory.oom_control", "1"))
 		return -1;
-	}
-	*r = (struct registration){ .control = take_fd(control), .usage = take_fd(usage) };
-	snprintf(r->text, sizeof(r->text), "%d %d %lu", fd, r->usage, (unsigned long)g->low_bytes);
-	register_threshold(r);
 	return take_fd(fd);
+}
+
+// The limit, and that of memory and swap together, which is never to be the lower one and is not counted on every host.
+static bool set_limit_1(const struct cgroup *g, uint64_t bytes, bool raise)
+{
+	bool ok;
+
+	if (raise)
+		put_number(g->fds[MEMORY], "memory.memsw.limit_in_bytes", bytes);
+	ok = put_number(g->fds[MEMORY], "memory.limit_in_bytes", bytes);
+	if (!raise)
+		put_number(g->fds[MEMORY], "memory.memsw.limit_in_bytes", bytes);
+	return ok;
+}
+
+// Somebody waits for memory, and the kernel has been told: a little more, so that who is to end can.
+static void lend(struct cgroup *g)
+{
+	g->lent_bytes += (g->limit_bytes - g->low_bytes) / LOANS;
+	if (g->lent_bytes > g->limit_bytes - g->low_bytes)
+		put(g->fds[MEMORY], "memory.oom_control", "0"); // to no avail: let the host kill
+	else
+		set_limit_1(g, g->limit_bytes + g->lent_bytes, true);
+}
+
+static bool is_low_1(struct cgroup *g)
+{
+	uint64_t counted;
+	char text[128];
+
+	(void)!read(g->notice, &counted, sizeof(counted));
+	if (get(g->fds[MEMORY], "memory.oom_control", text, sizeof(text)) && number_of(text, "under_oom")) {
+		if (g->told)
+			lend(g);
+		g->told = true;
+		return true;
+	}
+	g->told = false;
+	if (g->lent_bytes && set_limit_1(g, g->limit_bytes, false))
+		g->lent_bytes = 0;
+	return g->lent_bytes != 0;
 }
 
 static bool create_1(struct cgroup *g, const char *root, const char *membership, uint64_t tasks, char *why)
@@ -233,13 +244,13 @@ static bool create_1(struct cgroup *g, const char *root, const char *membership,
 		return because(why, "no cgroup hierarchy with a memory controller in %s", root);
 	if (!make(g, MEMORY, memory))
 		return because(why, "cannot make a cgroup in %s: %s", memory, strerror(errno));
-	if (!put_number(g->fds[MEMORY], "memory.limit_in_bytes", g->limit_bytes))
+	if (!set_limit_1(g, g->limit_bytes, false))
 		return because(why, "cannot limit the memory of %s: %s", g->directories[MEMORY], strerror(errno));
-	put_number(g->fds[MEMORY], "memory.memsw.limit_in_bytes",
-		   g->limit_bytes); // with swap; not every host counts it
 	if (pids && make(g, PIDS, pids))
 		put_number(g->fds[PIDS], "pids.max", tasks);
 	g->version = 1;
+	g->notice = notice_1(g);
+	g->notice_events = POLLIN;
 	return true;
 }
 
@@ -289,6 +300,8 @@ static bool create_2(struct cgroup *g, const char *root, char *path, uint64_t ta
 	put_number(g->fds[MEMORY], "memory.high", g->low_bytes);
 	put_number(g->fds[MEMORY], "pids.max", tasks);
 	g->version = 2;
+	g->notice = openat(g->fds[MEMORY], "memory.events", O_RDONLY | O_CLOEXEC);
+	g->notice_events = POLLPRI;
 	return true;
 }
 
@@ -324,53 +337,27 @@ bool cgroup_create(struct cgroup *g, const char *root, const char *membership, u
 	return ok;
 }
 
-void cgroup_watch(struct cgroup *g)
+// memory.high makes the host drop page cache there, and slow down who wants more.
+static bool is_low_2(const struct cgroup *g)
 {
-	if (g->version == 1)
-		g->notice = notice_1(g);
-	if (g->version == 2)
-		g->notice = openat(g->fds[MEMORY], "memory.events", O_RDONLY | O_CLOEXEC);
-	g->notice_events = g->version == 2 ? POLLPRI : POLLIN;
-}
+	uint64_t usage, cache;
+	char text[8192];
 
-static uint64_t usage_bytes(const struct cgroup *g)
-{
-	char text[64];
-
-	if (!get(g->fds[MEMORY], g->version == 1 ? "memory.usage_in_bytes" : "memory.current", text, sizeof(text)))
-		return 0;
-	return strtoull(text, NULL, 10);
-}
-
-// Makes room by half of the page cache: a lower limit makes the host look for it. Should it all be in use, nothing changes.
-static void drop_cache(struct cgroup *g, uint64_t used, uint64_t cache)
-{
-	if (g->version != 1) // memory.high does so
-		return;
-	put_number(g->fds[MEMORY], "memory.limit_in_bytes", used + cache / 2);
-	put_number(g->fds[MEMORY], "memory.limit_in_bytes", g->limit_bytes);
+	(void)!pread(g->notice, text, sizeof(text), 0); // or it stays ready
+	if (!get(g->fds[MEMORY], "memory.current", text, sizeof(text)))
+		return false;
+	usage = strtoull(text, NULL, 10);
+	if (usage < g->low_bytes || !get(g->fds[MEMORY], "memory.stat", text, sizeof(text)))
+		return false;
+	cache = number_of(text, "inactive_file") + number_of(text, "active_file");
+	return usage > cache && usage - cache >= g->low_bytes;
 }
 
 bool cgroup_is_low(struct cgroup *g)
 {
-	uint64_t usage, cache, counted;
-	char text[8192];
-
 	if (g->notice < 0)
 		return false;
-	if (g->version == 1)
-		(void)!read(g->notice, &counted, sizeof(counted));
-	else
-		(void)!pread(g->notice, text, sizeof(text), 0); // or it stays ready
-	usage = usage_bytes(g);
-	if (usage < g->low_bytes || !get(g->fds[MEMORY], "memory.stat", text, sizeof(text)))
-		return false;
-	cache = number_of(text, "inactive_file") + number_of(text, "active_file");
-	cache = cache > usage ? usage : cache;
-	if (usage - cache >= g->low_bytes)
-		return true;
-	drop_cache(g, usage - cache, cache);
-	return false;
+	return g->version == 1 ? is_low_1(g) : is_low_2(g);
 }
 
 static bool usage_of(int pid, struct control_usage *out)

@@ -3,8 +3,8 @@
 // supervisor included, page cache and all. Version 2 where the launcher may make a group with a memory controller below or beside its
 // own, else version 1 (hierarchies "memory" and "pids"), else none.
 //
-// Near the limit a notice comes, so that the cell's kernel can end the greediest program while there is memory left; at the limit the
-// host kills a process of the group.
+// A notice tells when it is used up, so that the cell's kernel can end the greediest program. If that does not help, the host kills a
+// process of the group.
 #pragma once
 
 #include <stdbool.h>
@@ -23,6 +23,8 @@ struct cgroup {
 	int notice;                            // ready with `notice_events` (poll(2)) when memory runs low; -1
 	short notice_events;
 	uint64_t limit_bytes, low_bytes;
+	bool told;           // version 1: the kernel, that somebody waits for memory
+	uint64_t lent_bytes; // version 1: the limit is higher by that for the moment
 };
 
 void cgroup_init(struct cgroup *g); // none
@@ -34,9 +36,7 @@ bool cgroup_create(struct cgroup *g, const char *root, const char *membership, u
 bool cgroup_join(const struct cgroup *g);
 // Version 2: for CLONE_INTO_CGROUP; -1.
 int cgroup_clone_fd(const struct cgroup *g);
-// Listens for memory running low: g->notice.
-void cgroup_watch(struct cgroup *g);
-// After a notice. True: it is not page cache that fills the group; somebody must end. Otherwise part of the cache was dropped.
+// After a notice, and again a little later as long as it is true: somebody must end. It is not page cache that fills the group.
 bool cgroup_is_low(struct cgroup *g);
 // What the group's processes use, greediest first, by their numbers in their innermost pid namespace. Count.
 unsigned cgroup_usage(const struct cgroup *g, struct control_usage *out, unsigned max);

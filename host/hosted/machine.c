@@ -92,6 +92,11 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 	h->image_fd = -1;
 	cgroup_init(&h->cgroup);
 	h->loader.stop = spec->gdb_socket != NULL;
+	if (spec->cell->net.count)
+		return err_set(
+			e, EXIT_USAGE,
+			"port hosted has no network to the outside yet: use --port qemu for the network grants, or "
+			"--net none");
 	return check_host(e) && load_image(h, spec->kernel_path, e);
 }
 
@@ -222,13 +227,6 @@ static void bound_memory(struct machine *m, const struct machine_spec *spec)
 	}
 	machine_say(spec, "control group %s, %lu MiB", h->cgroup.directories[0],
 		    (unsigned long)(h->cgroup.limit_bytes >> 20));
-}
-
-static void memory_watch(struct machine *m)
-{
-	struct hosted_machine *h = m->private;
-
-	cgroup_watch(&h->cgroup);
 	m->notice = h->cgroup.notice;
 	m->notice_events = h->cgroup.notice_events;
 }
@@ -283,6 +281,7 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 			    "the cell's memory as a whole is not bounded: the host does not let processes into %s",
 			    h->cgroup.directories[0]);
 		cgroup_remove(&h->cgroup);
+		m->notice = -1;
 	}
 	return ok;
 }
@@ -371,10 +370,11 @@ static void ask_to_end(struct process *p)
 		poll(&wait, 1, STOP_PATIENCE_MS);
 }
 
-static void stop(struct machine *m)
+static void stop(struct machine *m, bool flush)
 {
 	struct hosted_machine *h = m->private;
 
+	(void)flush; // nobody passes on anything
 	if (m->process.pid && !(m->process.namespaces & CLONE_NEWPID))
 		ask_to_end(&m->process);
 	if (m->process.pid) {
@@ -406,7 +406,6 @@ const struct machine_kind hosted_machine_kind = {
 	.killed = killed,
 	.explain = explain,
 	.ended = ended,
-	.memory_watch = memory_watch,
 	.memory_low = memory_low,
 	.stop = stop,
 };

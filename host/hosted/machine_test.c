@@ -113,8 +113,8 @@ static enum machine_end finish(void)
 
 static void stop(void)
 {
-	machine.kind->stop(&machine);
-	machine.kind->stop(&machine); // harmless
+	machine.kind->stop(&machine, false);
+	machine.kind->stop(&machine, false); // harmless
 }
 
 static void test_the_kernel_finds_what_it_was_promised(void **state)

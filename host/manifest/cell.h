@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/err.h"
+#include "net/rules.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +43,7 @@ struct cell {
 	size_t mount_count;
 	struct cell_rlimit *rlimits;
 	size_t rlimit_count;
+	struct net_rules net; // none: the cell has its private loopback only
 	char *workdir;
 	char *hostname;
 	unsigned cpus; // 0: the port's default

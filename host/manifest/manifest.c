@@ -327,6 +327,30 @@ static bool key_hostname(const struct context *x, const struct toml_value *v, co
 	return strlen(x->cell->hostname) <= 64 || fail(x, v, key, "longer than 64 bytes");
 }
 
+static bool take_grants(const struct context *x, const struct toml_value *v, const char *key,
+			bool (*add)(struct net_rules *rules, const char *text, struct err *e))
+{
+	if (!want(x, v, key, TOML_ARRAY))
+		return false;
+	for (size_t i = 0; i < v->count; i++) {
+		if (!want(x, &v->children[i], key, TOML_STRING))
+			return false;
+		if (!add(&x->cell->net, v->children[i].string, x->error))
+			return err_wrap(x->error, "%s:%u: %s", x->name, v->children[i].line, key);
+	}
+	return true;
+}
+
+static bool key_connect(const struct context *x, const struct toml_value *v, const char *key)
+{
+	return take_grants(x, v, key, net_rules_add_connect);
+}
+
+static bool key_publish(const struct context *x, const struct toml_value *v, const char *key)
+{
+	return take_grants(x, v, key, net_rules_add_publish);
+}
+
 static bool key_ignored(const struct context *x, const struct toml_value *v, const char *key)
 {
 	(void)x, (void)v, (void)key;
@@ -361,6 +385,8 @@ static const struct key keys[] = {
 	{ "cell.cpus", key_cpus },
 	{ "cell.port", key_port },
 	{ "cell.hostname", key_hostname },
+	{ "net.connect", key_connect },
+	{ "net.publish", key_publish },
 	{ "sgx", key_ignored },
 };
 

@@ -21,6 +21,8 @@
 #define NOBODY 65534u
 #define PARTS  "port/x86"
 
+#define NETWORK_PATIENCE_MS 6000
+
 static const char *const port_names[STREAM_COUNT] = {
 	[STREAM_CONTROL] = CONTROL_PORT_NAME, [STREAM_TTY] = TTY_PORT_NAME,       [STREAM_STDIN] = STDIN_PORT_NAME,
 	[STREAM_STDOUT] = STDOUT_PORT_NAME,   [STREAM_STDERR] = STDERR_PORT_NAME,
@@ -105,12 +107,22 @@ static void add_shares(const struct qemu_machine *q, struct strings *out)
 	}
 }
 
+static void add_network(const struct qemu_machine *q, struct strings *out)
+{
+	if (q->outside.socket < 0)
+		return;
+	strings_add(out, "-chardev");
+	strings_addf(out, "socket,id=vsock,fd=%d", q->outside.socket);
+	add(out, "-device", "vhost-user-vsock-pci,chardev=vsock,disable-legacy=on");
+}
+
 void qemu_command(const struct machine_spec *spec, const struct qemu_machine *q, const int fds[STREAM_COUNT],
 		  struct strings *out)
 {
 	add_board(spec, q, out);
 	add_streams(spec, fds, out);
 	add_shares(q, out);
+	add_network(q, out);
 	add(out, "-object", "rng-random,id=rng,filename=/dev/urandom");
 	add(out, "-device", "virtio-rng-pci,disable-legacy=on,packed=on,rng=rng");
 }
@@ -181,9 +193,25 @@ static bool start_shares(struct machine *m, struct qemu_machine *q, const struct
 	return true;
 }
 
-// QEMU has them now; as long as we hold ours, virtiofsd does not see QEMU's end.
-static void close_share_sockets(struct qemu_machine *q)
+static bool start_network(struct machine *m, struct qemu_machine *q, const struct machine_spec *spec, struct err *e)
 {
+	const struct net_rules *rules = &spec->cell->net;
+	cleanup_free char *program = NULL;
+
+	if (!rules->count)
+		return true;
+	machine_say(spec, "network: %u grants", rules->count);
+	program = part_find_program("cloister-vsock", "host", e);
+	m->helpers[m->helper_count++] = &q->outside.process;
+	return program && outside_start(&q->outside, program, rules, e);
+}
+
+// QEMU has them now; as long as we hold ours, a helper does not see QEMU's end.
+static void close_helper_sockets(struct qemu_machine *q)
+{
+	if (q->outside.socket >= 0)
+		close(q->outside.socket);
+	q->outside.socket = -1;
 	for (unsigned i = 0; i < q->share_count; i++) {
 		if (q->shares[i].socket >= 0)
 			close(q->shares[i].socket);
@@ -209,6 +237,7 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 	if (!q)
 		abort();
 	q->kernel_fd = q->rom_fd = q->record_fd = -1;
+	q->outside = (struct outside){ .socket = -1, .process.stderr_fd = -1 };
 	for (unsigned i = 0; i < CELL_MOUNTS_MAX; i++)
 		q->shares[i] = (struct share){ .socket = -1, .process.stderr_fd = -1 };
 	if (!check_installed(e) || !share_check_installed(e))
@@ -217,7 +246,7 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 	if (q->kernel_fd < 0)
 		return false;
 	q->rom_fd = part_open(spec->rom_path, "--rom", PARTS, "rom.bin", e);
-	if (q->rom_fd < 0 || !start_shares(m, q, spec->cell, e))
+	if (q->rom_fd < 0 || !start_network(m, q, spec, e) || !start_shares(m, q, spec->cell, e))
 		return false;
 	choose_accelerator(&q->accelerator, spec);
 	return true;
@@ -240,7 +269,7 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 {
 	struct qemu_machine *q = m->private;
 	int theirs[STREAM_COUNT] = { -1, -1, -1, -1, -1, -1 };
-	int keep[STREAM_COUNT + 3 + CELL_MOUNTS_MAX];
+	int keep[STREAM_COUNT + 4 + CELL_MOUNTS_MAX];
 	struct strings command = { 0 };
 	struct privileges privileges = { q->accelerator.kvm, spec->gdb_socket };
 	// No network, no other processes, no System V IPC of the host: whoever breaks out of the machine finds nothing.
@@ -258,6 +287,8 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 				keep[process.keep_count++] = theirs[s];
 		for (unsigned i = 0; i < q->share_count; i++)
 			keep[process.keep_count++] = q->shares[i].socket;
+		if (q->outside.socket >= 0)
+			keep[process.keep_count++] = q->outside.socket;
 		keep[process.keep_count++] = q->kernel_fd;
 		keep[process.keep_count++] = q->rom_fd;
 		keep[process.keep_count++] = q->record_fd;
@@ -269,7 +300,7 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 	strings_fini(&command);
 	close_all(theirs, STREAM_COUNT);
 	if (ok)
-		close_share_sockets(q);
+		close_helper_sockets(q);
 	return ok;
 }
 
@@ -298,7 +329,7 @@ static bool explain(const struct machine *m, struct err *e)
 	return err_set(e, EXIT_CELL_CRASHED, "qemu ended %s: %s", process_how_it_ended(&m->process), words);
 }
 
-static void stop(struct machine *m)
+static void stop(struct machine *m, bool flush)
 {
 	struct qemu_machine *q = m->private;
 
@@ -306,9 +337,12 @@ static void stop(struct machine *m)
 	machine_close_streams(m);
 	if (!q)
 		return;
+	if (flush)
+		process_wait(&q->outside.process, NETWORK_PATIENCE_MS);
+	process_kill(&q->outside.process);
 	for (unsigned i = 0; i < CELL_MOUNTS_MAX; i++)
 		process_kill(&q->shares[i].process);
-	close_share_sockets(q);
+	close_helper_sockets(q);
 	close_all((int[]){ q->kernel_fd, q->rom_fd, q->record_fd }, 3);
 	m->helper_count = 0;
 	free(q);

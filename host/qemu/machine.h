@@ -5,6 +5,7 @@
 #include "base/machine.h"
 #include "manifest/cell.h"
 #include "qemu/accelerator.h"
+#include "qemu/outside.h"
 #include "qemu/share.h"
 
 #define QEMU_PATH "/usr/bin/qemu-system-x86_64"
@@ -15,6 +16,7 @@ struct qemu_machine {
 	struct accelerator accelerator;
 	struct share shares[CELL_MOUNTS_MAX]; // of the cell's mounts that have a source, in order: tags fs0, fs1, ...
 	unsigned share_count;
+	struct outside outside; // the network, where one is granted
 	int kernel_fd, rom_fd, record_fd;
 };
 

@@ -4,6 +4,7 @@
 #include "kernel/boot_config.h"
 #include "kernel/errno.h"
 #include "kernel/slab.h"
+#include "lib/endpoint.h"
 #include "lib/sha256.h"
 #include "lib/string.h"
 
@@ -121,6 +122,11 @@ static int parse_item(uint32_t type, struct cursor p, struct boot_config *c, con
 			goto malformed;
 		((const struct boot_rlimit **)c->rlimits)[c->rlimit_count++] = (const void *)p.at;
 		return 0;
+	case BOOT_ITEM_NET:
+		if (p.left < sizeof(struct outside_rule) || !outside_rule_is_sane((const void *)p.at))
+			goto malformed;
+		((const struct outside_rule **)c->net_rules)[c->net_rule_count++] = (const void *)p.at;
+		return 0;
 	default:
 		if (type & BOOT_ITEM_OPTIONAL)
 			return 0;
@@ -175,7 +181,8 @@ int boot_record_parse(const void *record, size_t size, struct boot_config *out, 
 	out->hostname = "cloister";
 	out->mounts = kalloc_array((size_t)h->item_count + 1, sizeof(*out->mounts));
 	out->rlimits = kalloc_array((size_t)h->item_count + 1, sizeof(*out->rlimits));
-	if (!out->mounts || !out->rlimits)
+	out->net_rules = kalloc_array((size_t)h->item_count + 1, sizeof(*out->net_rules));
+	if (!out->mounts || !out->rlimits || !out->net_rules)
 		return -ENOMEM;
 
 	struct cursor c = { copy + sizeof(*h), size - sizeof(*h) }, payload;

@@ -155,6 +155,36 @@ static void refuses_bad_items(void **state)
 	refuses();
 }
 
+static void takes_network_grants(void **state)
+{
+	struct outside_rule rule = { .kind = OUTSIDE_RULE_CONNECT,
+				     .protocol = OUTSIDE_TCP,
+				     .prefix_bits = 128,
+				     .port_first = 80,
+				     .port_last = 81 };
+	struct boot_config c;
+	const char *why;
+
+	(void)state;
+	start();
+	add_required();
+	add(BOOT_ITEM_NET, &rule, sizeof(rule));
+	add(BOOT_ITEM_NET, &rule, sizeof(rule));
+	assert_int_equal(parse(&c, &why), 0);
+	assert_int_equal(c.net_rule_count, 2);
+	assert_int_equal(c.net_rules[1]->port_last, 81);
+	free_all();
+	start();
+	add_required();
+	add(BOOT_ITEM_NET, &rule, sizeof(rule) - 1);
+	refuses();
+	rule.port_last = 79;
+	start();
+	add_required();
+	add(BOOT_ITEM_NET, &rule, sizeof(rule));
+	refuses();
+}
+
 static void refuses_bad_headers(void **state)
 {
 	struct boot_config c;
@@ -199,9 +229,8 @@ static void survives_any_flipped_byte(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(takes_a_good_record),
-		cmocka_unit_test(refuses_bad_items),
-		cmocka_unit_test(refuses_bad_headers),
+		cmocka_unit_test(takes_a_good_record),       cmocka_unit_test(refuses_bad_items),
+		cmocka_unit_test(takes_network_grants),      cmocka_unit_test(refuses_bad_headers),
 		cmocka_unit_test(survives_any_flipped_byte),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #define AF_INET    2
 #define AF_INET6   10
 #define AF_NETLINK 16
+#define AF_VSOCK   40
 
 #define SOCK_STREAM    1
 #define SOCK_DGRAM     2
@@ -99,3 +100,24 @@ struct user_ifreq {
 	};
 };
 static_assert(sizeof(struct user_ifreq) == 40, "struct ifreq");
+
+// <linux/vm_sockets.h> drags the C library in. vsock(7).
+struct user_sockaddr_vm {
+	uint16_t family;
+	uint16_t reserved;
+	uint32_t port, cid;
+	uint8_t flags;
+	uint8_t zero[3];
+};
+static_assert(sizeof(struct user_sockaddr_vm) == 16, "struct sockaddr_vm");
+
+#define SO_VM_SOCKETS_BUFFER_SIZE         0
+#define SO_VM_SOCKETS_BUFFER_MIN_SIZE     1
+#define SO_VM_SOCKETS_BUFFER_MAX_SIZE     2
+#define SO_VM_SOCKETS_CONNECT_TIMEOUT_OLD 6
+#define SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW 8
+#define VMADDR_CID_ANY                    UINT32_MAX
+#define VMADDR_CID_LOCAL                  1u
+#define VMADDR_CID_HOST                   2u
+#define VMADDR_PORT_ANY                   UINT32_MAX
+#define IOCTL_VM_SOCKETS_GET_LOCAL_CID    0x7b9u

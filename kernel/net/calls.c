@@ -15,6 +15,7 @@ static const struct family *family_of(int domain)
 	case AF_INET: return &inet_family;
 	case AF_INET6: return &inet6_family;
 	case AF_NETLINK: return &netlink_family;
+	case AF_VSOCK: return &vsock_family;
 	default: return NULL;
 	}
 }

@@ -111,7 +111,7 @@ static int connect_stream(struct socket *s, struct socket *l, const struct net_a
 	return error;
 }
 
-// A datagram socket's default target; AF_UNSPEC dissolves it.
+// A datagram socket's default target, which may not be there (yet). a: NULL dissolves it.
 static int connect_datagram(struct socket *s, struct socket *target, const struct net_address *a)
 {
 	struct socket *old;
@@ -121,8 +121,9 @@ static int connect_datagram(struct socket *s, struct socket *target, const struc
 	spin_lock(&s->lock);
 	old = s->peer;
 	s->peer = target;
-	s->state = target ? SOCKET_CONNECTED : SOCKET_FREE;
-	s->peer_name = target ? *a : (struct net_address){ 0 };
+	s->state = a ? SOCKET_CONNECTED : SOCKET_FREE;
+	s->peer_name = a ? *a : (struct net_address){ 0 };
+	s->outside = false;
 	spin_unlock(&s->lock);
 	if (old)
 		socket_put(old);
@@ -137,21 +138,37 @@ int socket_connect(struct socket *s, const struct net_address *a, bool nonblock)
 	if (a->size < sizeof(a->family))
 		return -EINVAL;
 	if (a->family == AF_UNSPEC) {
+		if (s->type == SOCK_DGRAM && s->family->connect_outside)
+			(void)s->family->connect_outside(s, a, nonblock);
 		if (s->type == SOCK_DGRAM)
-			return connect_datagram(s, NULL, a);
+			return connect_datagram(s, NULL, NULL);
 		return s->family->refuses_async ? socket_shutdown(s, SHUT_RDWR) : -EINVAL;
 	}
+	if (socket_is_connection(s) && s->state == SOCKET_CONNECTING)
+		return nonblock ? -EALREADY : socket_wait_connected(s, false);
 	if (socket_is_connection(s) && s->state != SOCKET_FREE) {
 		if (s->state == SOCKET_CONNECTED && !s->connect_reported) { // the second call of a non-blocking connect
 			s->connect_reported = true;
 			return 0;
 		}
-		return s->state == SOCKET_LISTENING ? -EINVAL : -EISCONN;
+		return s->state == SOCKET_LISTENING && !s->family->refuses_async ? -EINVAL : -EISCONN;
+	}
+	if (s->family->connect_outside) {
+		error = s->family->connect_outside(s, a, nonblock);
+		if (error <= 0)
+			return error;
+		error = 0;
 	}
 	target = s->family->find(s, a);
 	if (is_err(target)) {
 		error = (int)ptr_err(target);
-		if (error != -ECONNREFUSED || !s->family->refuses_async || !nonblock || s->type == SOCK_DGRAM)
+		if (error != -ECONNREFUSED || !s->family->refuses_async)
+			return error;
+		if (s->type == SOCK_DGRAM) { // whether anybody is there shows when something is sent
+			error = s->family->autobind(s);
+			return error ? error : connect_datagram(s, NULL, a);
+		}
+		if (!nonblock)
 			return error;
 		s->error = ECONNREFUSED; // told by SO_ERROR
 		wake_all(s, 0);
@@ -197,7 +214,9 @@ int socket_listen(struct socket *s, int backlog)
 	s->self = socket_current_cred();
 	spin_unlock(&s->lock);
 	wake_all(s, EPOLLOUT);
-	return error;
+	if (!error && s->family->listen_outside)
+		error = s->family->listen_outside(s);
+	return min(error, 0);
 }
 
 // 1: *out has one; 0: none yet; -EINVAL: does not listen.
@@ -212,10 +231,22 @@ static int take_from_backlog(struct socket *s, struct socket **out)
 		*out = list_first(&s->backlog, struct socket, backlog_node);
 		list_remove(&(*out)->backlog_node);
 		s->backlog_count--;
+		if ((*out)->channel) // nobody else knows it yet
+			s->channel_waiting--;
 		result = 1;
 	}
 	spin_unlock(&s->lock);
 	return result;
+}
+
+static void tell_accepted(struct socket *s)
+{
+	struct net_channel *c = socket_channel_get(s);
+
+	if (!c)
+		return;
+	c->ops->accepted(c);
+	net_channel_put(c);
 }
 
 struct socket *socket_accept(struct socket *s, bool nonblock)
@@ -238,6 +269,8 @@ struct socket *socket_accept(struct socket *s, bool nonblock)
 	if (result < 0)
 		return err_ptr(result);
 	wake_all(s, EPOLLOUT); // connectors wait for room
+	if (child->channel)
+		tell_accepted(s);
 	return child;
 }
 
@@ -246,6 +279,7 @@ struct socket *socket_accept(struct socket *s, bool nonblock)
 int socket_shutdown(struct socket *s, int how)
 {
 	struct socket *peer;
+	struct net_channel *channel;
 	bool read = how == SHUT_RD || how == SHUT_RDWR, write = how == SHUT_WR || how == SHUT_RDWR;
 
 	if (how < SHUT_RD || how > SHUT_RDWR)
@@ -262,6 +296,11 @@ int socket_shutdown(struct socket *s, int how)
 	if (peer)
 		socket_get(peer);
 	spin_unlock(&s->lock);
+	channel = write && socket_is_connection(s) ? socket_channel_get(s) : NULL;
+	if (channel) {
+		channel->ops->end(channel);
+		net_channel_put(channel);
+	}
 	if (peer) {
 		spin_lock(&peer->lock);
 		// TCP cannot tell the other end that nobody reads.
@@ -300,9 +339,13 @@ void socket_close(struct socket *s)
 {
 	struct list packets = LIST_INIT(packets), waiting = LIST_INIT(waiting);
 	struct socket *peer, *child;
+	struct net_channel *channel;
 	bool connection = socket_is_connection(s), unread;
 
 	spin_lock(&s->lock);
+	channel = s->channel;
+	if (channel)
+		net_channel_get(channel);
 	s->state = SOCKET_CLOSED;
 	s->shut_read = s->shut_write = true;
 	peer = s->peer;
@@ -317,6 +360,10 @@ void socket_close(struct socket *s)
 			leave_peer(s, peer, unread);
 		socket_put(peer);
 	}
+	if (channel) {
+		socket_drop_channel(s, channel);
+		net_channel_put(channel);
+	}
 	s->family->unbind(s);
 	wake_all(s, 0);
 	while (!list_empty(&waiting)) { // never accepted: the other end sees a reset
@@ -327,6 +374,8 @@ void socket_close(struct socket *s)
 			peer->error = ECONNRESET;
 			socket_put(peer);
 		}
+		child->flags |= SOCKET_LINGER; // with no time: a reset
+		child->linger_seconds = 0;
 		socket_close(child);
 	}
 	while (!list_empty(&packets)) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // AF_INET and AF_INET6 on the cell's own loopback interface: TCP-like streams and UDP-like datagrams between programs of one
-// cell. Nothing goes outside; any address but the loopback ones is unreachable. ip(7), ipv6(7), tcp(7), udp(7).
+// cell. What goes outside is outside.c's business; any other address but the loopback ones is unreachable. ip(7), ipv6(7),
+// tcp(7), udp(7).
 //
 // A bound socket stands in a table by port. An IPv4 address met by an IPv6 socket is kept as such and shown as ::ffff:a.b.c.d.
 // ports_lock guards the table and the names of the sockets in it.
 
-#include "message.h"
+#include "inet.h"
 
 #include <linux/capability.h>
 #include <linux/sockios.h>
@@ -13,6 +14,7 @@
 
 #include "kernel/random.h"
 #include "kernel/uaccess.h"
+#include "message.h"
 
 #define BUCKETS          256u
 #define LOOPBACK_ADDRESS 0x0100007fu // 127.0.0.1 in network order
@@ -26,16 +28,9 @@ static uint16_t swap16(uint16_t x) { return (uint16_t)(x << 8 | x >> 8); }
 
 // ---- addresses: everything is compared in IPv6 form ----
 
-struct endpoint {
-	uint8_t ip[16];
-	uint16_t port; // host order
-	bool any;
-	bool v4; // mapped IPv4, or the IPv4 wildcard
-};
-
 static const uint8_t mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
 
-static int endpoint_of(const struct net_address *a, struct endpoint *e)
+int inet_endpoint_of(const struct net_address *a, struct endpoint *e)
 {
 	static const uint8_t zero[16];
 
@@ -65,7 +60,7 @@ static bool is_loopback(const struct endpoint *e)
 	return e->any || (e->v4 ? e->ip[12] == 127 : !memcmp(e->ip, one, 16));
 }
 
-static void address_of(int domain, const struct endpoint *e, struct net_address *out)
+void inet_address_of(int domain, const struct endpoint *e, struct net_address *out)
 {
 	*out = (struct net_address){ 0 };
 	if (domain == AF_INET) {
@@ -117,7 +112,7 @@ static bool conflicts(struct socket *s, const struct endpoint *e)
 	list_for_each (other, bucket(e->port), name_node) {
 		struct endpoint b;
 
-		if (other->type != s->type || endpoint_of(&other->name, &b) || b.port != e->port)
+		if (other->type != s->type || inet_endpoint_of(&other->name, &b) || b.port != e->port)
 			continue;
 		if (!covers(other, &b, e) && !covers(s, e, &b))
 			continue;
@@ -145,7 +140,7 @@ static int pick_port(struct socket *s, struct endpoint *e)
 	return -EADDRINUSE;
 }
 
-static int bind_endpoint(struct socket *s, struct endpoint *e)
+int inet_bind_endpoint(struct socket *s, struct endpoint *e)
 {
 	int error = 0;
 
@@ -157,7 +152,7 @@ static int bind_endpoint(struct socket *s, struct endpoint *e)
 	else
 		error = pick_port(s, e);
 	if (!error) {
-		address_of(s->domain, e, &s->name);
+		inet_address_of(s->domain, e, &s->name);
 		list_add(bucket(e->port), &s->name_node);
 		s->named = true;
 	}
@@ -168,7 +163,7 @@ static int bind_endpoint(struct socket *s, struct endpoint *e)
 static int inet_bind(struct socket *s, const struct net_address *a)
 {
 	struct endpoint e;
-	int error = endpoint_of(a, &e);
+	int error = inet_endpoint_of(a, &e);
 
 	if (error)
 		return error;
@@ -178,10 +173,11 @@ static int inet_bind(struct socket *s, const struct net_address *a)
 		return -EADDRNOTAVAIL;
 	if (e.port && e.port < 1024 && !cred_capable(current->cred, CAP_NET_BIND_SERVICE))
 		return -EACCES;
-	return bind_endpoint(s, &e);
+	error = inet_bind_endpoint(s, &e);
+	return error || s->type != SOCK_DGRAM ? error : outside_bound(s);
 }
 
-static int inet_autobind(struct socket *s)
+int inet_autobind(struct socket *s)
 {
 	struct endpoint e = { .any = true, .v4 = s->domain == AF_INET };
 
@@ -189,7 +185,19 @@ static int inet_autobind(struct socket *s)
 		return 0;
 	if (e.v4)
 		memcpy(e.ip, mapped_prefix, 12);
-	return bind_endpoint(s, &e);
+	return inet_bind_endpoint(s, &e);
+}
+
+// A connected UDP socket hears its peer only, who may have come after it.
+static bool hears(const struct socket *s, const struct socket *from)
+{
+	struct endpoint peer, e;
+
+	if (s->state != SOCKET_CONNECTED || s->peer)
+		return s->state != SOCKET_CONNECTED || s->peer == from;
+	if (s->outside || inet_endpoint_of(&s->peer_name, &peer) || inet_endpoint_of(&from->name, &e))
+		return false;
+	return peer.port == e.port && (e.any || !memcmp(peer.ip, e.ip, sizeof(e.ip)));
 }
 
 // Best match first: a bound address beats the wildcard.
@@ -197,7 +205,7 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 {
 	struct socket *other, *best = NULL;
 	struct endpoint e;
-	int error = endpoint_of(a, &e);
+	int error = inet_endpoint_of(a, &e);
 
 	if (error)
 		return err_ptr(error);
@@ -211,13 +219,12 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 	list_for_each (other, bucket(e.port), name_node) {
 		struct endpoint b;
 
-		if (other->type != s->type || endpoint_of(&other->name, &b) || b.port != e.port ||
+		if (other->type != s->type || inet_endpoint_of(&other->name, &b) || b.port != e.port ||
 		    !covers(other, &b, &e))
 			continue;
 		if (socket_is_connection(s) && other->state != SOCKET_LISTENING)
 			continue;
-		// A connected UDP socket hears its peer only.
-		if (!socket_is_connection(s) && other->peer && other->peer != s)
+		if (!socket_is_connection(s) && !hears(other, s))
 			continue;
 		if (!best || !b.any || other->peer == s)
 			best = other;
@@ -234,18 +241,20 @@ static int inet_get_name(struct socket *s, bool peer, struct net_address *out)
 	struct endpoint e = { .any = true, .v4 = s->domain == AF_INET }, other;
 	const struct net_address *a = peer ? &s->peer_name : &s->name;
 
+	if (outside_name(s, peer, out))
+		return 0;
 	if (peer && (!s->peer_name.size || (s->state != SOCKET_CONNECTED && !s->peer_gone)))
 		return -ENOTCONN;
 	if (e.v4)
 		memcpy(e.ip, mapped_prefix, 12);
-	if (a->size && endpoint_of(a, &e))
+	if (a->size && inet_endpoint_of(a, &e))
 		return -ENOTCONN;
 	if (e.any && (peer || s->state == SOCKET_CONNECTED)) {
-		if (!peer && s->peer_name.size && !endpoint_of(&s->peer_name, &other))
+		if (!peer && s->peer_name.size && !inet_endpoint_of(&s->peer_name, &other))
 			e.v4 = other.v4;
 		set_loopback(&e);
 	}
-	address_of(s->domain, &e, out);
+	inet_address_of(s->domain, &e, out);
 	return 0;
 }
 
@@ -254,14 +263,14 @@ static void inet_source(struct socket *s, const struct net_address *to, int doma
 {
 	struct endpoint e, target;
 
-	if (endpoint_of(&s->name, &e))
+	if (inet_endpoint_of(&s->name, &e))
 		return;
 	if (e.any) {
-		if (!endpoint_of(to, &target))
+		if (!inet_endpoint_of(to, &target))
 			e.v4 = target.v4;
 		set_loopback(&e);
 	}
-	address_of(domain, &e, out);
+	inet_address_of(domain, &e, out);
 }
 
 static void inet_unbind(struct socket *s)
@@ -469,6 +478,9 @@ const struct family inet_family = {
 	.set_option = inet_set_option,
 	.get_option = inet_get_option,
 	.ioctl = inet_ioctl,
+	.connect_outside = outside_connect,
+	.listen_outside = outside_listen,
+	.send_outside = outside_send,
 	.refuses_async = true,
 };
 
@@ -485,5 +497,8 @@ const struct family inet6_family = {
 	.set_option = inet_set_option,
 	.get_option = inet_get_option,
 	.ioctl = inet_ioctl,
+	.connect_outside = outside_connect,
+	.listen_outside = outside_listen,
+	.send_outside = outside_send,
 	.refuses_async = true,
 };

@@ -3,7 +3,7 @@
 //
 // No packet ever leaves the cell: a socket's peer is another struct socket, and sending appends a packet to the receiver's
 // queue. Address families (unix.c, inet.c) only supply names: bind, look up, report. All blocking, buffering and polling is
-// common to them (connection.c, transfer.c).
+// common to them (connection.c, transfer.c). Those that reach the outside have a channel instead of a peer (channel.c).
 //
 // A sender may have `send_space` bytes of packets unread at receivers; packets hold a reference to their sender for that.
 //
@@ -38,7 +38,9 @@ KERNEL_INIT(1, init);
 
 struct ucred socket_current_cred(void)
 {
-	return (struct ucred){ current->process->pid, current->cred->euid, current->cred->egid };
+	const struct cred *c = current->cred;
+
+	return (struct ucred){ current->process->pid, c ? c->euid : 0, c ? c->egid : 0 }; // kernel tasks have none
 }
 
 struct socket *socket_create(const struct family *f, int type)
@@ -71,7 +73,7 @@ void socket_put(struct socket *s)
 {
 	if (!refcount_put(&s->refs))
 		return;
-	assert(list_empty(&s->receive) && !s->peer && !s->named);
+	assert(list_empty(&s->receive) && !s->peer && !s->channel && !s->named);
 	kfree(s->private);
 	slab_free(socket_cache, s);
 	__atomic_fetch_sub(&socket_count, 1, __ATOMIC_RELAXED);
@@ -195,11 +197,13 @@ static unsigned file_socket_poll(struct file *f, struct poll_table *t)
 static long file_socket_ioctl(struct file *f, unsigned command, uint64_t argument)
 {
 	struct socket *s = f->private;
+	struct net_channel *channel;
 	struct packet *p;
 	int32_t value;
 
 	switch (command) {
 	case FIONREAD: // of a datagram socket: the next datagram
+		channel = socket_channel_get(s);
 		spin_lock(&s->lock);
 		value = s->state == SOCKET_LISTENING ? -EINVAL : (int32_t)s->receive_bytes;
 		if (s->type == SOCK_DGRAM && !list_empty(&s->receive)) {
@@ -207,6 +211,11 @@ static long file_socket_ioctl(struct file *f, unsigned command, uint64_t argumen
 			value = (int32_t)p->size;
 		}
 		spin_unlock(&s->lock);
+		if (channel) {
+			if (value >= 0 && s->type == SOCK_STREAM)
+				value = (int32_t)channel->ops->queued(channel);
+			net_channel_put(channel);
+		}
 		return value < 0 ? value : put_user(value, (struct uptr){ argument });
 	case SIOCOUTQ:
 		value = (int32_t)__atomic_load_n(&s->sent_bytes, __ATOMIC_RELAXED);

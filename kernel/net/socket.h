@@ -4,6 +4,7 @@
 
 #include "abi.h"
 #include "kernel/fs.h"
+#include "kernel/net_channel.h"
 #include "kernel/poll.h"
 #include "kernel/refcount.h"
 #include "kernel/slab.h"
@@ -60,7 +61,7 @@ struct message {
 
 // ---- sockets ----
 
-enum socket_state { SOCKET_FREE, SOCKET_LISTENING, SOCKET_CONNECTED, SOCKET_CLOSED };
+enum socket_state { SOCKET_FREE, SOCKET_LISTENING, SOCKET_CONNECTING, SOCKET_CONNECTED, SOCKET_CLOSED };
 
 struct socket {
 	struct refcount refs; // its file, its peer, name tables' look-ups, packets it sent
@@ -72,7 +73,10 @@ struct socket {
 
 	struct spinlock lock; // guards all below but what says otherwise
 	enum socket_state state;
-	struct socket *peer; // connected: the other end (streams), or the default target (datagrams); counted
+	struct socket *peer;         // connected: the other end (streams), or the default target (datagrams); counted
+	struct net_channel *channel; // its way out of the cell, or NULL; counted
+	unsigned channel_waiting;    // listening: connections in the backlog that came by it
+	bool outside;                // datagrams: connected to the outside
 	bool shut_read, shut_write, peer_gone;
 	bool connect_reported; // inet: a non-blocking connect has told of its success
 	struct list receive;   // struct packet
@@ -142,9 +146,13 @@ struct family {
 	long (*ioctl)(struct socket *s, unsigned command, uint64_t argument); // -ENOIOCTLCMD; NULL
 	// Replace the generic ones (netlink); NULL
 	ssize_t (*send)(struct socket *s, struct message *m);
+	// Ways out of the cell; each says 1 when it is none of its business. NULL: there are none.
+	int (*connect_outside)(struct socket *s, const struct net_address *a, bool nonblock);
+	int (*listen_outside)(struct socket *s); // it listens, with backlog_max set
+	ssize_t (*send_outside)(struct socket *s, struct message *m);
 	bool refuses_async; // a non-blocking connect says EINPROGRESS first (TCP)
 };
-extern const struct family unix_family, inet_family, inet6_family, netlink_family;
+extern const struct family unix_family, inet_family, inet6_family, netlink_family, vsock_family;
 
 extern uint64_t socket_count;                                   // atomic
 struct socket *socket_create(const struct family *f, int type); // refs = 1; NULL
@@ -180,6 +188,22 @@ ssize_t socket_receive(struct socket *s, struct message *m);
 unsigned socket_poll(struct socket *s);
 bool socket_deliver(struct socket *to,
 		    struct packet *p); // appends, wakes; false: it takes no more (p is still the caller's)
+
+// channel.c: sockets that leave the cell
+struct net_channel *socket_channel_get(struct socket *s); // reference or NULL
+int socket_set_channel(struct socket *s, struct net_channel *c,
+		       enum socket_state state);                   // from FREE; 0, -EISCONN, -EALREADY
+void socket_drop_channel(struct socket *s, struct net_channel *c); // if it is this one
+int socket_wait_answer(struct socket *s, struct net_channel *c,
+		       uint64_t deadline); // 0, -errno of the answer or the wait
+int socket_wait_connected(struct socket *s, bool nonblock);
+ssize_t channel_send(struct socket *s, struct message *m);
+ssize_t channel_receive(struct socket *s, struct message *m);
+unsigned channel_poll(struct socket *s, struct net_channel *c);
+
+#define SEND_INSIDE ((ssize_t)1 << 62) // of family.send_outside
+// outside.c: may a datagram from outside reach the socket? Sets the name of its sender.
+bool outside_hears(struct socket *s, const struct outside_endpoint *from, struct net_address *name);
 
 // unix_rights.c
 int rights_from_fds(const int *fds, unsigned count, struct rights **out);

@@ -195,6 +195,12 @@ static ssize_t send_datagram(struct socket *s, struct message *m)
 		return -EMSGSIZE;
 	if (s->type == SOCK_SEQPACKET && s->state != SOCKET_CONNECTED)
 		return -ENOTCONN;
+	if (s->family->send_outside) {
+		ssize_t result = s->family->send_outside(s, m);
+
+		if (result != SEND_INSIDE)
+			return result;
+	}
 	if (s->family->autobind && !s->name.size) {
 		error = s->family->autobind(s);
 		if (error)
@@ -251,6 +257,8 @@ ssize_t socket_send(struct socket *s, struct message *m)
 {
 	if (m->flags & MSG_OOB)
 		return -EOPNOTSUPP;
+	if (s->channel && s->type == SOCK_STREAM)
+		return channel_send(s, m);
 	if (s->type == SOCK_STREAM) {
 		if (m->address.size && s->domain == AF_UNIX)
 			return s->state == SOCKET_CONNECTED ? -EISCONN : -EOPNOTSUPP;
@@ -480,6 +488,8 @@ ssize_t socket_receive(struct socket *s, struct message *m)
 		return s->type == SOCK_STREAM && s->domain != AF_UNIX ? -EINVAL : -EOPNOTSUPP;
 	if (m->flags & MSG_ERRQUEUE)
 		return -EAGAIN;
+	if (s->channel && s->type == SOCK_STREAM && s->state != SOCKET_LISTENING)
+		return channel_receive(s, m);
 	return s->type == SOCK_STREAM ? receive_stream(s, m) : receive_packet(s, m);
 }
 
@@ -489,7 +499,13 @@ unsigned socket_poll(struct socket *s)
 {
 	unsigned events = 0;
 	bool connection = socket_is_connection(s);
+	struct net_channel *c = s->type == SOCK_STREAM && s->state != SOCKET_LISTENING ? socket_channel_get(s) : NULL;
 
+	if (c) {
+		events = channel_poll(s, c);
+		net_channel_put(c);
+		return events;
+	}
 	spin_lock(&s->lock);
 	if (s->error)
 		events |= EPOLLERR;

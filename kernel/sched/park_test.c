@@ -100,7 +100,6 @@ static bool noted;
 void cputime_note_current(void) { noted = true; }
 bool load_average_sampled = true;
 void load_average_start(void) {}
-bool mm_serve_parked(void) { return false; }
 
 static struct port_task ports[THREADS + 1];
 static uint32_t answered;

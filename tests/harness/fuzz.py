@@ -34,11 +34,18 @@ FUZZERS = {
                        [f"lib/{f}.c" for f in "bitmap fmt radix text".split()], 16384),
     "virtqueue": (KERNEL + ["-Idrivers/virtio"],
                   ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
-    "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/base/buffer.c",
-                        "host/base/err.c"], 2048),
+    "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/net/rules.c",
+                        "host/base/buffer.c", "host/base/err.c"], 2048),
     "broker_requests": (HOST, [f"host/broker/{n}.c" for n in "attributes broker channel create directory lookup node node_fd "
                                "open remove request watch xattr".split()] + ["host/base/err.c"], 1024),
     "hosted_image": (HOST, ["host/hosted/image.c", "lib/elf.c"], 16384),
+    "vsock_driver": (KERNEL + ["-Idrivers/vsock", "-Idrivers"],
+                     ["drivers/vsock/stream.c", "drivers/vsock/send.c", "drivers/vsock/receive.c", "drivers/vsock/outside.c",
+                      "drivers/vsock/plain.c", "drivers/vsock/packet.c"], 4096),
+    "vsock_device": (HOST + ["-Dmmap=guarded_mmap", "-Dmunmap=guarded_munmap"],
+                     ["host/vsock/ring.c", "host/vsock/vhost.c", "host/vsock/device.c", "host/vsock/stream.c",
+                      "host/vsock/service.c",
+                      "host/vsock/datagram.c", "host/net/resolve.c", "host/net/rules.c", "host/base/process.c", "host/base/buffer.c", "host/base/err.c"], 4096),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
 

@@ -129,6 +129,24 @@ def test_missing_qemu(t):
     one_line(t, hidden(t, "/usr/bin/qemu-system-x86_64"), 123, "qemu-system-x86")
 
 
+@only("hosted")
+def test_network_grants_on_port_hosted(t):
+    for grant in (("--connect", "tcp:10.0.0.1:80"), ("--publish", "18080:80")):
+        one_line(t, launcher(t, "run", *grant, "--", "/bin/true"), 125, "port hosted", "--port qemu")
+    t.equal(launcher(t, "run", "--connect", "tcp:10.0.0.1:80", "--net", "none", "--", "/bin/true").status, 0)
+
+
+@only("x86")
+def test_network_grants_decide_for_qemu(t):
+    done = launcher(t, "run", "--port", "auto", "--verbose", "--connect", "tcp:10.0.0.1:80", "--", "/bin/true")
+    t.equal(done.status, 0, done.text()[-2000:])
+    t.check(b"port qemu: network grants need it" in done.err, done.text()[-2000:])
+
+
+def test_network_grant_with_an_unknown_name(t):
+    one_line(t, launcher(t, "run", "--connect", "tcp:no-such-host.invalid:80", "--", "/bin/true"), 122, "no-such-host.invalid")
+
+
 def test_unreadable_mount_for_an_ordinary_user(t):
     if os.geteuid() != 0:
         t.skip("needs root to become another user")

@@ -2,9 +2,12 @@
 """Does an ordinary user get the same, without any privilege?"""
 import os
 import shutil
+import socket
 import subprocess
+import threading
 
 from harness import common
+from harness.system import only
 
 USER = 65534
 
@@ -17,7 +20,8 @@ def as_user(t, *arguments, stdin=b"", timeout=90):
     build = t.arguments.kernel_build or common.BUILD
     place = os.path.join(t.scratch, "installed")
     if not os.path.exists(place):
-        images = ("port/x86/cloister.img", "port/x86/rom.bin") if t.port == "x86" else ("port/hosted/cloister-hosted.img",)
+        images = (("host/cloister-vsock", "port/x86/cloister.img", "port/x86/rom.bin") if t.port == "x86"
+                  else ("port/hosted/cloister-hosted.img",))
         for name in ("host/cloister", *images):
             os.makedirs(os.path.join(place, os.path.dirname(name)), exist_ok=True)
             shutil.copy(os.path.join(build, name), os.path.join(place, name))
@@ -62,3 +66,22 @@ def test_ordinary_user_cannot_reach_more(t):
 def test_ordinary_user_as_root_in_the_cell_gains_nothing(t):
     done = as_user(t, "run", "--user", "0", "--", "/bin/sh", "-c", "id -u; cat /etc/shadow; exit 0")
     t.check(b"root:" not in done.out, done.out)
+
+
+@only("x86")
+def test_ordinary_user_has_a_network(t):
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+        port = listener.getsockname()[1]
+        seen = []
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                seen.append(connection.recv(100))
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        done = as_user(t, "run", "--connect", f"tcp:127.0.0.2:{port}", "--", "/bin/bash", "-c",
+                       f"echo hello > /dev/tcp/127.0.0.2/{port}")
+        server.join(10)
+    t.equal(done.status, 0, done.text())
+    t.equal(seen, [b"hello\n"])

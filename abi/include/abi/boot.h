@@ -45,6 +45,7 @@ enum boot_item_type {
 	BOOT_ITEM_HOSTNAME = 9, // NUL-terminated
 	BOOT_ITEM_OPTIONS = 10, // struct boot_options
 	BOOT_ITEM_RLIMIT = 11,  // struct boot_rlimit; one item a limit
+	BOOT_ITEM_NET = 12,     // struct outside_rule (abi/outside.h); one item a network grant
 };
 
 #define BOOT_MOUNT_READ_ONLY UINT32_C(1)

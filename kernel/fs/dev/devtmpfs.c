@@ -32,6 +32,7 @@ static const struct pseudo_entry entries[] = {
 	DEVICE("kmsg", 0644, 1, 11),
 	DEVICE("tty", 0666, 5, 0),
 	DEVICE("console", 0620, 5, 1),
+	DEVICE("vsock", 0666, 10, 121),
 	LINK("ptmx", "pts/ptmx"),
 	LINK("fd", "/proc/self/fd"),
 	LINK("stdin", "/proc/self/fd/0"),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "abi/boot.h"
+#include "abi/outside.h"
 #include "kernel/types.h"
 
 struct boot_config {
@@ -22,6 +23,8 @@ struct boot_config {
 	struct boot_options options;
 	unsigned rlimit_count;
 	const struct boot_rlimit *const *rlimits;
+	unsigned net_rule_count;
+	const struct outside_rule *const *net_rules;
 };
 
 extern struct boot_config boot_config; // written once, in the first lines of kernel_upcall_boot()

@@ -23,13 +23,14 @@ bool mutex_is_mine(const struct mutex *m);
 
 struct rwsem {
 	int32_t word; // readers, or -1 for a writer; with waiters see kernel/sched/rwsem.c
-	uint32_t waiting_writers;
+	uint32_t waiting_writers, waiting_readers;
+	uint32_t turn; // readers that the next writer has to let pass
 	struct waitq waiters;
 	struct task *owner;
 };
-#define RWSEM_INIT(name)                               \
-	{                                              \
-		0, 0, WAITQ_INIT((name).waiters), NULL \
+#define RWSEM_INIT(name)                              \
+	{                                             \
+		.waiters = WAITQ_INIT((name).waiters) \
 	}
 
 void rwsem_init(struct rwsem *s);
