@@ -20,9 +20,10 @@ CRASHED = 124  # the launcher's status for a cell that ended badly
 SECRET = "CANARY: this was not granted\n"
 NOBODY = 65534
 
-# What host/hosted/filter.c admits from kernel text, by number on x86-64. Thirty-five is the aim.
+# What host/hosted/filter.c admits from kernel text, by number on x86-64. Thirty-five was the aim.
 ADMITTED = {
     3: "close", 5: "fstat", 8: "lseek", 9: "mmap", 10: "mprotect", 11: "munmap", 14: "rt_sigprocmask", 15: "rt_sigreturn",
+    17: "pread64", 18: "pwrite64",
     24: "sched_yield", 25: "mremap", 26: "msync", 27: "mincore", 28: "madvise", 46: "sendmsg", 47: "recvmsg", 56: "clone",
     60: "exit", 74: "fsync", 75: "fdatasync", 77: "ftruncate", 98: "getrusage", 131: "sigaltstack", 158: "arch_prctl",
     202: "futex", 203: "sched_setaffinity", 228: "clock_gettime", 231: "exit_group", 234: "tgkill",
