@@ -15,6 +15,7 @@
 
 #define TIME_GOOD_NS   (NSEC_PER_MSEC / 2) // a round trip that is not worth another
 #define TIME_TRIES_MAX 10u
+#define HELPERS_PAGES  4096u // more than a process has that is no program
 
 static struct channel *control;
 static struct mutex send_lock = MUTEX_INIT(send_lock);
@@ -109,9 +110,16 @@ static void time_reply(const struct control_time *t)
 // From now on the host counts what processes use, and knows better.
 static void memory_low(const struct control_usage *u, size_t size)
 {
-	for (size_t i = 0; i < size / sizeof(*u); i++)
-		oom_note_usage(u[i].process, u[i].pages);
-	(void)process_oom_kill();
+	size_t count = size / sizeof(*u);
+	bool there = false;
+
+	for (size_t i = 0; i < count; i++) {
+		bool found = oom_note_usage(u[i].process, u[i].pages);
+		there |= found && i == 0;
+	}
+	// Somebody large has ended since the host looked: that may have been enough, and the next would be innocent.
+	if (count && (there || u[0].pages < HELPERS_PAGES))
+		(void)process_oom_kill();
 }
 
 static void handle(const struct control_header *h, const char *payload)

@@ -109,22 +109,26 @@ static void victim_set(struct mm *mm)
 		mm_put(old);
 }
 
-void oom_note_usage(int32_t host_process, uint64_t pages)
+bool oom_note_usage(int32_t host_process, uint64_t pages)
 {
 	struct process *p;
 	struct task *holder;
+	bool found = false;
 	if (!PORT_HOST || host_process <= 0)
-		return;
+		return false;
 	spin_lock(&tasklist_lock);
 	list_for_each (p, &process_list, node) {
 		struct mm *mm = mm_of_locked(p, &holder);
 		if (!mm)
 			continue;
-		if (mm->aspace && port_aspace_process(mm->aspace) == host_process)
+		if (mm->aspace && port_aspace_process(mm->aspace) == host_process) {
 			__atomic_store_n(&mm->host_anon, pages, __ATOMIC_RELAXED);
+			found = true;
+		}
 		spin_unlock(&holder->lock);
 	}
 	spin_unlock(&tasklist_lock);
+	return found;
 }
 
 bool process_oom_kill(void)

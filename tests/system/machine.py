@@ -67,10 +67,15 @@ def test_out_of_memory_spares_the_modest(t):
     bounded(t)
     done = t.cell(["/usr/bin/python3", "-c", """
 import os, time
-modest = [os.fork() for _ in range(3)]
-if 0 in modest:
-    mine = bytearray(5 << 20)
-    time.sleep(60)
+ready, settled = os.pipe()
+modest = []
+for _ in range(3):
+    modest.append(os.fork())
+    if not modest[-1]:
+        mine = bytearray(5 << 20)
+        os.write(settled, b'x')
+        time.sleep(60)
+    os.read(ready, 1)
 for round in range(3):
     greedy = os.fork()
     if not greedy:

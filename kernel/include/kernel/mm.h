@@ -246,8 +246,9 @@ void mm_resident_count(struct mm *mm, uint64_t *anonymous, uint64_t *file);
 
 // Kills the process that uses most memory, unless one is dying of that already. False: there is none to kill. Atomic.
 bool process_oom_kill(void);
-// What a process of the host that is one of the cell's uses of the host's own pages, as the host says (PORT_HOST). Atomic.
-void oom_note_usage(int32_t host_process, uint64_t pages);
+// What a process of the host that is one of the cell's uses of the host's own pages, as the host says (PORT_HOST). False: no program
+// runs there. Atomic.
+bool oom_note_usage(int32_t host_process, uint64_t pages);
 
 // Futex keys: the object and offset a shared address names. Private: mm and address. *object is referenced or NULL.
 int mm_futex_key(struct mm *mm, uint64_t address, bool write, struct mobj **object, uint64_t *offset);
