@@ -81,10 +81,12 @@ static void ask(struct port_task *p, void *buffer, uint32_t request)
 {
 	p->xstate_buffer = buffer;
 	__atomic_store_n(&p->xstate_request, request, __ATOMIC_RELEASE);
-	port_task_kick(p);
+	// The thread may be another one meanwhile (exec): ask again.
 	while (__atomic_load_n(&p->xstate_request, __ATOMIC_ACQUIRE) == request &&
-	       __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE))
+	       __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE)) {
+		port_task_kick(p);
 		port_lock_wait_until(&p->xstate_request, request, port_time_ns() + ASK_PATIENCE_NS);
+	}
 }
 
 void port_xstate_get(struct port_task *p, void *buffer)
