@@ -110,9 +110,9 @@ def test_control_group_goes_with_the_cell(t):
         if members == (below := set(descendants(process.pid))):
             break
         time.sleep(0.05)
+    common.stop(process)
+    process.communicate()
     t.equal(members, below)
-    process.terminate()
-    t.finish(process)
     t.check(not os.path.exists(group), group)
 
 
