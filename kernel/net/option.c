@@ -160,8 +160,6 @@ static int get_number(struct socket *s, int option, int32_t *v)
 	case SO_PROTOCOL: *v = s->protocol; return 0;
 	case SO_ERROR:
 		*v = socket_take_error(s);
-		if (s->state == SOCKET_CONNECTED)
-			s->connect_reported = true;
 		return 0;
 	case SO_ACCEPTCONN: *v = s->state == SOCKET_LISTENING; return 0;
 	case SO_SNDBUF: *v = (int32_t)s->send_space; return 0;

@@ -136,6 +136,7 @@ leave_by_iret:
 hosted_leave_iret:
 	iretq
 leave_work: // some bits of task->work stay: a kick, not the word, tells that there is more
+	cld // started over, the flags may be the program's already
 	movl	$0, %gs:P_KICKED
 	movq	%rsp, %rdi
 	subq	$8, %rsp

@@ -270,6 +270,8 @@ void hosted_resume(uint64_t sp);
 void hosted_child_main(struct port_task *p)
 {
 	hosted_task_attach(p);
+	// From here on it can be kicked. Whoever found that it could not has set the work before, which is looked at below.
+	__atomic_store_n(&p->ready, 1, __ATOMIC_SEQ_CST);
 	if (p->set_fs)
 		host_set_fs_base(p->fs_base);
 	if (gate_pass(p) == GATE_ABORT) {
@@ -310,6 +312,7 @@ _Noreturn void hosted_migrate_post(struct port_task *p);
 // The old thread's last steps; p's kernel stack belongs to the new one from the request on.
 void hosted_migrate_post(struct port_task *p)
 {
+	__atomic_store_n(&p->ready, 0, __ATOMIC_SEQ_CST);
 	p->old_tid = p->tid;
 	hosted_request_migrate(p);
 	hosted_thread_end(&p->old_tid);
@@ -423,7 +426,8 @@ void port_task_set_gs_base(struct port_task *p, uint64_t base)
 void port_task_kick(struct port_task *p)
 {
 	int32_t tid = __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE);
-	if (tid)
+	// A thread that was just made has its maker's signal stack yet, which is in use.
+	if (tid && __atomic_load_n(&p->ready, __ATOMIC_SEQ_CST))
 		(void)HOST(tgkill, p->tgid, tid, HOSTED_KICK_SIGNAL);
 }
 

@@ -49,7 +49,8 @@ struct port_task {
 	// the host's view; atomic
 	int32_t tid; // 0: no thread, or gone
 	int32_t tgid;
-	uint32_t gate; // enum gate; the new thread waits here
+	uint32_t gate;  // enum gate; the new thread waits here
+	uint32_t ready; // it has its own signal stack: before that it must not get a signal
 
 	// where a copy to or from user memory failed
 	uint64_t fault_address;

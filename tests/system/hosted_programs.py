@@ -26,8 +26,12 @@ ACCEPTED = {
 
 # ---- Python's regression tests ----
 
+# Hang natively where containers nest: left out on both sides.
+IGNORED = {"test_asyncio": ["test_kill_issue43884"]}
+
+
 def python_argv(module, output, matches, timeout):
-    patterns = [x for m in matches for x in ("-m", m)]
+    patterns = [x for m in matches for x in ("-m", m)] + [x for i in IGNORED.get(module, ()) for x in ("-i", i)]
     return [PYTHON, "-m", "test", "--timeout", str(timeout), f"--junit-xml={output}", *patterns, module]
 
 
@@ -197,6 +201,8 @@ def test_stress_of_one_thing_at_a_time(t):
     for name in ("fork", "vfork", "clone", "exec", "pthread", "pipe", "futex", "sigq", "sigsegv", "signal", "timer", "timerfd",
                  "eventfd", "epoll", "poll", "mmap", "mremap", "madvise", "shm", "memfd", "sock", "sockpair", "flock", "fcntl",
                  "rename", "dentry", "dir", "fallocate", "hdd", "sem", "switch", "sysinfo", "zombie", "kill", "wait"):
+        if name == "exec" and os.geteuid() == 0:
+            continue  # stress-ng will not run it as root
         stressed(t, seconds, f"--{name}", "2")
 
 
