@@ -25,6 +25,9 @@ class Skip(Exception):
     pass
 
 
+NATIVE_TMP = threading.Lock()
+
+
 def only(*ports):
     """Marks a test of what only some ports have. A file of such tests sets PORTS instead."""
     def mark(function):
@@ -94,7 +97,8 @@ class Test:
 
     def same(self, program, *options, stdin=b"", timeout=120, sort=False, status=0):
         """The program prints and returns in a cell what it does natively."""
-        native = self.native(program, stdin)
+        with NATIVE_TMP:  # the same script for another port works in the same /tmp
+            native = self.native(program, stdin)
         self.equal(native.status, status, "natively:", native.text()[-1000:])
         done = self.cell(program, *options, stdin=stdin, timeout=timeout)
         self.equal(done.status, native.status, done.text()[-3000:])
