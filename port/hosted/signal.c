@@ -202,7 +202,7 @@ static void from_kernel(struct port_task *p, int signal, const siginfo_t *info, 
 // ---- dispatch ----
 
 // Vector state of this thread for another one: here the program's is in the host's frame, wherever the kernel was.
-static void serve_xstate(struct port_task *p, struct ucontext *u, bool program)
+static void serve_xstate(struct port_task *p, struct ucontext *u)
 {
 	struct sigcontext_64 *c = (struct sigcontext_64 *)&u->uc_mcontext;
 	uint32_t request = __atomic_load_n(&p->xstate_request, __ATOMIC_ACQUIRE);
@@ -211,7 +211,6 @@ static void serve_xstate(struct port_task *p, struct ucontext *u, bool program)
 		return;
 	hosted_xstate_exchange((void *)c->fpstate, p->xstate_buffer, request == XSTATE_SET);
 	p->fs_base = host_fs_base();
-	(void)program;
 	__atomic_store_n(&p->xstate_request, XSTATE_NONE, __ATOMIC_RELEASE);
 	port_lock_wake(&p->xstate_request);
 }
@@ -232,7 +231,7 @@ void hosted_signal(int signal, siginfo_t *info, struct ucontext *u, uint64_t sp)
 	}
 	bool program = !in_kernel_text(c->ip);
 	if (signal == HOSTED_KICK_SIGNAL)
-		serve_xstate(p, u, program);
+		serve_xstate(p, u);
 	if (program)
 		from_program(p, signal, info, u);
 	from_kernel(p, signal, info, u);

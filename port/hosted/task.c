@@ -304,9 +304,8 @@ void port_task_exit(void)
 
 // ---- exec ----
 
-long hosted_migrate(
-	struct port_task
-		*p); // entry.S: saves the context in p->moved_sp, then hosted_migrate_post() on the signal stack
+// entry.S: saves the context in p->moved_sp, then hosted_migrate_post() on the signal stack.
+long hosted_migrate(struct port_task *p);
 _Noreturn void hosted_migrate_post(struct port_task *p);
 
 // The old thread's last steps; p's kernel stack belongs to the new one from the request on.
