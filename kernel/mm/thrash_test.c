@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "internal.h"
-#include "kernel/spinlock.h"
 #include "kernel/timer.h"
+#include "port/fake_spinlock.h"
 
 #define MS    ((uint64_t)NSEC_PER_SEC / 1000)
 #define TOTAL UINT64_C(16000) // pages
@@ -19,16 +19,6 @@ static unsigned kills;
 static struct mobj file, other;
 
 uint64_t port_time_ns(void) { return now; }
-void spin_lock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 0);
-	l->word = 1;
-}
-void spin_unlock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 1);
-	l->word = 0;
-}
 uint64_t reclaim_clean_count(void) { return clean_pages; }
 uint64_t page_total_count(void) { return TOTAL; }
 bool process_oom_kill(void)
