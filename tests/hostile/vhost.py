@@ -186,7 +186,7 @@ class Backend:
                     while (request := ring.pop()):
                         self.answer(ring, request)
                 self.tick()
-            except ValueError:  # we spoilt the ring ourselves
+            except (ValueError, IndexError, struct.error):  # we spoilt the ring ourselves
                 time.sleep(0.01)
 
     # ---- what is wrong with a ring ----

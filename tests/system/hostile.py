@@ -7,13 +7,11 @@ import tempfile
 from harness import common
 
 PORTS = ("x86",)
+VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 HOSTILE = os.path.join(common.TOP, "tests", "hostile")
 SEEDS = 25 if os.environ.get("CLOISTER_SOAK") else 3
 
-# Three children do what they can in /hostile, while the parent goes about its business. Then it kills them.
-PROGRAM = """
-import errno, mmap, os, random, signal, subprocess, sys, time
-
+FILES = """
 def one(r):
     name = '/hostile/' + '/'.join('name%d' % r.randrange(20) for _ in range(r.choice((1, 1, 1, 2, 3))))
     what = r.randrange(12)
@@ -31,7 +29,26 @@ def one(r):
             elif what == 9: f.write(bytes(1 << r.randrange(18)))
             elif what == 10: f.write(bytes(5000)); os.fsync(f.fileno())
             else: sum(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[::4096])
+"""
 
+NETWORK = """
+def one(r):
+    kind = r.choice((socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM))
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.settimeout(r.choice((0.1, 0.5, None)))
+        if r.randrange(6) == 0 and kind == socket.SOCK_STREAM:
+            s.bind(('0.0.0.0', 80)); s.listen(); s.settimeout(0.3); s.accept()
+        s.connect(('10.0.0.1', r.randrange(1, 9)))
+        for _ in range(r.randrange(5)):
+            s.send(bytes(r.choice((1, 100, 9000, 30000))))
+            if r.randrange(2): s.recv(1 << r.randrange(16))
+        if r.randrange(2): s.shutdown(r.randrange(3))
+"""
+
+# Three children do what they can with the device, while the parent goes about its business. Then it kills them.
+PROGRAM = """
+import errno, mmap, os, random, signal, socket, subprocess, sys, time
+exec(sys.argv[2])
 counts = mmap.mmap(-1, 4096)
 
 def child(seed):
@@ -58,22 +75,43 @@ print('well')
 """
 
 
-def with_hostile(t, real, hostile, argv, timeout):
-    """Runs a command where a program of the host is another one; the program itself is then `real` beside it."""
-    place = tempfile.mkdtemp(dir=t.scratch)
-    for name in ("vhost.py", hostile):
-        shutil.copy(os.path.join(HOSTILE, name), place)
-    os.rename(os.path.join(place, hostile), os.path.join(place, os.path.basename(real)))
-    shutil.copy(real, os.path.join(place, "real"))
-    script = f"mount --bind {place} {os.path.dirname(real)} || exit 99; exec \"$@\""
-    done = common.command(["unshare", "--mount", "/bin/sh", "-c", script, "sh", *argv], timeout * t.arguments.slow, None)
+def mounted_over(t, what, place, argv):
+    """Runs a command where a place of the host is another one."""
+    script = f"mount --bind {what} {place} || exit 99; exec \"$@\""
+    done = common.command(["unshare", "--mount", "/bin/sh", "-c", script, "sh", *argv], 120 * t.arguments.slow, None)
     if done.status == 99 or (done.status == 1 and b"unshare" in done.err):
         t.skip("cannot replace host programs here")
     return done
 
 
+def with_file_server(t, argv):
+    """Runs a cell whose virtiofsd is ours; the real one then stands beside it."""
+    place = tempfile.mkdtemp(dir=t.scratch)
+    shutil.copy(os.path.join(HOSTILE, "vhost.py"), place)
+    shutil.copy(os.path.join(HOSTILE, "virtiofsd.py"), os.path.join(place, "virtiofsd"))
+    shutil.copy(VIRTIOFSD, os.path.join(place, "real"))
+    return mounted_over(t, place, os.path.dirname(VIRTIOFSD), argv)
+
+
+def with_network(t, seed, habit, argv):
+    script = os.path.join(t.scratch, f"network{seed}")
+    with open(script, "w") as f:
+        f.write(f"#!/bin/sh\nexec /usr/bin/python3 {HOSTILE}/vsock.py {seed} {habit} \"$@\"\n")
+    os.chmod(script, 0o755)
+    build = t.arguments.kernel_build or common.BUILD
+    return mounted_over(t, script, os.path.join(build, "host", "cloister-vsock"), argv)
+
+
+def check_end(t, done, seed):
+    """What the children saw of the device: some success, some EIO."""
+    worked, _, well = done.out.partition(b"\n")
+    t.equal((done.status, well), (0, b"well\n"), f"seed {seed}:", done.text()[-3000:])
+    t.check(b"leaked: " not in done.err, f"seed {seed}:", done.text()[-3000:])
+    return worked
+
+
 def file_server(t, habit, given_up=b"", seeds=SEEDS):
-    """What the children saw of the server: (some success, some EIO), over all seeds; and whether a device was given up."""
+    """What the children saw of the server over all seeds."""
     if os.geteuid() != 0:
         t.skip("needs root: it mounts over a program")
     seen, log = set(), b""
@@ -81,12 +119,9 @@ def file_server(t, habit, given_up=b"", seeds=SEEDS):
         tree = tempfile.mkdtemp(dir=t.scratch)
         with open(os.path.join(tree, ".hostile"), "w") as f:
             f.write(f"{seed} {habit}")
-        argv = t.argv(["/usr/bin/python3", "-c", PROGRAM, str(seed)], "--mount", f"{tree}:/hostile:rw", "--cpus", "2", "--verbose")
-        done = with_hostile(t, "/usr/lib/qemu/virtiofsd", "virtiofsd.py", argv, 120)
-        worked, _, well = done.out.partition(b"\n")
-        t.equal((done.status, well), (0, b"well\n"), f"seed {seed}:", done.text()[-3000:])
-        t.check(b"leaked: " not in done.err, f"seed {seed}:", done.text()[-3000:])
-        seen.add(worked)
+        argv = t.argv(["/usr/bin/python3", "-c", PROGRAM, str(seed), FILES], "--mount", f"{tree}:/hostile:rw", "--cpus", "2", "--verbose")
+        done = with_file_server(t, argv)
+        seen.add(check_end(t, done, seed))
         log += done.err
     t.check(given_up in log and (given_up or b"given up" not in log), log[-3000:])
     return seen
@@ -107,3 +142,26 @@ def test_file_server_that_answers_late_and_in_disorder(t):
 # One seed, for it takes the kernel's patience.
 def test_file_server_that_falls_silent(t):
     file_server(t, "silent", b"device given up: it is silent", seeds=1)
+
+
+def network(t, habit):
+    if os.geteuid() != 0:
+        t.skip("needs root: it mounts over a program")
+    seen = set()
+    for seed in range(SEEDS):
+        argv = t.argv(["/usr/bin/python3", "-c", PROGRAM, str(seed), NETWORK], "--connect", "tcp:10.0.0.1:1-9",
+                      "--connect", "udp:10.0.0.1:1-9", "--cpus", "2", "--verbose")
+        seen.add(check_end(t, with_network(t, seed, habit, argv), seed))
+    t.check(any(worked.startswith(b"worked 1") for worked in seen), seen)
+
+
+def test_network_that_lies(t):
+    network(t, "lie")
+
+
+def test_network_that_breaks_its_ring(t):
+    network(t, "ring")
+
+
+def test_network_that_falls_silent(t):
+    network(t, "silent")
