@@ -174,6 +174,17 @@ static void sizes_are_right_while_written(void **state)
 	assert_int_equal(size_of("/g/f"), 7);
 }
 
+// The end of a cell does not wait for the host's disks: a program that ends on Linux does not.
+static void only_programs_ask_the_host_to_store(void **state)
+{
+	fake_host_write("f", "text");
+	assert_int_equal(size_of("/g/f"), 4);
+	super_sync_all(false);
+	assert_int_equal(REQUESTS(FUSE_SYNCFS), 0);
+	assert_int_equal(sys_sync(), 0);
+	assert_int_equal(REQUESTS(FUSE_SYNCFS), 1);
+}
+
 static void vectors_and_copies(void **state)
 {
 	char a[4] = "", b[8] = "";
@@ -571,6 +582,7 @@ int main(void)
 		TEST(files_are_read_and_written),
 		TEST(an_unlinked_file_stays_open),
 		TEST(sizes_are_right_while_written),
+		TEST(only_programs_ask_the_host_to_store),
 		TEST(vectors_and_copies),
 		TEST(questions_are_few),
 		TEST(directories_fill_the_cache),
