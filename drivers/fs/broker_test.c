@@ -56,6 +56,7 @@ static int setup(void **state)
 	inodes_before = inode_count;
 	assert_int_equal(mount_at("broker", "fs0", "/g", 0, NULL), 0);
 	fake_requests = 0;
+	fs_connections()->next_unique = 1000; // no young cell
 	return 0;
 }
 
@@ -363,6 +364,26 @@ static unsigned read_in_order(unsigned count)
 	return fake_requests - before;
 }
 
+// What a small program asks for it asks for one by one.
+static void the_first_names_are_not_read_ahead(void **state)
+{
+	char name[16];
+	fake_watches = true;
+	fs_connections()->next_unique = 1;
+	for (unsigned k = 0; k < 10; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", k);
+		assert_int_equal(size_of(name), -ENOENT);
+	}
+	assert_int_equal(fake_requests, 10);
+	assert_int_equal(REQUESTS(BROKER_WATCH), 0);
+	for (unsigned k = 10; k < 80; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", k);
+		assert_int_equal(size_of(name), -ENOENT);
+	}
+	assert_int_equal(REQUESTS(BROKER_WATCH), 1);
+	assert_true(fake_requests < 80);
+}
+
 static void files_are_opened_ahead(void **state)
 {
 	char name[16], text[16];
@@ -589,6 +610,7 @@ int main(void)
 		TEST(timeouts_end),
 		TEST(watched_entries_last),
 		TEST(names_are_read_ahead),
+		TEST(the_first_names_are_not_read_ahead),
 		TEST(files_are_opened_ahead),
 		TEST(names_forgotten_are_asked_for),
 		TEST(an_overflow_drops_everything),

@@ -289,11 +289,13 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 //
 // Each name looked up costs a message to the server and back; all names of a directory with their attributes cost one for some
 // hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read. If the directory
-// is watched, what is not among them is not there, and the server need not be asked for that either.
+// is watched, what is not among them is not there, and the server need not be asked for that either. A program that asks for little
+// altogether gains nothing by that, and waits at its end for the host to end the watches: a cell's first questions are not counted.
 
 #define ASKED_MIN         3u
 #define ASKED_SHARE_BYTES 2048u // of the directory's own size, for each name that was asked for
 #define NAMES_QUIET_NS    NSEC_PER_SEC
+#define REQUESTS_FIRST    64u // what starting a small program takes, and some more
 
 bool fs_names_are_known(struct inode *dir, struct dentry *d)
 {
@@ -304,7 +306,8 @@ bool fs_names_are_known(struct inode *dir, struct dentry *d)
 static bool ahead_pays(struct inode *dir, struct dentry *d)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
-	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d))
+	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d) ||
+	    __atomic_load_n(&fi->connection->next_unique, __ATOMIC_RELAXED) < REQUESTS_FIRST)
 		return false;
 	uint32_t asked = ++fi->names_asked;
 	return asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES &&
