@@ -303,11 +303,18 @@ bool fs_names_are_known(struct inode *dir, struct dentry *d)
 	return serial && __atomic_load_n(&d->complete, __ATOMIC_RELAXED) && fs_watch_names(dir) == serial;
 }
 
+static bool is_young_cell(void)
+{
+	uint64_t requests = 0;
+	for (struct fs_connection *c = fs_connections(); c && requests < REQUESTS_FIRST; c = c->next)
+		requests += __atomic_load_n(&c->next_unique, __ATOMIC_RELAXED);
+	return requests < REQUESTS_FIRST;
+}
+
 static bool ahead_pays(struct inode *dir, struct dentry *d)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
-	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d) ||
-	    __atomic_load_n(&fi->connection->next_unique, __ATOMIC_RELAXED) < REQUESTS_FIRST)
+	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d) || is_young_cell())
 		return false;
 	uint32_t asked = ++fi->names_asked;
 	return asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES &&
