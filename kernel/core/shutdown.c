@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of a cell: once its first process ended, everything else is killed, what is dirty is written back, the
+// The end of a cell: once its first process ended, everything else is killed, what is dirty is handed to the host, the
 // launcher gets the status, and the machine stops.
 #include "abi/control.h"
 #include "kernel/boot_config.h"
@@ -41,7 +41,7 @@ static void shutdown(void *unused)
 {
 	(void)unused;
 	process_kill_all();
-	super_sync_all();
+	super_sync_all(false); // the host stores it when it would have without us
 	stdio_drain();
 	report();
 	control_send(CONTROL_EXIT, &cell_status, sizeof(cell_status));
