@@ -339,6 +339,80 @@ static void names_are_read_ahead(void **state)
 	assert_int_equal(size_of("/g/new"), 3);
 }
 
+struct entry {
+	uint64_t ino;
+	int64_t offset;
+	uint16_t length;
+	uint8_t type;
+	char name[];
+};
+
+// The names of an open directory from its position on, with a blank behind each; at most `room` bytes a call. The offset of the last.
+static int64_t list_names(long fd, char *names, unsigned room)
+{
+	char entries[4096] __attribute__((aligned(8)));
+	int64_t last = 0;
+	long n;
+	*names = 0;
+	while ((n = sys_getdents64((int)fd, U(entries), room)) > 0)
+		for (long at = 0; at < n;) {
+			struct entry *e = (void *)(entries + at);
+			size_t length = strlen(e->name);
+			memcpy(names, e->name, length);
+			memcpy(names + length, " ", 2);
+			names += length + 1;
+			last = e->offset;
+			at += e->length;
+		}
+	assert_int_equal(n, 0);
+	return last;
+}
+
+static const char *in_list(const char *names, const char *name)
+{
+	while (*names && strncmp(names, name, strlen(name)))
+		names++;
+	return *names ? names : NULL;
+}
+
+// Once all names are known, a directory is listed from them, as it is then.
+static void known_names_are_listed(void **state)
+{
+	char name[16], names[512];
+	fake_watches = true;
+	for (unsigned k = 0; k < 5; k++) {
+		fmt_print(name, sizeof(name), "f%u", k);
+		fake_host_write(name, "text");
+	}
+	for (unsigned k = 0; k < 5; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", k);
+		assert_int_equal(size_of(name), 4);
+	}
+	assert_int_equal(size_of("/g/none"), -ENOENT);
+	assert_int_equal(write_file("/g/made", "x", O_EXCL), 1);
+	unsigned before = fake_requests;
+	long fd = sys_open(U("/g"), O_RDONLY | O_DIRECTORY, 0);
+	int64_t end = list_names(fd, names, 4096);
+	assert_int_equal(strlen(names), strlen(". .. f0 f1 f2 f3 f4 made "));
+	assert_true(in_list(names, "f3 ") && in_list(names, "made ") && !in_list(names, "none"));
+	char again[512];
+	sys_lseek((int)fd, 0, 0);
+	assert_int_equal(list_names(fd, again, 64), end);
+	assert_string_equal(again, names);
+	sys_lseek((int)fd, end - 1, 0); // a position is where it was
+	list_names(fd, again, 4096);
+	assert_string_equal(again, in_list(names, "made"));
+	assert_int_equal(fake_requests, before);
+	fake_host_write("new", "new");
+	report(IN_CREATE, "", "new");
+	fake_host_remove("f3");
+	report(IN_DELETE, "", "f3");
+	sys_lseek((int)fd, 0, 0);
+	list_names(fd, again, 4096);
+	assert_true(in_list(again, "new ") && !in_list(again, "f3"));
+	sys_close((int)fd);
+}
+
 // Reads /g/f10, /g/f11, ... in the order of names; how many questions that takes.
 static unsigned read_in_order(unsigned count)
 {
@@ -577,6 +651,7 @@ int main(void)
 		TEST(timeouts_end),
 		TEST(watched_entries_last),
 		TEST(names_are_read_ahead),
+		TEST(known_names_are_listed),
 		TEST(files_are_opened_ahead),
 		TEST(names_forgotten_are_asked_for),
 		TEST(an_overflow_drops_everything),

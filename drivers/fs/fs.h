@@ -6,7 +6,7 @@
 //   transport     device.c                           broker.c
 //   files         file.c data.c times.c copy.c       passthrough.c
 //   attributes    change.c                           freshness.c
-//   coherence     timeouts                           watch.c own.c
+//   coherence     timeouts                           watch.c own.c names.c
 //
 //   request.c  requests: memory, waiting, forgets    inode.c    attributes, inode life
 //   mount.c    INIT, superblock, statfs, sync        handle.c   files open at the server, and those kept for the next open
@@ -341,6 +341,10 @@ void fs_link_dropped(struct inode *i, bool all);      // one of its names went
 // True: names became known.
 bool fs_names_ahead(struct inode *dir, struct dentry *d);
 bool fs_names_are_known(struct inode *dir, struct dentry *d); // a name that is not cached is not there
+// names.c: writes the names of the directory `d`, whose lock is held, as READDIR answers (to = NULL: only counts). Bytes; 0: not all are
+// known, or more than `capacity`.
+size_t fs_names_list(struct inode *dir, struct dentry *d, char *to, size_t capacity);
+size_t fs_names_skip(const char *list, size_t size, uint64_t position); // where in a list so many entries end
 static inline void fs_names_unsure(struct inode *dir) { fs_inode_of(dir)->names_serial = 0; }
 ssize_t fs_getxattr(struct inode *i, const char *name, void *value, size_t size);
 int fs_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags);

@@ -6,7 +6,7 @@
 // An answer is kept with the open directory and given out as the program takes it. The VFS holds the directory's lock.
 //
 // The broker opens a directory and reads it in one message, and if that was all, nothing stays open (BROKER_READ_DIRECTORY): there
-// opening asks nothing yet.
+// opening asks nothing yet. Nor does reading where all names are known already (names.c).
 #include "fs.h"
 
 #include "abi/broker.h"
@@ -15,7 +15,7 @@
 #include "kernel/task.h"
 #include "lib/string.h"
 
-#define BUFFER_ORDER (PORT_HOST ? 4u : 3u) // 32 KiB: some 150 entries with attributes
+#define BUFFER_ORDER (PORT_HOST ? 4u : 3u) // 64 or 32 KiB: some 350 or 150 entries with attributes
 
 struct fs_open_dir {              // file.private; guarded by the directory's lock
 	struct fs_handle *handle; // NULL: not open at the server
@@ -23,7 +23,8 @@ struct fs_open_dir {              // file.private; guarded by the directory's lo
 	size_t capacity, size, at;
 	loff_t position; // of the entry at `at`
 	bool plus, filled, ended;
-	bool last;  // nothing comes after what the buffer holds
+	bool last;   // nothing comes after what the buffer holds
+	bool listed; // from what was known (names.c): the buffer is kept, since positions are places in it
 	bool exact; // only a name that is there, letter by letter, is there (BROKER_FOPEN_EXACT)
 };
 
@@ -80,7 +81,7 @@ static void buffer_free(struct fs_open_dir *dir)
 	if (dir->buffer)
 		page_put(dir->buffer);
 	dir->buffer = NULL;
-	dir->filled = false;
+	dir->filled = dir->listed = false;
 }
 
 static void fs_dir_release(struct file *f)
@@ -253,12 +254,44 @@ static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir)
 	return dir->handle ? 0 : -ENOMEM;
 }
 
+// ---- what is known ----
+
+// The entries from `position` on, without asking. False: that would not do.
+static bool dir_list(struct file *f, struct fs_open_dir *dir, loff_t position)
+{
+	struct inode *i = f->inode;
+	struct dentry *d = f->path.dentry;
+	if (!position) {
+		buffer_free(dir);
+		size_t size = fs_names_are_known(i, d) ? fs_names_list(i, d, NULL, PAGE_SIZE << BUFFER_ORDER) : 0;
+		unsigned order = 0;
+		while (PAGE_SIZE << order < size)
+			order++;
+		dir->buffer = size ? page_alloc(order, FS_PAGE_FLAGS) : NULL;
+		if (!dir->buffer)
+			return false;
+		dir->capacity = PAGE_SIZE << order;
+		dir->size = fs_names_list(i, d, page_address(dir->buffer), dir->capacity);
+		dir->listed = dir->size;
+	}
+	if (!dir->listed)
+		return false;
+	dir->at = fs_names_skip(page_address(dir->buffer), dir->size, position);
+	dir->position = position;
+	dir->plus = false;
+	dir->filled = dir->last = true;
+	dir->ended = dir->at == dir->size;
+	return true;
+}
+
 // Fetches the entries from `position` on.
 static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 {
 	struct inode *i = f->inode;
 	struct fs_connection *c = fs_connection_of(i);
 	dir->filled = false;
+	if (PORT_HOST && dir_list(f, dir, position))
+		return 0;
 	if (!buffer_allocate(dir))
 		return -ENOMEM;
 	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
@@ -382,7 +415,8 @@ static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_conte
 		dir->filled = false;
 		dir->ended |= dir->last;
 	}
-	buffer_free(dir);
+	if (!dir->listed)
+		buffer_free(dir);
 	return 0;
 }
 
