@@ -5,7 +5,9 @@
 //
 // A directory earns this: from the second file on that was not open already; twice as many as the last time while at least half of
 // those were wanted. When they were not, another order is tried: of names, as the shell and make have it, or of inodes' numbers, as
-// cp(1) has it; and if that was not it either, nothing for a while. The next directory begins with the order that was right last. The counts are racy: a wrong one costs a message or some descriptors.
+// cp(1) has it; and if that was not it either, nothing for a while. The next directory begins with the order that was right last, and
+// while that goes on being right, with as many as there may be, from the first file on. The counts are racy: a wrong one costs a message
+// or some descriptors.
 #include "fs.h"
 
 #include <linux/fcntl.h>
@@ -16,6 +18,7 @@
 #define WINDOW_FIRST 8u
 #define MISSED_MIN   2
 #define MISSED_PAUSE 32    // opens before the next try, after a bad guess
+#define CREDIT       4     // directories begun in full after one where that was right
 #define SCAN_MAX     1024u // siblings looked at
 
 enum order { ORDER_READ, ORDER_NAME, ORDER_INODE, ORDER_COUNT };
@@ -43,12 +46,13 @@ static struct inode *directory_of(struct dentry *d)
 // So many to open ahead, now that one of the directory's files has to be asked for.
 static unsigned window_next(struct fs_inode *dir)
 {
+	struct fs_connection *c = dir->connection;
 	unsigned given = dir->ahead_given, used = dir->ahead_used;
 	dir->ahead_given = dir->ahead_used = 0;
 	dir->opens_missed++;
 	if (given && used >= given / 2) {
 		dir->ahead_window = (uint16_t)min(dir->ahead_window * 2u, BROKER_DESCRIPTORS_MAX - 1);
-		dir->connection->ahead_order = dir->ahead_order;
+		c->ahead_order = dir->ahead_order;
 		dir->ahead_tries = 0;
 	} else if (given && ++dir->ahead_tries < ORDER_COUNT) {
 		dir->ahead_order = (uint8_t)((dir->ahead_order + 1) % ORDER_COUNT);
@@ -58,8 +62,12 @@ static unsigned window_next(struct fs_inode *dir)
 		dir->ahead_window = 0;
 		dir->opens_missed = MISSED_MIN - MISSED_PAUSE;
 	} else if (!dir->ahead_window && dir->opens_missed >= MISSED_MIN) {
-		dir->ahead_order = dir->connection->ahead_order;
+		dir->ahead_order = c->ahead_order;
 		dir->ahead_window = WINDOW_FIRST;
+	} else if (!dir->ahead_window && c->ahead_credit && dir->opens_missed > 0) {
+		c->ahead_credit--;
+		dir->ahead_order = c->ahead_order;
+		dir->ahead_window = BROKER_DESCRIPTORS_MAX - 1;
 	}
 	return dir->ahead_window;
 }
@@ -210,7 +218,11 @@ static void note_use(struct dentry *d)
 	struct inode *dir = directory_of(d);
 	if (!dir)
 		return;
-	fs_inode_of(dir)->ahead_used++;
+	struct fs_inode *di = fs_inode_of(dir);
+	if (++di->ahead_used == (di->ahead_given + 1) / 2) {
+		di->connection->ahead_order = di->ahead_order;
+		di->connection->ahead_credit = CREDIT;
+	}
 	inode_put(dir);
 }
 

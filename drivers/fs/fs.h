@@ -58,6 +58,8 @@ struct fs_connection { // a server of one tree; lives for ever. The transport's 
 	uint64_t inode_count;       // atomic
 	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
 	uint8_t ahead_order;        // in which files were opened last (ahead.c); racy hint
+	uint8_t ahead_credit;       // so many directories get files opened ahead from the first on (ahead.c); racy hint
+	uint8_t names_credit;       // so many are read when the first name is asked for (readdir.c); racy hint
 	uint64_t attr_valid_ns;     // how long the server says attributes are good; racy hint
 
 	struct spinlock lock; // guards what follows
@@ -356,6 +358,10 @@ int fs_removexattr(struct inode *i, const char *name);
 // Ask with a mark, and if it still holds when the answer is stored, the answer is good until the host says otherwise.
 uint64_t fs_watch_mark_of(struct inode *dir);
 bool fs_watch_holds(struct inode *dir, uint64_t mark);
+// For who asks the server to watch along with something else (BROKER_READ_WATCH): begin says whether to (NULL: no), heard what came
+// of it; the mark that answer was given with, 0: none. The directory's lock is held from the one to the other.
+struct fs_watch *fs_watch_begin(struct inode *dir);
+uint64_t fs_watch_heard(struct inode *dir, struct fs_watch *w, int error, bool complete);
 void fs_watch_start(struct inode *dir, bool pin); // makes the server watch it, if there is room. Task context
 void fs_watch_inode_gone(struct fs_inode *fi);
 void fs_watched(struct inode *i, struct dentry *d); // inode_ops.watched

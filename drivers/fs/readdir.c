@@ -230,16 +230,28 @@ static int entries_read(struct inode *i, struct fs_open_dir *dir, loff_t positio
 }
 
 // BROKER_READ_DIRECTORY: from the start, whatever was open.
-static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir)
+static int read_at_once_call(struct inode *i, struct fs_open_dir *dir, bool watch, struct fuse_open_out *head)
 {
-	struct fs_connection *c = fs_connection_of(i);
-	struct fuse_read_in in = { .size = (uint32_t)(dir->capacity + sizeof(struct fuse_open_out)) };
-	struct fuse_open_out head;
-	struct fs_request *r = fs_request_get(c, BROKER_READ_DIRECTORY, fs_node(i));
+	struct fuse_read_in in = { .size = (uint32_t)(dir->capacity + sizeof(struct fuse_open_out)),
+				   .read_flags = watch ? BROKER_READ_WATCH : 0 };
+	struct fs_request *r = fs_request_get(fs_connection_of(i), BROKER_READ_DIRECTORY, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
 	fs_arg(r, &in, sizeof(in));
-	int error = entries_call(dir, r, sizeof(head), &head);
+	return entries_call(dir, r, sizeof(*head), head);
+}
+
+// *mark: how the entries are to be blessed. With `watch` the directory is watched from now on, if there is room.
+static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, bool watch, uint64_t *mark)
+{
+	struct fs_connection *c = fs_connection_of(i);
+	struct fuse_open_out head = { 0 };
+	struct fs_watch *w = watch ? fs_watch_begin(i) : NULL;
+	*mark = fs_watch_mark(i);
+	int error = read_at_once_call(i, dir, w, &head);
+	if (w)
+		*mark = fs_watch_heard(i, w, error ? error : -(int)min(head.padding, 4095u),
+				       head.open_flags & BROKER_FOPEN_COMPLETE);
 	if (error)
 		return error;
 	struct fuse_opened o = { head.fh, head.open_flags };
@@ -297,7 +309,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
 	uint64_t names = PORT_HOST && !position ? fs_watch_names(i) : 0;
 	loff_t end;
-	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir) : -ENOSYS;
+	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir, false, &mark) : -ENOSYS;
 	if (error == -ENOSYS) {
 		dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
 		error = handle_need(i, f, dir);
@@ -321,12 +333,15 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 // ---- looking ahead ----
 //
 // Each name looked up costs a message to the server and back; all names of a directory with their attributes cost one for some
-// hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read. If the directory
-// is watched, what is not among them is not there, and the server need not be asked for that either.
+// hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read, and those of the next
+// few small directories when the first is asked for: who goes through a tree will ask for more. The directory is watched: what is not
+// among the names is not there, and the server need not be asked for that either.
 
 #define ASKED_MIN         3u
 #define ASKED_SHARE_BYTES 2048u // of the directory's own size, for each name that was asked for
 #define NAMES_QUIET_NS    NSEC_PER_SEC
+#define NAMES_CREDIT      16u
+#define SMALL_BYTES       8192u
 
 bool fs_names_are_known(struct inode *dir, struct dentry *d)
 {
@@ -337,23 +352,41 @@ bool fs_names_are_known(struct inode *dir, struct dentry *d)
 static bool ahead_pays(struct inode *dir, struct dentry *d)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
-	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d))
+	struct fs_connection *c = fi->connection;
+	if (!reads_at_once(c) || fs_names_are_known(dir, d))
 		return false;
 	uint32_t asked = ++fi->names_asked;
-	return asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES &&
-	       clock_monotonic_ns() >= fi->names_quiet_ns;
+	if (clock_monotonic_ns() < fi->names_quiet_ns)
+		return false;
+	if (asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES) {
+		c->names_credit = NAMES_CREDIT;
+		return true;
+	}
+	if (!c->names_credit || dir->data.size_bytes > SMALL_BYTES)
+		return false;
+	c->names_credit--;
+	return true;
 }
 
-static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *od, bool *all)
+// All names of the directory `d`, whose inode is `dir`.
+static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *od)
 {
+	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark;
+	names_begin(d);
+	od->plus = true;
+	int error = entries_read_at_once(dir, od, true, &mark);
+	uint64_t names = mark ? fs_watch_names(dir) : 0;
 	loff_t position = 0;
-	int error;
-	do {
-		uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
-		error = position ? entries_read(dir, od, position) : entries_read_at_once(dir, od);
+	bool all = !error && entries_link(d, od, clock, mark, &position);
+	while (!error && !od->last) {
+		clock = fs_clock_now(fs_connection_of(dir));
+		mark = fs_watch_mark(dir);
+		error = entries_read(dir, od, position);
 		if (!error)
-			*all &= entries_link(d, od, clock, mark, &position);
-	} while (!error && !od->last);
+			all &= entries_link(d, od, clock, mark, &position);
+	}
+	if (!error && all && names && od->exact)
+		names_end(dir, names);
 	return error;
 }
 
@@ -363,18 +396,11 @@ bool fs_names_ahead(struct inode *dir, struct dentry *d)
 	if (!ahead_pays(dir, d))
 		return false;
 	struct fs_open_dir *od = kalloc(sizeof(*od));
-	bool all = true;
 	if (!od || !buffer_allocate(od)) {
 		kfree(od);
 		return false;
 	}
-	fs_watch_want(dir);
-	uint64_t names = fs_watch_names(dir);
-	names_begin(d);
-	od->plus = true;
-	int error = names_read(dir, d, od, &all);
-	if (!error && all && names && od->exact)
-		names_end(dir, names);
+	int error = names_read(dir, d, od);
 	fi->names_asked = 0;
 	fi->names_quiet_ns = clock_monotonic_ns() + NAMES_QUIET_NS;
 	buffer_free(od);
