@@ -80,6 +80,12 @@ void fake_host_write(const char *name, const char *text)
 	close(fd);
 }
 
+void fake_host_mkdir(const char *name)
+{
+	if (mkdir(under_root(name), 0755))
+		abort();
+}
+
 void fake_host_remove(const char *name) { remove(under_root(name)); }
 
 void fake_host_rename(const char *from, const char *to)

@@ -446,6 +446,71 @@ static void files_are_opened_ahead(void **state)
 }
 
 // A name forgotten here is there all the same.
+// Who goes through a tree asks little of each directory: for its names, and for its files while others are read.
+static void trees_are_gone_through(void **state)
+{
+	char name[32], path[32];
+	fake_watches = true;
+	for (unsigned d = 0; d < 8; d++) {
+		fmt_print(name, sizeof(name), "d%u", d);
+		fake_host_mkdir(name);
+		for (unsigned k = 0; k < 20; k++) {
+			fmt_print(name, sizeof(name), "d%u/f%u", d, 10 + k);
+			fake_host_write(name, "text");
+		}
+	}
+	for (unsigned d = 0; d < 8; d++) {
+		unsigned before = fake_requests, watches = REQUESTS(BROKER_WATCH);
+		for (unsigned k = 0; k < 20; k++) {
+			fmt_print(path, sizeof(path), "/g/d%u/f%u", d, 10 + k);
+			assert_text(path, "text");
+		}
+		if (d >= 4)
+			assert_in_range(fake_requests - before, 1, 4);
+		assert_int_equal(REQUESTS(BROKER_WATCH), watches);
+	}
+	assert_text("/g/d7/f10", "text");
+}
+
+// What was asked for and not waited for is nobody's when the tree goes; teardown() counts descriptors.
+static void a_batch_under_way_goes_with_its_tree(void **state)
+{
+	char name[16];
+	fake_watches = true;
+	for (unsigned k = 0; k < 60; k++) {
+		fmt_print(name, sizeof(name), "f%u", 10 + k);
+		fake_host_write(name, "text");
+	}
+	unsigned many = REQUESTS(BROKER_OPEN_MANY);
+	for (unsigned k = 0; REQUESTS(BROKER_OPEN_MANY) < many + 2; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", 10 + k);
+		assert_text(name, "text");
+	}
+	fake_host_remove("f60"); // opened already, perhaps
+	fake_host_remove("f69");
+}
+
+static void report_early(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor)
+{
+	if (opcode == BROKER_READ_DIRECTORY)
+		report(IN_ATTRIB, "", "");
+}
+
+// The watch that comes with the names may tell of something before they are here: then they are not believed.
+static void early_reports_count(void **state)
+{
+	fake_host_write("f", "text");
+	fake_watches = true;
+	fake_mangle = report_early;
+	assert_int_equal(size_of("/g/none"), -ENOENT);
+	assert_int_equal(size_of("/g/nor"), -ENOENT);
+	assert_int_equal(size_of("/g/f"), 4);
+	assert_true(REQUESTS(BROKER_READ_DIRECTORY) >= 1);
+	unsigned before = fake_requests;
+	assert_int_equal(size_of("/g/new"), -ENOENT);
+	assert_int_equal(fake_requests, before + 1);
+}
+
 static void names_forgotten_are_asked_for(void **state)
 {
 	fake_watches = true;
@@ -653,6 +718,9 @@ int main(void)
 		TEST(names_are_read_ahead),
 		TEST(known_names_are_listed),
 		TEST(files_are_opened_ahead),
+		TEST(trees_are_gone_through),
+		TEST(a_batch_under_way_goes_with_its_tree),
+		TEST(early_reports_count),
 		TEST(names_forgotten_are_asked_for),
 		TEST(an_overflow_drops_everything),
 		TEST(programs_hear_of_the_host_once),

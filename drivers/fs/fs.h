@@ -36,6 +36,7 @@
 // Pages a server may read and write. Without devices any page will do.
 #define FS_PAGE_FLAGS (PORT_HOST ? 0u : PAGE_DEVICE)
 
+struct fs_batch;
 struct fs_connection;
 struct fs_handle;
 struct fs_request;
@@ -59,6 +60,7 @@ struct fs_connection { // a server of one tree; lives for ever. The transport's 
 	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
 	uint8_t ahead_order;        // in which files were opened last (ahead.c); racy hint
 	uint8_t ahead_credit;       // so many directories get files opened ahead from the first on (ahead.c); racy hint
+	struct fs_batch *batch;     // files being opened ahead (ahead.c); atomic
 	uint8_t names_credit;       // so many are read when the first name is asked for (readdir.c); racy hint
 	uint64_t attr_valid_ns;     // how long the server says attributes are good; racy hint
 
@@ -85,6 +87,9 @@ void fs_connection_fail(struct fs_connection *c,
 			const char *why); // the server lied: everything fails with -EIO. Any context
 // Takes over the device's reference of `r`, ready to go, and sees that fs_request_finish() is called: later, or before the return.
 void fs_transport_send(struct fs_request *r);
+// broker.c: sends `r` and lets the answer come (taking over a reference), if that keeps nobody else waiting. False: it was not sent.
+bool fs_transport_post(struct fs_request *r);
+void fs_transport_collect(struct fs_request *r); // one that was posted is done when this returns
 // Forgets worth a message of their own.
 extern const unsigned fs_transport_forgets;
 
@@ -155,6 +160,8 @@ void fs_payload(struct fs_request *r, paddr_t address, uint32_t size, bool out);
 int must_check fs_call(struct fs_request *r);
 // Sends; r->complete is called when it is over, perhaps before the return.
 void fs_send(struct fs_request *r);
+// Sends and does not wait: fs_transport_collect() does, and is called for every request posted. False: not now, or never (!PORT_HOST).
+bool must_check fs_post(struct fs_request *r);
 void fs_request_finish(struct fs_request *r, size_t written, int transport_error); // for the transport
 // The request in order, for the transport: what goes out, then what comes in. First segment; counts.
 const struct fs_segment *fs_request_segments(struct fs_request *r, unsigned *out_count, unsigned *in_count);
@@ -217,6 +224,7 @@ struct fs_inode {
 	int32_t opens_missed; // files that the server had to be asked for
 	uint16_t ahead_window, ahead_given, ahead_used;
 	uint8_t ahead_order, ahead_tries;
+	bool ahead_dry; // nothing was left to open
 	// of a directory; its inode.lock
 	uint32_t names_asked;    // for so many names the server was asked since all were read
 	uint64_t names_quiet_ns; // they are not read again before
@@ -292,6 +300,8 @@ struct fs_handle *fs_handle_create(struct fs_connection *c, uint64_t nodeid, con
 				   uint32_t flags, bool directory, int file);
 // As fs_handle_get(), to read, for an open(2) of `d`: files that are opened next, most likely, come along (ahead.c).
 struct fs_handle *fs_handle_get_ahead(struct dentry *d);
+void fs_open_ahead(struct inode *dir, struct dentry *d); // the names of directory `d` were read just now
+void fs_ahead_stop(struct fs_connection *c);             // nothing is under way when this returns
 void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write); // caches it, unless there is one
 void fs_handle_keep(struct inode *i, struct fs_handle *h); // nobody has the file open: for the next who does
 // An open file begins and ends to use h. adopt takes h's reference over, release puts it. release: what the last writer leaves

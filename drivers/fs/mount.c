@@ -105,6 +105,8 @@ static void nothing_done(struct fs_request *r) { fs_request_put(r); }
 static void fs_put_super(struct super *s)
 {
 	struct fs_connection *c = s->private;
+	if (PORT_HOST)
+		fs_ahead_stop(c);
 	wait_event(&c->idle_wait, !__atomic_load_n(&c->holders, __ATOMIC_ACQUIRE));
 	struct fs_request *r = fs_request_get(c, FUSE_DESTROY, 0);
 	if (!is_err(r)) {

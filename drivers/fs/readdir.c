@@ -327,6 +327,8 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	bool all = dir->plus && entries_link(f->path.dentry, dir, clock, mark, &end);
 	if (names && all && dir->last && dir->exact)
 		names_end(i, names);
+	if (PORT_HOST && all)
+		fs_open_ahead(i, f->path.dentry);
 	return 0;
 }
 
@@ -340,7 +342,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 #define ASKED_MIN         3u
 #define ASKED_SHARE_BYTES 2048u // of the directory's own size, for each name that was asked for
 #define NAMES_QUIET_NS    NSEC_PER_SEC
-#define NAMES_CREDIT      16u
+#define NAMES_CREDIT      32u
 #define SMALL_BYTES       8192u
 
 bool fs_names_are_known(struct inode *dir, struct dentry *d)
@@ -387,6 +389,8 @@ static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *o
 	}
 	if (!error && all && names && od->exact)
 		names_end(dir, names);
+	if (!error)
+		fs_open_ahead(dir, d);
 	return error;
 }
 
