@@ -112,7 +112,8 @@ static unsigned followers_as_read(struct dentry *parent, struct list *at, struct
 }
 
 // The same in another order: the lowest ones above `d`, if that is not NULL.
-static unsigned followers_by(enum order by, struct dentry *parent, struct dentry *d, struct dentry **found, unsigned max)
+static unsigned followers_by(enum order by, struct dentry *parent, struct dentry *d, struct dentry **found,
+			     unsigned max)
 {
 	unsigned count = 0, scanned = 0;
 	struct dentry *next;

@@ -301,8 +301,8 @@ void fs_transport_send(struct fs_request *r)
 bool fs_transport_post(struct fs_request *r)
 {
 	bool kicked = false;
-	struct channel *ch = __atomic_load_n(&r->connection->dead, __ATOMIC_ACQUIRE) || !fits(r) ? NULL
-											: channel_get_spare();
+	struct channel *ch =
+		__atomic_load_n(&r->connection->dead, __ATOMIC_ACQUIRE) || !fits(r) ? NULL : channel_get_spare();
 	if (!ch)
 		return false;
 	long n = request_send(ch, r, &kicked);

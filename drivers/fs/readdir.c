@@ -25,7 +25,7 @@ struct fs_open_dir {              // file.private; guarded by the directory's lo
 	bool plus, filled, ended;
 	bool last;   // nothing comes after what the buffer holds
 	bool listed; // from what was known (names.c): the buffer is kept, since positions are places in it
-	bool exact; // only a name that is there, letter by letter, is there (BROKER_FOPEN_EXACT)
+	bool exact;  // only a name that is there, letter by letter, is there (BROKER_FOPEN_EXACT)
 };
 
 static int opendir_call(struct inode *i, const struct fuse_open_in *in, struct fuse_opened *o)
