@@ -12,6 +12,7 @@ struct port_aspace {
 	int32_t tgid;     // host process that has it; 0: not active yet, or gone. Atomic
 	uint32_t threads; // host threads that run in it; atomic
 	uint32_t refs;    // those, and the kernel's until port_aspace_destroy(); atomic
+	uint32_t forks;   // host processes made from it; atomic
 	bool refused;     // the host has refused to map a frame where the table has it, some time; atomic
 	struct rewriting rewriting;
 };

@@ -22,10 +22,11 @@
 
 #include <asm/errno.h>
 #include <asm/prctl.h>
+#include <linux/mman.h>
 #include <linux/sched.h>
 
 #define CHILD_EXIT_SIGNAL 17u // SIGCHLD
-#define CLONE_TRIES       200u
+#define FORGET_AFTER_FORKS 32u
 
 static_assert(offsetof(struct task_head, work) == 0, "known to entry.S");
 
@@ -192,8 +193,17 @@ static int spawn_thread(struct port_task *p, struct port_aspace *as)
 	return 0;
 }
 
+// A new process starts with all of the kernel's pages that its maker has mapped (loader.c), and those become more and more. Now and
+// then all go, and what is in use comes back by some faults.
+static void forget_pages(struct port_aspace *as)
+{
+	if (as && __atomic_add_fetch(&as->forks, 1, __ATOMIC_RELAXED) % FORGET_AFTER_FORKS == 0)
+		(void)HOST(madvise, hosted.arena_start, hosted.arena_end - hosted.arena_start, MADV_DONTNEED);
+}
+
 static int spawn_process(struct port_task *p, struct port_aspace *as, uint64_t stack)
 {
+	forget_pages(current_port()->aspace);
 	int error = make_thread(p, CLONE_PARENT | CHILD_EXIT_SIGNAL, stack);
 	if (error)
 		return error;
@@ -317,24 +327,15 @@ void hosted_migrate_post(struct port_task *p)
 	hosted_thread_end(&p->old_tid);
 }
 
-// The boot thread: a process for a task that left its old one.
-void hosted_migrate_serve(struct port_task *p)
+// The boot thread: a process for a task that left its old one. The task has no thread until then, so nobody can do anything else for it.
+bool hosted_migrate_serve(struct port_task *p)
 {
-	int error = -EAGAIN;
-
 	wait_gone(&p->old_tid);
 	p->gate = GATE_HOLD;
-	for (unsigned i = 0; i < CLONE_TRIES && error == -EAGAIN; i++) {
-		uint32_t nothing = 0;
-		if (i)
-			port_lock_wait_until(&nothing, 0, port_time_ns() + 10000000);
-		error = spawn_process(p, p->moved_to, p->moved_sp - 256);
-	}
-	if (error) {
-		static const char text[] = "the host makes no more processes";
-		kernel_upcall_panic(text, 0, 0, task_frame(p));
-	}
+	if (spawn_process(p, p->moved_to, p->moved_sp - 256))
+		return false;
 	gate_open(p, GATE_RUN);
+	return true;
 }
 
 void port_aspace_activate(struct port_aspace *as)
