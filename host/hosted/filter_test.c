@@ -193,16 +193,6 @@ static void test_mappings_stay_below_the_kernel(void **state)
 			assert_int_equal(ADMITS(calls[c], cases[i].addr, cases[i].size), cases[i].good);
 }
 
-static void test_the_kernel_may_forget_its_pages(void **state)
-{
-	(void)state;
-	assert_true(ADMITS(SYS_madvise, IMAGE, 0x100000, MADV_DONTNEED));
-	assert_true(ADMITS(SYS_madvise, 0x10000, 4096, MADV_DONTNEED));
-	assert_false(ADMITS(SYS_madvise, IMAGE, 0x100000, MADV_REMOVE));
-	assert_false(ADMITS(SYS_madvise, IMAGE, 0x100000, MADV_DONTFORK));
-	assert_false(ADMITS(SYS_madvise, IMAGE, 0x100000, MADV_FREE));
-}
-
 static void test_mremap_stays_below_at_both_ends(void **state)
 {
 	(void)state;
@@ -296,7 +286,6 @@ int main(void)
 		cmocka_unit_test(test_only_from_the_kernels_text),
 		cmocka_unit_test(test_other_architectures_are_refused),
 		cmocka_unit_test(test_mappings_stay_below_the_kernel),
-		cmocka_unit_test(test_the_kernel_may_forget_its_pages),
 		cmocka_unit_test(test_mremap_stays_below_at_both_ends),
 		cmocka_unit_test(test_clone_makes_threads_and_plain_processes),
 		cmocka_unit_test(test_other_arguments),

@@ -236,8 +236,8 @@ bool hosted_aspace_agrees(struct port_aspace *as, uint64_t va)
 	va &= ~(PAGE_BYTES - 1);
 	hosted_lock(&as->lock);
 	uint64_t *e = entry_find(as, va);
-	bool agrees = !e || !(*e & ENTRY_PRESENT) ||
-		      host_page_set(va, *e, HOST(mincore, va, PAGE_BYTES, &resident) == 0);
+	bool agrees =
+		!e || !(*e & ENTRY_PRESENT) || host_page_set(va, *e, HOST(mincore, va, PAGE_BYTES, &resident) == 0);
 	hosted_unlock(&as->lock);
 	return agrees;
 }

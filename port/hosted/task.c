@@ -22,11 +22,9 @@
 
 #include <asm/errno.h>
 #include <asm/prctl.h>
-#include <linux/mman.h>
 #include <linux/sched.h>
 
 #define CHILD_EXIT_SIGNAL 17u // SIGCHLD
-#define FORGET_AFTER_FORKS 32u
 
 static_assert(offsetof(struct task_head, work) == 0, "known to entry.S");
 
@@ -193,17 +191,8 @@ static int spawn_thread(struct port_task *p, struct port_aspace *as)
 	return 0;
 }
 
-// A new process starts with all of the kernel's pages that its maker has mapped (loader.c), and those become more and more. Now and
-// then all go, and what is in use comes back by some faults.
-static void forget_pages(struct port_aspace *as)
-{
-	if (as && __atomic_add_fetch(&as->forks, 1, __ATOMIC_RELAXED) % FORGET_AFTER_FORKS == 0)
-		(void)HOST(madvise, hosted.arena_start, hosted.arena_end - hosted.arena_start, MADV_DONTNEED);
-}
-
 static int spawn_process(struct port_task *p, struct port_aspace *as, uint64_t stack)
 {
-	forget_pages(current_port()->aspace);
 	int error = make_thread(p, CLONE_PARENT | CHILD_EXIT_SIGNAL, stack);
 	if (error)
 		return error;
