@@ -189,7 +189,7 @@ static const struct call calls[] = {
 #define CALL_COUNT (sizeof(calls) / sizeof(*calls))
 
 // Asked for first, in this order.
-static const int hot[] = { SYS_futex, SYS_pread64, SYS_pwrite64, SYS_pwritev2, SYS_preadv2, SYS_ppoll };
+static const int hot[] = { SYS_pread64, SYS_pwrite64, SYS_futex, SYS_pwritev2, SYS_preadv2, SYS_ppoll };
 
 const struct filter_call *filter_calls(unsigned *count)
 {

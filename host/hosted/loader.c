@@ -20,6 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 // linux/mman.h, since 6.13
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8u // linux/memfd.h, since 6.3
 #endif
@@ -29,6 +32,7 @@
 #define FIXED_END        (USER_TOP - 2 * SPREAD_BYTES) // below what the host spreads a process's own mappings over
 #define PLACES_MAX       100                           // tries
 #define BOOT_STACK_BYTES (UINT64_C(64) << 10)
+#define BOOT_GUARD_BYTES IMAGE_PAGE_BYTES // below the boot stack
 #define STREAM_FDS_MAX   (HOSTED_STREAMS + HOSTED_CHANNELS_MAX + 2u)
 
 static _Noreturn void fail(const char *what)
@@ -57,7 +61,7 @@ static void plan(struct place *p, const struct loader_spec *s)
 	p->handoff = p->base + s->image->end;
 	p->filter = p->handoff + ((sizeof(struct hosted_handoff) + 63) & ~UINT64_C(63));
 	p->record = page_up(p->filter + filter_bytes);
-	p->stack_top = page_up(p->record + s->record_size) + BOOT_STACK_BYTES;
+	p->stack_top = page_up(p->record + s->record_size) + BOOT_GUARD_BYTES + BOOT_STACK_BYTES;
 	p->arena_start = p->stack_top;
 	p->arena_end = p->arena_start + page_up(s->arena_bytes);
 }
@@ -121,18 +125,33 @@ static void map_fixed(uint64_t start, uint64_t size, int prot, int flags, int fd
 		fail("cannot map the kernel");
 }
 
+// The host copies no page-table entries of file mappings at fork: a new process would fault the kernel in page by page. It does
+// where a process may have pages of its own, which it has after one store.
 static void map_read_only(const struct place *p, const struct loader_spec *s)
 {
 	for (unsigned i = 0; i < s->image->load_count; i++) {
 		const struct image_load *l = &s->image->loads[i];
-		uint64_t start = page_down(l->start);
+		uint64_t start = page_down(l->start), size;
+		volatile char *at;
 
 		if (l->writable)
 			continue;
-		map_fixed(p->base + start, page_up(l->start + l->size_bytes) - start,
-			  PROT_READ | (l->executable ? PROT_EXEC : 0), MAP_PRIVATE, s->image_fd,
+		size = page_up(l->start + l->size_bytes) - start;
+		at = (volatile char *)(p->base + start);
+		map_fixed(p->base + start, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, s->image_fd,
 			  page_down(l->file_offset));
+		*at = *at;
+		if (mprotect((void *)(p->base + start), size, PROT_READ | (l->executable ? PROT_EXEC : 0)))
+			fail("cannot protect the kernel");
 	}
+}
+
+// The same for the cell's memory: the host copies entries of mappings that have guards. Before 6.15 it knows no guards in shared
+// mappings; then processes fault, and the page is just not used.
+static void guard_boot_stack(const struct place *p)
+{
+	(void)madvise((void *)(p->stack_top - BOOT_STACK_BYTES - BOOT_GUARD_BYTES), BOOT_GUARD_BYTES,
+		      MADV_GUARD_INSTALL);
 }
 
 static void protect_relocated(const struct place *p, const struct image *im)
@@ -291,6 +310,7 @@ _Noreturn void loader_enter(const struct loader_spec *s)
 	memory = make_memory(size);
 	map_read_only(&p, s);
 	map_fixed(p.data_start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory, 0);
+	guard_boot_stack(&p);
 	image_fill_data(s->image, p.base, (unsigned char *)p.data_start);
 	h = write_handoff(&p, s);
 	protect_relocated(&p, s->image);

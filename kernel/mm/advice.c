@@ -20,7 +20,7 @@ int mm_change_flags_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t
 	int hole = 0;
 	uint64_t at = start;
 	while (at < end) {
-		struct vma *v = mm_find(mm, at);
+		struct vma *v = vma_find_shown(mm, at);
 		if (!v || v->start > at)
 			hole = -ENOMEM;
 		if (!v || v->start >= end || (strict && hole))
@@ -134,7 +134,7 @@ static int advise_pages(struct mm *mm, uint64_t start, uint64_t end, int advice)
 	for (uint64_t at = start; at < end && !error;) {
 		struct object_part later = { 0 };
 		rwsem_read_lock(&mm->lock);
-		struct vma *v = mm_find(mm, at);
+		struct vma *v = vma_find_shown(mm, at);
 		if (!v || v->start > at)
 			hole = -ENOMEM;
 		if (!v || v->start >= end) {
@@ -161,7 +161,7 @@ static int advise_host(struct mm *mm, uint64_t start, uint64_t end, int advice)
 	int error = 0;
 	if (!PORT_HOST || advice == MADV_DONTDUMP || advice == MADV_DODUMP)
 		return 0;
-	for (struct vma *v = mm_find(mm, start); v && v->start < end && !error; v = vma_next(v))
+	for (struct vma *v = vma_find_shown(mm, start); v && v->start < end && !error; v = vma_next_shown(v))
 		if (vma_is_host(v) || advice == MADV_DOFORK) // pages of frames: as fork_host() leaves them
 			error = port_aspace_advise(mm->aspace, max(start, v->start), min(end, v->end), advice);
 	return error;
@@ -180,7 +180,7 @@ static int advise_flags(struct mm *mm, uint64_t start, uint64_t end, int advice)
 	int error = 0;
 	rwsem_write_lock(&mm->lock);
 	if (advice == MADV_WIPEONFORK)
-		for (struct vma *v = mm_find(mm, start); v && v->start < end; v = vma_next(v))
+		for (struct vma *v = vma_find_shown(mm, start); v && v->start < end; v = vma_next_shown(v))
 			if (!is_private_anonymous(v))
 				error = -EINVAL;
 	if (!error)
@@ -197,7 +197,7 @@ static int advise_populate(struct mm *mm, uint64_t start, uint64_t end, bool wri
 	int error = 0;
 	rwsem_read_lock(&mm->lock);
 	uint64_t at = start;
-	for (struct vma *v = mm_find(mm, start); at < end && !error; v = vma_next(v)) {
+	for (struct vma *v = vma_find_shown(mm, start); at < end && !error; v = vma_find_shown(mm, at)) {
 		if (!v || v->start > at)
 			error = -ENOMEM;
 		else if (v->flags & VMA_SPECIAL || !(v->flags & (write ? VMA_WRITE : 7u)))
@@ -289,7 +289,7 @@ long sys_msync(uint64_t address, uint64_t size, int flags)
 	for (uint64_t at = address; at < end && !error;) {
 		struct object_part part = { 0 };
 		rwsem_read_lock(&mm->lock);
-		struct vma *v = mm_find(mm, at);
+		struct vma *v = vma_find_shown(mm, at);
 		if (!v || v->start > at)
 			hole = -ENOMEM;
 		if (v && v->start < end) {
@@ -356,7 +356,7 @@ long sys_mincore(uint64_t address, uint64_t size, struct uptr vector)
 		int error = 0;
 		rwsem_read_lock(&mm->lock);
 		while (n < sizeof(chunk) && address < end && !error) {
-			struct vma *v = mm_find(mm, address);
+			struct vma *v = vma_find_shown(mm, address);
 			unsigned pages = (unsigned)min(sizeof(chunk) - n, (end - address) >> PAGE_SHIFT);
 			if (!v || v->start > address) {
 				error = -ENOMEM;

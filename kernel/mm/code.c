@@ -5,6 +5,7 @@
 #include "kernel/task.h"
 #include "kernel/upcall.h"
 #include "map.h"
+#include "port/host.h"
 #include "vma.h"
 
 #define STUB_FLAGS (VMA_SPECIAL | VMA_HIDDEN | VMA_DONTDUMP | VMA_READ | VMA_EXEC)
@@ -44,12 +45,32 @@ bool kernel_upcall_code_change(uint64_t address, uint64_t size, void (*fn)(void 
 {
 	struct mm *mm = current->mm;
 
-	rwsem_read_lock(&mm->lock);
+	bool locked = mm->lock.owner == current; // code_pages_leave()
+	if (!locked)
+		rwsem_read_lock(&mm->lock);
 	struct vma *v = mm_find(mm, address);
 	bool fit = v && v->start <= address && address + size <= v->end && v->object &&
 		   (v->flags & (VMA_EXEC | VMA_WRITE | VMA_SHARED | VMA_SPECIAL)) == VMA_EXEC;
 	if (fit)
 		fn(context);
-	rwsem_read_unlock(&mm->lock);
+	if (!locked)
+		rwsem_read_unlock(&mm->lock);
 	return fit;
+}
+
+int code_pages_leave(struct mm *mm, uint64_t start, uint64_t end, struct list *gone)
+{
+	if (!PORT_HOST)
+		return 0;
+	for (struct vma *v = mm_find(mm, start), *next; v && v->start < end; v = next) {
+		next = vma_next(v);
+		if (!(v->flags & VMA_HIDDEN))
+			continue;
+		int error = port_code_page_leave(mm->aspace, v->start);
+		if (error)
+			return error;
+		vma_unlink(v);
+		list_add(gone, &v->object_node);
+	}
+	return 0;
 }

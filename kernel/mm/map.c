@@ -115,6 +115,7 @@ int mm_check_locked(struct mm *mm, uint64_t pages)
 
 // ---- unmap ----
 
+// What is left of the range is unmapped around the port's own pages (VMA_HIDDEN): the program does not know that they are there.
 int mm_unmap_locked(struct mm *mm, uint64_t start, uint64_t end, struct list *gone)
 {
 	struct vma *v = mm_find(mm, start);
@@ -131,11 +132,18 @@ int mm_unmap_locked(struct mm *mm, uint64_t start, uint64_t end, struct list *go
 	v = mm_find(mm, start);
 	while (v && v->start < end) {
 		struct vma *next = vma_next(v);
-		vma_unlink(v);
-		list_add(gone, &v->object_node);
+		if (v->flags & VMA_HIDDEN) {
+			if (start < v->start)
+				mm_unmap_pages(mm, start, v->start);
+			start = v->end;
+		} else {
+			vma_unlink(v);
+			list_add(gone, &v->object_node);
+		}
 		v = next;
 	}
-	mm_unmap_pages(mm, start, end);
+	if (start < end)
+		mm_unmap_pages(mm, start, end);
 	return 0;
 }
 
@@ -169,6 +177,13 @@ static bool range_free(struct mm *mm, uint64_t start, uint64_t size)
 	return !v || v->start >= start + size;
 }
 
+// Is there anything that the program knows of?
+static bool range_shown(struct mm *mm, uint64_t start, uint64_t size)
+{
+	struct vma *v = vma_find_shown(mm, start);
+	return v && v->start < start + size;
+}
+
 // Chooses and, for MAP_FIXED, clears the place of a new mapping. Address or -errno.
 long mm_choose_address(struct mm *mm, uint64_t hint, uint64_t size, unsigned map_flags, struct list *gone)
 {
@@ -182,9 +197,11 @@ long mm_choose_address(struct mm *mm, uint64_t hint, uint64_t size, unsigned map
 			return -ENOMEM;
 		if (hint < PORT_USER_START)
 			return -EPERM;
-		if (map_flags & MAP_FIXED_NOREPLACE && !range_free(mm, hint, size))
+		if (map_flags & MAP_FIXED_NOREPLACE && range_shown(mm, hint, size))
 			return -EEXIST;
-		int error = map_flags & MAP_FIXED_NOREPLACE ? 0 : mm_unmap_locked(mm, hint, hint + size, gone);
+		int error = code_pages_leave(mm, hint, hint + size, gone);
+		if (!error && !(map_flags & MAP_FIXED_NOREPLACE))
+			error = mm_unmap_locked(mm, hint, hint + size, gone);
 		return error ? error : (long)hint;
 	}
 	if (hint) {
@@ -311,7 +328,7 @@ static int protect_one(struct mm *mm, struct vma *v, uint64_t start, uint64_t en
 
 int mm_protect_locked(struct mm *mm, uint64_t start, uint64_t end, unsigned prot)
 {
-	struct vma *v = mm_find(mm, start);
+	struct vma *v = vma_find_shown(mm, start);
 	if (!v || v->start > start)
 		return -ENOMEM;
 	uint64_t at = start;
@@ -326,7 +343,7 @@ int mm_protect_locked(struct mm *mm, uint64_t start, uint64_t end, unsigned prot
 			return error;
 		at = until;
 		if (v->end <= at)
-			v = vma_next(v);
+			v = vma_next_shown(v);
 	}
 	return 0;
 }

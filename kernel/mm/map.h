@@ -13,6 +13,8 @@ extern struct page *mm_zero_page; // mapped read-only wherever anonymous memory 
 
 void mm_unmap_pages(struct mm *mm, uint64_t start, uint64_t end);        // translations only, or what the host maps
 void mm_unmap_pages_locked(struct mm *mm, uint64_t start, uint64_t end); // unmap_lock held
+// The port's own pages (VMA_HIDDEN) in [start, end) make room, what jumps there is put back (code.c). -EAGAIN, -ENOMEM.
+int code_pages_leave(struct mm *mm, uint64_t start, uint64_t end, struct list *gone);
 int mm_unmap_locked(struct mm *mm, uint64_t start, uint64_t end, struct list *gone);
 long mm_choose_address(struct mm *mm, uint64_t hint, uint64_t size, unsigned map_flags, struct list *gone);
 int mm_map_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags, struct file *file, struct mobj *object,

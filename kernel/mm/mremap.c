@@ -213,7 +213,7 @@ static bool can_grow_here(struct mm *mm, struct vma *v, uint64_t end)
 // [address, address + old_size) inside one mapping, as mremap wants it. NULL: *error.
 static struct vma *source_vma(struct mm *mm, uint64_t address, uint64_t old_size, uint64_t new_size, int *error)
 {
-	struct vma *v = mm_find(mm, address);
+	struct vma *v = vma_find_shown(mm, address);
 	*error = -EFAULT;
 	if (!v || v->start > address)
 		return NULL;
@@ -237,7 +237,7 @@ static long remap_locked(struct mm *mm, uint64_t address, uint64_t old_size, uin
 {
 	int error;
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && old_size >= new_size && old_size) {
-		struct vma *v = mm_find(mm, address);
+		struct vma *v = vma_find_shown(mm, address);
 		if (!v || v->start > address)
 			return -EFAULT;
 		error = old_size > new_size ? mm_unmap_locked(mm, address + new_size, address + old_size, gone) : 0;

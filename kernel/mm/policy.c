@@ -69,7 +69,7 @@ long sys_mbind(uint64_t address, uint64_t size, uint64_t mode, struct uptr mask,
 		return error ? error : -EINVAL;
 	rwsem_read_lock(&mm->lock);
 	uint64_t at = address;
-	for (struct vma *v = mm_find(mm, address); at < end; v = vma_next(v)) {
+	for (struct vma *v = vma_find_shown(mm, address); at < end; v = vma_find_shown(mm, at)) {
 		if (!v || v->start > at) {
 			error = -EFAULT;
 			break;
@@ -93,7 +93,7 @@ long sys_get_mempolicy(struct uptr mode, struct uptr mask, uint64_t max_node, ui
 		return -EINVAL;
 	if (flags & MPOL_F_ADDR) {
 		rwsem_read_lock(&mm->lock);
-		struct vma *v = mm_find(mm, address);
+		struct vma *v = vma_find_shown(mm, address);
 		bool mapped = v && v->start <= address;
 		rwsem_read_unlock(&mm->lock);
 		if (!mapped)

@@ -262,6 +262,8 @@ int port_aspace_sync(struct port_aspace *as, uint64_t start, uint64_t end, int f
 	return 0;
 }
 
+int port_code_page_leave(struct port_aspace *as, uint64_t va) { return (void)as, (void)va, -ENOMEM; }
+
 int port_barrier(int command, unsigned flags) { return 0; }
 
 // ---- what a program does ----

@@ -11,6 +11,17 @@
 // there is no host.
 static inline bool vma_is_host(const struct vma *v) { return PORT_HOST && (!v->object || v->object->ops->host_file); }
 
+// As mm_find() and vma_next(), for the program's calls: the port's own pages (VMA_HIDDEN) are holes to it.
+static inline struct vma *vma_find_shown(struct mm *mm, uint64_t address)
+{
+	struct vma *v = mm_find(mm, address);
+
+	while (v && v->flags & VMA_HIDDEN)
+		v = mm_find(mm, v->end);
+	return v;
+}
+static inline struct vma *vma_next_shown(const struct vma *v) { return vma_find_shown(v->mm, v->end); }
+
 void vma_module_init(void);
 struct vma *vma_create(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags);          // not linked; NULL
 void vma_attach(struct vma *v, struct file *file, struct mobj *object, uint64_t object_page); // takes references

@@ -203,23 +203,43 @@ void port_aspace_unlock(struct port_aspace *as, uint64_t va)
 	hosted_unlock(&as->lock);
 }
 
+// Makes the host's mapping of a page what the entry says. A private page may have been written: the same frame is only protected anew,
+// not mapped anew.
+static bool host_page_set(uint64_t va, uint64_t entry, bool protect_only)
+{
+	int prot = host_prot(entry >> 8 & 7);
+
+	if (protect_only)
+		return HOST(mprotect, va, PAGE_BYTES, prot) == 0;
+	return HOST(mmap, va, PAGE_BYTES, prot, MAP_FIXED | (entry & ENTRY_PRIVATE ? MAP_PRIVATE : MAP_SHARED),
+		    hosted.memory_fd, entry & ENTRY_FRAME) == (long)va;
+}
+
 void port_aspace_set_page(struct port_aspace *as, uint64_t va, paddr_t frame, unsigned prot)
 {
 	uint64_t *e = entry_find(as, va), fresh = encode(frame, prot), old = *e;
-	long error = 0;
-
-	// A private page may have been written: the same frame is only protected anew, not mapped anew.
 	bool same = old & ENTRY_PRESENT && (old & ENTRY_FRAME) == frame && !((old ^ fresh) & ENTRY_PRIVATE);
-	if (is_mine(as) && same)
-		error = HOST(mprotect, va, PAGE_BYTES, host_prot(prot));
-	else if (is_mine(as))
-		error = HOST(mmap, va, PAGE_BYTES, host_prot(prot),
-			     MAP_FIXED | (prot & PORT_PROT_PRIVATE ? MAP_PRIVATE : MAP_SHARED), hosted.memory_fd,
-			     frame);
-	// The host refuses when the process has too many mappings: the access that needs this page will fault again, and
-	// the kernel counts the page as mapped.
-	(void)error;
+
+	// The host refuses when the process has too many mappings. The kernel counts the page as mapped all the same; whoever needs
+	// it faults, and finds out by hosted_aspace_agrees().
+	if (is_mine(as) && !host_page_set(va, fresh, same))
+		__atomic_store_n(&as->refused, true, __ATOMIC_RELAXED);
 	__atomic_store_n(e, fresh, __ATOMIC_RELEASE);
+}
+
+bool hosted_aspace_agrees(struct port_aspace *as, uint64_t va)
+{
+	uint8_t resident;
+
+	if (likely(!__atomic_load_n(&as->refused, __ATOMIC_RELAXED)))
+		return true;
+	va &= ~(PAGE_BYTES - 1);
+	hosted_lock(&as->lock);
+	uint64_t *e = entry_find(as, va);
+	bool agrees =
+		!e || !(*e & ENTRY_PRESENT) || host_page_set(va, *e, HOST(mincore, va, PAGE_BYTES, &resident) == 0);
+	hosted_unlock(&as->lock);
+	return agrees;
 }
 
 // ---- ranges with pages of either kind ----
@@ -256,8 +276,8 @@ static void entry_protect(struct port_aspace *as, uint64_t va, uint64_t *entry, 
 {
 	unsigned prot = *(unsigned *)context;
 
-	if (is_mine(as))
-		(void)HOST(mprotect, va, PAGE_BYTES, host_prot(prot));
+	if (is_mine(as) && HOST(mprotect, va, PAGE_BYTES, host_prot(prot)))
+		__atomic_store_n(&as->refused, true, __ATOMIC_RELAXED);
 	__atomic_store_n(entry, (*entry & ~UINT64_C(0x700)) | (uint64_t)(prot & 7) << 8, __ATOMIC_RELEASE);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // User memory is accessed where it is. A fault in one of the routines of entry.S comes back as a count of what was not done
 // and is then handled as any page fault of the program, on the kernel stack.
+#include "aspace.h"
 #include "layout.h"
 #include "lib/compiler.h"
 #include "lib/string.h"
@@ -33,7 +34,8 @@ static int fault_in(void)
 
 	if (p->fault_flags == UINT32_MAX) // no page fault: a non-canonical address
 		return -EFAULT;
-	return kernel_upcall_page_fault(task_frame(p), p->fault_address, p->fault_flags);
+	int error = kernel_upcall_page_fault(task_frame(p), p->fault_address, p->fault_flags);
+	return !error && p->aspace && !hosted_aspace_agrees(p->aspace, p->fault_address) ? -EFAULT : error;
 }
 
 static inline size_t move(void *to, const void *from, size_t size)

@@ -6,11 +6,14 @@
 #include "port/host.h"
 #include "task.h"
 
+#define RETRY_NS UINT64_C(10000000) // between tries for a process
+
 int32_t hosted_kernel_tgid; // set at start
 
 static uint32_t idle_word;                      // atomic: changes when there is something to do
 static uint64_t timer_deadline_ns = UINT64_MAX; // atomic
 static struct port_task *requests;              // atomic stack, by next_request
+static struct port_task *waiting;               // boot thread's, by next_request: the host had no process for them
 
 static void idle_wake(void)
 {
@@ -52,7 +55,10 @@ void hosted_request_migrate(struct port_task *p) { post(p); }
 static void serve(struct port_task *p)
 {
 	if (p->moved_sp) {
-		hosted_migrate_serve(p);
+		if (!hosted_migrate_serve(p)) {
+			p->next_request = waiting;
+			waiting = p;
+		}
 		return;
 	}
 	p->request_result = port_task_spawn(p, NULL);
@@ -60,13 +66,21 @@ static void serve(struct port_task *p)
 	port_lock_wake(&p->request_done);
 }
 
-static void serve_all(void)
+static void serve_all(struct port_task *p)
 {
-	struct port_task *p = __atomic_exchange_n(&requests, NULL, __ATOMIC_ACQUIRE), *next;
-	for (; p; p = next) {
+	for (struct port_task *next; p; p = next) {
 		next = p->next_request;
 		serve(p);
 	}
+}
+
+static void serve_requests(void)
+{
+	struct port_task *again = waiting;
+
+	waiting = NULL;
+	serve_all(again);
+	serve_all(__atomic_exchange_n(&requests, NULL, __ATOMIC_ACQUIRE));
 }
 
 // ---- idle ----
@@ -75,15 +89,17 @@ void port_cpu_idle(void)
 {
 	uint32_t seen = __atomic_load_n(&idle_word, __ATOMIC_SEQ_CST);
 
-	serve_all();
+	serve_requests();
 	hosted_reap();
-	uint64_t deadline = __atomic_load_n(&timer_deadline_ns, __ATOMIC_SEQ_CST);
-	if (deadline <= port_time_ns()) {
+	uint64_t deadline = __atomic_load_n(&timer_deadline_ns, __ATOMIC_SEQ_CST), now = port_time_ns();
+	if (deadline <= now) {
 		// Whoever sets an earlier one meanwhile changes idle_word.
 		__atomic_store_n(&timer_deadline_ns, UINT64_MAX, __ATOMIC_SEQ_CST);
 		kernel_upcall_timer();
 		return;
 	}
+	if (waiting && deadline > now + RETRY_NS)
+		deadline = now + RETRY_NS;
 	if (deadline == UINT64_MAX)
 		port_lock_wait(&idle_word, seen);
 	else

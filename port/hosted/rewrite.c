@@ -23,6 +23,9 @@
 // The program clears the way to its own GS by hosted_rewrite_forbid(): each stub's first eight bytes become a jump to the slow way, by
 // one store.
 //
+// A program that maps over a page of stubs (port_code_page_leave()) gets the sites that jump there back as they were; those that
+// still trap often enough are rewritten anew.
+//
 // Registers: the program sees what `syscall` leaves: RCX the address of the next instruction, R11 the flags, nothing else changed.
 #include "rewrite.h"
 
@@ -36,6 +39,7 @@
 #include "syscall.h"
 #include "task.h"
 
+#include <asm/errno.h>
 #include <linux/membarrier.h>
 #include <linux/mman.h>
 
@@ -56,10 +60,17 @@ struct stub_page {
 	struct stub_frame *frame;
 };
 
+// A site that jumps to a stub: what stood there.
+struct stub_site {
+	uint64_t at, pad;
+	uint8_t length, bytes[SITE_JUMP_BYTES], pad_bytes[SITE_JUMP_BYTES];
+};
+
 struct stub_frame {
 	uint32_t refs; // atomic
 	uint32_t used; // atomic: stubs taken
 	uint8_t *bytes;
+	struct stub_site sites[STUBS_A_PAGE]; // by stub; whoever took it writes
 };
 
 static_assert(offsetof(struct port_task, entry) == 40, "in the stubs' jump");
@@ -103,7 +114,9 @@ static struct stub_page *page_new(struct rewriting *w, uint64_t site)
 
 	if (va && HOST(mmap, va, PAGE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, hosted.memory_fd,
 		       port_frame_of(bytes)) == (long)va) {
-		*f = (struct stub_frame){ .refs = 1, .bytes = bytes };
+		memset(f, 0, sizeof(*f));
+		f->refs = 1;
+		f->bytes = bytes;
 		*s = (struct stub_page){ w->stubs, va, f };
 		w->stubs = s;
 		return s;
@@ -116,7 +129,7 @@ static struct stub_page *page_new(struct rewriting *w, uint64_t site)
 }
 
 // A fresh stub within reach of `site`: its address for the program; 0: none to be had.
-static uint64_t stub_take(struct rewriting *w, uint64_t site, uint8_t **bytes)
+static uint64_t stub_take(struct rewriting *w, uint64_t site, struct stub_frame **frame)
 {
 	struct stub_page *s = w->stubs;
 	uint32_t index = STUBS_A_PAGE;
@@ -136,7 +149,7 @@ static uint64_t stub_take(struct rewriting *w, uint64_t site, uint8_t **bytes)
 			return 0;
 		index = __atomic_fetch_add(&s->frame->used, 1, __ATOMIC_RELAXED);
 	}
-	*bytes = s->frame->bytes + index * STUB_BYTES;
+	*frame = s->frame;
 	return s->va + index * STUB_BYTES;
 }
 
@@ -179,6 +192,10 @@ static void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *b
 	__atomic_store_n(&w->busy, 0, __ATOMIC_SEQ_CST);
 }
 
+// The bytes that change lie in [first, end). pad: 0, or where the second jump stands.
+static uint64_t site_first(uint64_t at, uint64_t pad) { return pad && pad < at ? pad : at; }
+static uint64_t site_end(uint64_t at, uint64_t pad) { return (pad > at ? pad : at) + SITE_JUMP_BYTES; }
+
 struct change {
 	struct port_aspace *as;
 	const struct call_site *site;
@@ -193,8 +210,8 @@ static void change(void *context)
 	struct rewriting *w = &c->as->rewriting;
 	bool padded = s->length == SITE_SHORT_BYTES, alone = __atomic_load_n(&c->as->threads, __ATOMIC_ACQUIRE) == 1;
 	uint64_t long_at = padded ? s->pad : s->at;
-	uint64_t first = padded && s->pad < s->at ? s->pad : s->at, last = padded && s->pad > s->at ? s->pad : s->at;
-	uint64_t start = first & ~(PAGE_BYTES - 1), end = (last + SITE_JUMP_BYTES + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	uint64_t start = site_first(s->at, s->pad) & ~(PAGE_BYTES - 1);
+	uint64_t end = (site_end(s->at, s->pad) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 	uint8_t jump[SITE_JUMP_BYTES] = { 0xe9 };
 
 	put32(jump + 1, (int64_t)(c->stub - (long_at + SITE_JUMP_BYTES)));
@@ -236,16 +253,20 @@ static void rewrite_locked(struct port_aspace *as, uint32_t nr, uint64_t site)
 {
 	struct call_site s;
 	struct change c = { as, &s, 0 };
-	uint8_t *bytes;
+	struct stub_frame *frame;
 
 	if (!find(&s, site, nr))
 		return;
-	c.stub = stub_take(&as->rewriting, site, &bytes);
-	if (!c.stub || !stub_write(bytes, c.stub, &s, site + 2))
+	c.stub = stub_take(&as->rewriting, site, &frame);
+	if (!c.stub || !stub_write(frame->bytes + c.stub % PAGE_BYTES, c.stub, &s, site + 2))
 		return;
-	uint64_t first = s.length == SITE_SHORT_BYTES && s.pad < s.at ? s.pad : s.at;
-	uint64_t last = s.length == SITE_SHORT_BYTES && s.pad > s.at ? s.pad : s.at;
-	(void)kernel_upcall_code_change(first, last + SITE_JUMP_BYTES - first, change, &c);
+	struct stub_site *kept = &frame->sites[c.stub % PAGE_BYTES / STUB_BYTES];
+	*kept = (struct stub_site){ .at = s.at, .pad = s.pad, .length = s.length };
+	memcpy(kept->bytes, s.prefix, s.length);
+	if (s.pad && port_copy_in(kept->pad_bytes, s.pad, sizeof(kept->pad_bytes)))
+		return;
+	(void)kernel_upcall_code_change(site_first(s.at, s.pad), site_end(s.at, s.pad) - site_first(s.at, s.pad),
+					change, &c);
 }
 
 void hosted_rewrite(const struct user_regs *r, uint64_t site)
@@ -301,6 +322,84 @@ void hosted_rewrite_forbid(void)
 	__atomic_store_n(&w->lock, 0, __ATOMIC_RELEASE);
 }
 
+// ---- somebody else's page ----
+
+struct restoring {
+	struct port_aspace *as;
+	const struct stub_site *site;
+	uint64_t stub;
+};
+
+static bool reads_as(uint64_t at, const uint8_t *bytes, size_t size)
+{
+	uint8_t now[SITE_JUMP_BYTES];
+
+	return !port_copy_in(now, at, size) && !memcmp(now, bytes, size);
+}
+
+// Under kernel_upcall_code_change(). The program may have mapped something else there since.
+static void restore(void *context)
+{
+	const struct restoring *c = context;
+	const struct stub_site *s = c->site;
+	bool padded = s->length == SITE_SHORT_BYTES, alone = __atomic_load_n(&c->as->threads, __ATOMIC_ACQUIRE) == 1;
+	uint64_t start = site_first(s->at, s->pad) & ~(PAGE_BYTES - 1);
+	uint64_t end = (site_end(s->at, s->pad) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	uint8_t jump[SITE_JUMP_BYTES] = { 0xe9 };
+	const uint8_t way[SITE_SHORT_BYTES] = { 0xeb, (uint8_t)(s->pad - (s->at + SITE_SHORT_BYTES)) };
+
+	put32(jump + 1, (int64_t)(c->stub - ((padded ? s->pad : s->at) + SITE_JUMP_BYTES)));
+	if (padded && !reads_as(s->at, way, sizeof(way)))
+		return;
+	if (!reads_as(padded ? s->pad : s->at, jump, sizeof(jump)))
+		return;
+	if (HOST(mprotect, start, end - start, PROT_READ | PROT_WRITE | PROT_EXEC))
+		return;
+	instruction_write(&c->as->rewriting, s->at, s->bytes, s->length, alone);
+	if (padded && alone) // another thread may be on its way there
+		memcpy((void *)s->pad, s->pad_bytes, sizeof(s->pad_bytes));
+	(void)HOST(mprotect, start, end - start, PROT_READ | PROT_EXEC);
+}
+
+static void frame_put(struct stub_frame *f)
+{
+	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	kernel_upcall_page_free(f->bytes);
+	kernel_upcall_free(f);
+}
+
+// Whoever holds the lock may want mm.lock, which the caller has.
+int port_code_page_leave(struct port_aspace *as, uint64_t va)
+{
+	struct rewriting *w = &as->rewriting;
+	int error = -ENOMEM;
+
+	if (__atomic_exchange_n(&w->lock, 1, __ATOMIC_ACQUIRE))
+		return -EAGAIN;
+	struct stub_page **link = &w->stubs, *s;
+	while ((s = *link) && s->va != va)
+		link = &s->next;
+	if (s) {
+		for (unsigned i = 0; i < STUBS_A_PAGE; i++) {
+			struct restoring c = { as, &s->frame->sites[i], va + i * STUB_BYTES };
+			if (c.site->at)
+				(void)kernel_upcall_code_change(site_first(c.site->at, c.site->pad),
+								site_end(c.site->at, c.site->pad) -
+									site_first(c.site->at, c.site->pad),
+								restore, &c);
+		}
+		memset(w->traps, 0, sizeof(w->traps));
+		(void)HOST(munmap, va, PAGE_BYTES);
+		*link = s->next;
+		frame_put(s->frame);
+		kernel_upcall_free(s);
+		error = 0;
+	}
+	__atomic_store_n(&w->lock, 0, __ATOMIC_RELEASE);
+	return error;
+}
+
 // ---- fork, and the end ----
 
 void hosted_rewrite_inherit(struct rewriting *child, struct rewriting *parent)
@@ -321,10 +420,7 @@ void hosted_rewrite_destroy(struct rewriting *w)
 {
 	for (struct stub_page *s = w->stubs, *next; s; s = next) {
 		next = s->next;
-		if (__atomic_sub_fetch(&s->frame->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-			kernel_upcall_page_free(s->frame->bytes);
-			kernel_upcall_free(s->frame);
-		}
+		frame_put(s->frame);
 		kernel_upcall_free(s);
 	}
 	w->stubs = NULL;

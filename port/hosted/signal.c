@@ -14,6 +14,7 @@
 // Sources: sigaction(2), seccomp(2), arch/x86 of the host: struct ucontext, struct _fpx_sw_bytes.
 #include "signal.h"
 
+#include "aspace.h"
 #include "layout.h"
 #include "rewrite.h"
 #include "syscall.h"
@@ -92,7 +93,10 @@ static void handle_syscall(struct user_regs *r, uint64_t site)
 
 static void handle_fault(struct user_regs *r, uint64_t address, uint64_t flags)
 {
-	(void)kernel_upcall_page_fault(r, address, (unsigned)flags);
+	struct port_aspace *as = current_port()->aspace;
+
+	if (!kernel_upcall_page_fault(r, address, (unsigned)flags) && as && !hosted_aspace_agrees(as, address))
+		(void)kernel_upcall_page_fault(r, address, (unsigned)flags | UPCALL_FAULT_BUS);
 }
 
 static void handle_trap(struct user_regs *r, uint64_t vector, uint64_t error, uint64_t address)

@@ -25,7 +25,6 @@
 #include <linux/sched.h>
 
 #define CHILD_EXIT_SIGNAL 17u // SIGCHLD
-#define CLONE_TRIES       200u
 
 static_assert(offsetof(struct task_head, work) == 0, "known to entry.S");
 
@@ -317,24 +316,15 @@ void hosted_migrate_post(struct port_task *p)
 	hosted_thread_end(&p->old_tid);
 }
 
-// The boot thread: a process for a task that left its old one.
-void hosted_migrate_serve(struct port_task *p)
+// The boot thread: a process for a task that left its old one. The task has no thread until then, so nobody can do anything else for it.
+bool hosted_migrate_serve(struct port_task *p)
 {
-	int error = -EAGAIN;
-
 	wait_gone(&p->old_tid);
 	p->gate = GATE_HOLD;
-	for (unsigned i = 0; i < CLONE_TRIES && error == -EAGAIN; i++) {
-		uint32_t nothing = 0;
-		if (i)
-			port_lock_wait_until(&nothing, 0, port_time_ns() + 10000000);
-		error = spawn_process(p, p->moved_to, p->moved_sp - 256);
-	}
-	if (error) {
-		static const char text[] = "the host makes no more processes";
-		kernel_upcall_panic(text, 0, 0, task_frame(p));
-	}
+	if (spawn_process(p, p->moved_to, p->moved_sp - 256))
+		return false;
 	gate_open(p, GATE_RUN);
+	return true;
 }
 
 void port_aspace_activate(struct port_aspace *as)

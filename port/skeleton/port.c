@@ -223,6 +223,8 @@ int port_aspace_sync(struct port_aspace *as, uint64_t start, uint64_t end, int f
 	return (void)as, (void)start, (void)end, (void)flags, -ENOSYS;
 }
 bool port_aspace_is_current(const struct port_aspace *as) { return (void)as, false; }
+int port_code_page_leave(struct port_aspace *as, uint64_t va) { return (void)as, (void)va, -ENOMEM; }
+
 int port_barrier(int command, unsigned flags) { return (void)command, (void)flags, -ENOSYS; }
 
 long port_file_read(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)

@@ -5,7 +5,7 @@
 //
 //	image_start    the kernel's read-only segments (text, constants): private mapping of the image file
 //	data_start     its writable segments, relocated; here the cell's memory begins, one memfd (memory_fd) mapped MAP_SHARED
-//	handoff        page aligned: this structure, then the filter program, then the boot record, then the boot stack
+//	handoff        page aligned: this structure, then the filter program, the boot record, a guard page, the boot stack
 //	arena_start    free frames up to arena_end, all zero
 //
 // Offset 0 of memory_fd is data_start. The loader then jumps to the image's ELF entry with RDI = address of this structure

@@ -65,7 +65,7 @@ _Noreturn void kernel_upcall_panic(const char *what, uintptr_t ip, uintptr_t add
 // show. The port maps what it likes there. Address; 0: none is free.
 uint64_t kernel_upcall_code_page(uint64_t near, uint64_t reach);
 // Calls fn(context) if [address, address + size) lies in one mapping that the program can execute, cannot write, and has for
-// itself; meanwhile no mapping changes and nothing forks. fn must not sleep for long nor touch mappings by upcalls. Was it called?
+// itself; meanwhile no mapping changes and nothing forks. Also from port_code_page_leave(). fn must not sleep for long nor touch mappings by upcalls. Was it called?
 bool kernel_upcall_code_change(uint64_t address, uint64_t size, void (*fn)(void *context), void *context);
 
 // ---- memory for the port's own tables (implemented in kernel/mm/upcall.c) ----

@@ -79,6 +79,9 @@ bool port_aspace_is_current(const struct port_aspace *as);
 // Private pages of a mapping of frames: port_aspace_set_page() with this bit maps the frame copy-on-write. struct port_pte shows the
 // bit and port_aspace_protect() keeps it, and the copy: the kernel never sets such a page again while it is present.
 #define PORT_PROT_PRIVATE 0x80u
+// The program maps over a page that kernel_upcall_code_page() gave: the port gives it up and unmaps it. The current address space; its
+// mm.lock is held for writing, kernel_upcall_code_change() may be called all the same. -EAGAIN, -ENOMEM: the page stays.
+int port_code_page_leave(struct port_aspace *as, uint64_t va);
 // membarrier(2), as the host has it.
 int port_barrier(int command, unsigned flags);
 
