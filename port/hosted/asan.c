@@ -106,6 +106,7 @@ static const char *what_of(uint64_t address, uint8_t shadow)
 	case ASAN_PAGE_FREE: return "use of a free page";
 	case ASAN_OBJECT_FREE: return "use after free";
 	case ASAN_OBJECT_END: return "heap overflow";
+	case ASAN_STACK_FREE: return "use of the stack of a task that is gone";
 	case ASAN_STACK_LEFT:
 	case ASAN_STACK_MIDDLE:
 	case ASAN_STACK_RIGHT: return "stack overflow";
@@ -160,7 +161,8 @@ static void log_object(uint64_t address)
 	if (t->freed[0])
 		hosted_log("  %lu bytes into a freed object of %s\n", address - start, cache);
 	else
-		hosted_log("  %lu bytes into an object of %s, %lu bytes\n", address - start, cache, usable(start, room));
+		hosted_log("  %lu bytes into an object of %s, %lu bytes\n", address - start, cache,
+			   usable(start, room));
 	log_trace("allocated", t->allocated);
 	log_trace("freed", t->freed);
 }
@@ -247,18 +249,18 @@ static inline bool is_good(uint64_t address, size_t size)
 	return allows(*shadow_of(last), last);
 }
 
-#define ACCESS(n)                                                                                               \
-	void __asan_load##n##_noabort(uint64_t address);                                                        \
-	void __asan_load##n##_noabort(uint64_t address)                                                         \
-	{                                                                                                       \
-		if (unlikely(!is_good(address, n)))                                                             \
-			report(address, n, false, (uintptr_t)__builtin_return_address(0));                      \
-	}                                                                                                       \
-	void __asan_store##n##_noabort(uint64_t address);                                                       \
-	void __asan_store##n##_noabort(uint64_t address)                                                        \
-	{                                                                                                       \
-		if (unlikely(!is_good(address, n)))                                                             \
-			report(address, n, true, (uintptr_t)__builtin_return_address(0));                       \
+#define ACCESS(n)                                                                          \
+	void __asan_load##n##_noabort(uint64_t address);                                   \
+	void __asan_load##n##_noabort(uint64_t address)                                    \
+	{                                                                                  \
+		if (unlikely(!is_good(address, n)))                                        \
+			report(address, n, false, (uintptr_t)__builtin_return_address(0)); \
+	}                                                                                  \
+	void __asan_store##n##_noabort(uint64_t address);                                  \
+	void __asan_store##n##_noabort(uint64_t address)                                   \
+	{                                                                                  \
+		if (unlikely(!is_good(address, n)))                                        \
+			report(address, n, true, (uintptr_t)__builtin_return_address(0));  \
 	}
 ACCESS(1)
 ACCESS(2)
@@ -362,8 +364,9 @@ void hosted_asan_init(void)
 	uint64_t start = (uint64_t)shadow_of(hosted.image_start) & ~(PAGE_BYTES - 1);
 	uint64_t end = ((uint64_t)shadow_of(hosted.arena_end) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 
-	if (start < hosted.arena_end || HOST(mmap, start, end - start, PROT_READ | PROT_WRITE,
-					     MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != (long)start)
+	if (start < hosted.arena_end ||
+	    HOST(mmap, start, end - start, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != (long)start)
 		port_exit(MACHINE_EXIT_BOOT);
 	region_bytes = hosted.arena_end - hosted.image_start;
 	region_start = hosted.image_start;

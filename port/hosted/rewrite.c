@@ -154,7 +154,8 @@ static void serialise_register(struct rewriting *w)
 }
 
 // Replaces an instruction of up to eight bytes. Its page is writable and executable.
-static asan_exempt void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *bytes, unsigned length, bool alone)
+static asan_exempt void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *bytes, unsigned length,
+					  bool alone)
 {
 	uint64_t word = at & ~UINT64_C(7), value;
 	uint8_t *code = (uint8_t *)at;

@@ -67,38 +67,6 @@ static int leaks_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
-// Bugs as the address sanitizer is to find them. The sizes are not the compiler's to know.
-static void bad_access(const char *which)
-{
-	static volatile char global[24];
-	volatile size_t size = 24;
-	volatile char variable[24];
-	volatile char *object = kalloc(size), *beside = NULL;
-
-	if (!object)
-		return;
-	if (!strncmp(which, "heap", 4))
-		beside = object + size;
-	if (!strncmp(which, "global", 6))
-		beside = global + size;
-	if (!strncmp(which, "stack", 5))
-		beside = variable + size;
-	for (volatile char left[24]; !strncmp(which, "scope", 5) && !beside;)
-		beside = left;
-	if (!strncmp(which, "null", 4))
-		beside = (volatile char *)(size - 16);
-	if (!strncmp(which, "free", 4)) {
-		kfree((void *)object);
-		beside = object + size - 1;
-	}
-	if (!strncmp(which, "twice", 5)) {
-		kfree((void *)object);
-		kfree((void *)object);
-	}
-	if (beside)
-		*beside = 1;
-}
-
 // For the tests of what a panic prints; root's only, and it ends nothing but the writer's own cell.
 static ssize_t panic_write(struct pseudo *n, struct file *f, const char *data, size_t size)
 {
@@ -106,7 +74,7 @@ static ssize_t panic_write(struct pseudo *n, struct file *f, const char *data, s
 	if (strncmp(data, "fault", 5) == 0)
 		*(volatile int *)UINT64_C(0xffffdead00000000) = 1;
 	if (CLOISTER_ASAN)
-		bad_access(data);
+		proc_bad_access(data);
 	panic("asked for by process %d", current->process->pid);
 }
 

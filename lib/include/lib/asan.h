@@ -17,6 +17,7 @@ enum asan_poison {
 	ASAN_PAGE_FREE = 0xe0,
 	ASAN_OBJECT_FREE = 0xe1,
 	ASAN_OBJECT_END = 0xe2, // behind an object, or where none is yet
+	ASAN_STACK_FREE = 0xe3, // of a task that is gone
 	// gcc's
 	ASAN_STACK_LEFT = 0xf1,
 	ASAN_STACK_MIDDLE = 0xf2,
