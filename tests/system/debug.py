@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the debug kernel finds out: each kind of bad access, provoked by /proc/cloister/panic, must be reported as what it is."""
+"""What the debug kernel finds out: each kind of bad access, provoked by /proc/cloister/panic, must be reported as what it is;
+and bugs it found."""
+import signal
+import time
+
 SUITE = "debug"
 PORTS = ("hosted",)
 
@@ -66,3 +70,29 @@ def test_asan_null_pointer(t):
 
 def test_asan_wild_pointer(t):
     provoke(t, "fault", "wild access: write of 4 bytes", "address ffffdead00000000")
+
+
+# Messages that nobody takes keep the leak report busy for a while.
+LEAVES_MESSAGES = """
+$SIG{USR1} = 'IGNORE';
+for (1 .. 80) {
+	my $queue = msgget(0, 0600 | 01000) // die "msgget: $!";
+	msgsnd($queue, pack('l! a*', 1, 'x' x 8000), 0) or die "msgsnd: $!" for 1 .. 2;
+}
+syswrite(STDOUT, "ends\\n");
+"""
+
+
+def test_signal_of_the_launcher_after_the_first_process(t):
+    process = t.start(["/usr/bin/perl", "-e", LEAVES_MESSAGES])
+    t.wait_for_line(process, b"ends")
+    while process.poll() is None:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.02)
+    done = t.finish(process)
+    t.equal(done.status, 0, done.text()[-3000:])
+    t.check(b"leaked: pages" in done.err, "not what this test needs:", done.text())
+
+
+def test_trace_reads_no_more_than_names(t):
+    t.cell(["/bin/sh", "-c", "/bin/true; cat /nonexistent; exit 0"], "--trace", status=0)

@@ -63,13 +63,13 @@ static void stack(void)
 
 static void scope(void)
 {
-	volatile char *at;
+	uintptr_t at; // a number: the compiler would see
 	{
 		char inner[BYTES];
-		at = inner;
-		touch(at);
+		at = (uintptr_t)inner;
+		touch((char *)at);
 	}
-	touch(at);
+	touch((char *)at);
 }
 
 static void copy(void)
