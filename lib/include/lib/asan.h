@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The address sanitizer of debug kernels: what allocators and copies tell it. The compiler has every access of C code looked up in
 // shadow memory, one byte for eight: 0, all of them may be touched; 1 to 7, only so many; more, none, and why. A port that has
-// shadow memory (CLOISTER_ASAN=1, port/hosted/asan.c) provides what is declared here; elsewhere it is nothing.
+// shadow memory (CLOISTER_ASAN=1) provides what is declared here; elsewhere it is nothing.
 //
 // Shadow bytes have no lock: who calls has the memory for itself. Any context.
 #pragma once
