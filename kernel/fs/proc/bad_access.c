@@ -63,7 +63,7 @@ static void stack(void)
 
 static void scope(void)
 {
-	uintptr_t at; // a number: the compiler would see
+	volatile uintptr_t at; // not a pointer: the compiler would see
 	{
 		char inner[BYTES];
 		at = (uintptr_t)inner;
