@@ -14,11 +14,11 @@
 #include "asan.h"
 
 #include "abi/control.h"
+#include "amd64/log.h"
 #include "kernel/upcall.h"
 #include "layout.h"
 #include "lib/compiler.h"
 #include "lib/fmt.h"
-#include "log.h"
 #include "port/inline.h"
 #include "syscall.h"
 #include "task.h"
@@ -122,8 +122,8 @@ static void log_global(uint64_t address)
 		for (size_t i = 0; i < modules[m].count; i++) {
 			const struct global *g = &modules[m].globals[i];
 			if (address - g->start < g->room)
-				hosted_log("  %lu bytes into %s of %lu bytes, %s\n", address - g->start, g->name,
-					   g->size, g->module);
+				amd64_log("  %lu bytes into %s of %lu bytes, %s\n", address - g->start, g->name,
+					  g->size, g->module);
 		}
 	}
 }
@@ -131,11 +131,11 @@ static void log_global(uint64_t address)
 static void log_trace(const char *what, const uintptr_t *trace)
 {
 	if (trace[0])
-		hosted_log("  %s by:\n", what);
+		amd64_log("  %s by:\n", what);
 	for (unsigned i = 0; i < TRACE_FRAMES && trace[i]; i++) {
 		size_t offset = 0;
 		const char *name = port_symbol(trace[i], &offset);
-		hosted_log("    %lx %s+0x%lx\n", trace[i] - port_image_slide(), name ? name : "?", offset);
+		amd64_log("    %lx %s+0x%lx\n", trace[i] - port_image_slide(), name ? name : "?", offset);
 	}
 }
 
@@ -159,10 +159,9 @@ static void log_object(uint64_t address)
 		return;
 	const struct traces *t = (const struct traces *)(start + room - sizeof(*t));
 	if (t->freed[0])
-		hosted_log("  %lu bytes into a freed object of %s\n", address - start, cache);
+		amd64_log("  %lu bytes into a freed object of %s\n", address - start, cache);
 	else
-		hosted_log("  %lu bytes into an object of %s, %lu bytes\n", address - start, cache,
-			   usable(start, room));
+		amd64_log("  %lu bytes into an object of %s, %lu bytes\n", address - start, cache, usable(start, room));
 	log_trace("allocated", t->allocated);
 	log_trace("freed", t->freed);
 }
@@ -181,7 +180,7 @@ static void log_frame(uint64_t address)
 	const uint64_t *frame = (const uint64_t *)at;
 	const char *name = frame[0] == FRAME_MARK ? port_symbol(frame[2], NULL) : NULL;
 	if (name)
-		hosted_log("  %lu bytes into the frame of %s: %s\n", address - at, name, (const char *)frame[1]);
+		amd64_log("  %lu bytes into the frame of %s: %s\n", address - at, name, (const char *)frame[1]);
 }
 
 static void log_shadow(uint64_t address)
@@ -194,7 +193,7 @@ static void log_shadow(uint64_t address)
 		const char *mark = row + i * GRANULE == (address & ~UINT64_C(7)) ? ">" : " ";
 		at += fmt_print(line + at, sizeof(line) - (size_t)at, "%s%02x", mark, *shadow_of(row + i * GRANULE));
 	}
-	hosted_log("  shadow of %lx:%s\n", row, line);
+	amd64_log("  shadow of %lx:%s\n", row, line);
 }
 
 // The first byte of [address, address + size) that must not be touched.
@@ -325,7 +324,7 @@ void __asan_register_globals(const struct global *globals, size_t count);
 void __asan_register_globals(const struct global *globals, size_t count)
 {
 	if (module_count == MODULES_MAX)
-		hosted_refuse("too many modules for the address sanitizer");
+		amd64_refuse("too many modules for the address sanitizer");
 	modules[module_count].globals = globals;
 	modules[module_count++].count = count;
 	for (size_t i = 0; i < count; i++)
