@@ -176,6 +176,7 @@ static const struct call calls[] = {
 	CALL(arch_prctl, check_arch_prctl),
 	CALL(futex, check_futex),
 	CALL(sched_setaffinity, check_affinity),
+	CALL(restart_syscall, NULL),
 	CALL(clock_gettime, NULL),
 	CALL(exit_group, NULL),
 	CALL(tgkill, check_tgkill),

@@ -74,7 +74,8 @@ static uint64_t choose_base(const struct loader_spec *s, uint64_t size, unsigned
 		return FIXED_END - size - attempt * (UINT64_C(1) << 32);
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		fail("cannot read random numbers");
-	return page_down(USER_TOP - size - random % SPREAD_BYTES);
+	// Above it is room for the shadow of a debug kernel (port/hosted/asan.c).
+	return page_down(USER_TOP - size - size / 4 - random % SPREAD_BYTES);
 }
 
 static bool same_4g(uint64_t a, uint64_t b) { return a >> 32 == b >> 32; }

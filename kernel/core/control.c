@@ -122,6 +122,17 @@ static void memory_low(const struct control_usage *u, size_t size)
 		(void)process_oom_kill();
 }
 
+// It may be gone: the cell is ending.
+static void signal_first_process(int32_t signal)
+{
+	struct process *p = signal > 0 && signal <= SIGNALS_MAX ? process_find(1) : NULL;
+
+	if (!p)
+		return;
+	signal_send_process(p, signal, NULL);
+	process_put(p);
+}
+
 static void handle(const struct control_header *h, const char *payload)
 {
 	switch (h->type) {
@@ -130,8 +141,7 @@ static void handle(const struct control_header *h, const char *payload)
 		if (h->size_bytes < sizeof(signal))
 			return;
 		memcpy(&signal, payload, sizeof(signal));
-		if (signal > 0 && signal <= SIGNALS_MAX && init_process)
-			signal_send_process(init_process, signal, NULL);
+		signal_first_process(signal);
 		return;
 	}
 	case CONTROL_WINSIZE: {

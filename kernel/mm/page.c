@@ -12,6 +12,7 @@
 #include "internal.h"
 #include "kernel/log.h"
 #include "kernel/spinlock.h"
+#include "lib/asan.h"
 #include "lib/string.h"
 
 #define RANGES_MAX          16u
@@ -322,6 +323,8 @@ static struct page *page_ready(struct page *p, unsigned order, unsigned flags)
 	p->private = 0;
 	list_init(&p->lru);
 	refcount_set(&p->refs, 1);
+	if (CLOISTER_ASAN)
+		asan_unpoison(page_address(p), PAGE_SIZE << order);
 	if (flags & PAGE_ZERO)
 		for (unsigned i = 0; i < 1u << order; i++)
 			port_zero_page((char *)page_address(p) + i * PAGE_SIZE);
@@ -348,8 +351,9 @@ static void free_check(struct page *p)
 	assert(refcount_read(&p->refs) == 0);
 	assert(!page_test(p, PAGE_LOCKED) && !page_test(p, PAGE_BUDDY) && !page_test(p, PAGE_SLAB) &&
 	       !page_test(p, PAGE_WRITEBACK));
-	for (unsigned i = 0; i < 1u << p->order; i++)
-		memset((char *)page_address(p) + i * PAGE_SIZE, 0x6b, PAGE_SIZE);
+	asan_unpoison(page_address(p), PAGE_SIZE << p->order);
+	memset(page_address(p), 0x6b, PAGE_SIZE << p->order);
+	asan_poison(page_address(p), PAGE_SIZE << p->order, ASAN_PAGE_FREE);
 }
 #else
 static inline void free_check(struct page *p) {}

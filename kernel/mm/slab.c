@@ -11,6 +11,7 @@
 #include "internal.h"
 #include "kernel/log.h"
 #include "kernel/spinlock.h"
+#include "lib/asan.h"
 #include "lib/string.h"
 
 #define MAGAZINE    32u
@@ -18,12 +19,17 @@
 #define EMPTY_KEPT  2u    // empty slabs a cache keeps for the next burst
 #define LARGE_BYTES 4096u // above: whole pages
 #define POISON_FREE 0x6b
+#define QUARANTINE  64u // freed objects of a cache that a CPU keeps from reuse, so that who still uses one is found out
 
 struct slab_cpu {
 	struct spinlock lock; // contended only by slab_reclaim()
 	uint32_t count;
 	int64_t used; // objects handed out minus taken back here
 	void *objects[MAGAZINE];
+#if CLOISTER_ASAN
+	uint32_t quarantined; // ever
+	void *quarantine[QUARANTINE];
+#endif
 } __attribute__((aligned(64)));
 
 struct slab_cache {
@@ -36,7 +42,7 @@ struct slab_cache {
 	struct slab_cpu *cpus;
 	const char *name;
 	uint32_t size; // of an object as laid out
-	uint32_t zero_bytes;
+	uint32_t object_bytes, zero_bytes;
 	uint16_t order, per_slab;
 };
 
@@ -46,7 +52,8 @@ static unsigned cpu_count;
 
 // ---- slabs; cache lock held ----
 
-static inline void **object_link(void *object) { return object; }
+static asan_exempt void *link_get(void *object) { return *(void **)object; }
+static asan_exempt void link_set(void *object, void *next) { *(void **)object = next; }
 
 static struct page *slab_of(void *object)
 {
@@ -60,7 +67,7 @@ static void slab_add_locked(struct slab_cache *c, struct page *slab)
 	void *head = NULL;
 	for (unsigned i = c->per_slab; i-- > 0;) {
 		void *object = base + (size_t)i * c->size;
-		*object_link(object) = head;
+		link_set(object, head);
 		head = object;
 	}
 	slab->private = (uint64_t)(uintptr_t)head;
@@ -88,7 +95,7 @@ static unsigned slab_take_locked(struct slab_cache *c, void **out, unsigned want
 		while (object && got < want) {
 			out[got++] = object;
 			slab->count++;
-			object = *object_link(object);
+			object = link_get(object);
 		}
 		slab->private = (uint64_t)(uintptr_t)object;
 		if (!object)
@@ -103,7 +110,7 @@ static void slab_return_locked(struct slab_cache *c, void *object, struct list *
 	struct page *slab = slab_of(object);
 	if (slab->private == 0)
 		list_add(&c->partial, &slab->lru);
-	*object_link(object) = (void *)(uintptr_t)slab->private;
+	link_set(object, (void *)(uintptr_t)slab->private);
 	slab->private = (uint64_t)(uintptr_t)object;
 	if (--slab->count)
 		return;
@@ -162,23 +169,64 @@ static inline struct slab_cpu *this_magazine(struct slab_cache *c)
 #if CLOISTER_DEBUG
 static void poison_set(const struct slab_cache *c, void *object)
 {
-	memset((char *)object + sizeof(void *), POISON_FREE, c->size - sizeof(void *));
+	asan_check(object, 1, true); // what was freed before must not be
+	asan_unpoison(object, c->size);
+	memset((char *)object + sizeof(void *), POISON_FREE, c->size - sizeof(void *) - ASAN_REDZONE_BYTES);
+	asan_object_free(object, c->size);
 }
 static void poison_check(const struct slab_cache *c, void *object)
 {
 	const uint8_t *b = object;
-	for (size_t i = sizeof(void *); i < c->size; i++)
+	asan_unpoison(object, c->size);
+	for (size_t i = sizeof(void *); i < c->size - ASAN_REDZONE_BYTES; i++)
 		if (b[i] != POISON_FREE)
 			panic("slab %s: object %p written to at byte %zu after it was freed", c->name, object, i);
 }
 static void poison_slab(const struct slab_cache *c, struct page *slab)
 {
 	memset(page_address(slab), POISON_FREE, (size_t)c->per_slab * c->size);
+	asan_poison(page_address(slab), PAGE_SIZE << c->order, ASAN_OBJECT_END);
 }
 #else
 static inline void poison_set(const struct slab_cache *c, void *object) {}
 static inline void poison_check(const struct slab_cache *c, void *object) {}
 static inline void poison_slab(const struct slab_cache *c, struct page *slab) {}
+#endif
+
+#if CLOISTER_ASAN
+// Takes one object in; the one that has been there longest comes out, NULL: none. Magazine locked.
+static void *quarantine_pass(struct slab_cpu *m, void *object)
+{
+	void **place = &m->quarantine[m->quarantined++ % QUARANTINE], *oldest = *place;
+	*place = object;
+	return oldest;
+}
+
+static void quarantine_spill(struct slab_cache *c, struct slab_cpu *m, struct list *surplus)
+{
+	for (unsigned i = 0; i < QUARANTINE; i++) {
+		if (m->quarantine[i])
+			slab_return_locked(c, m->quarantine[i], surplus);
+		m->quarantine[i] = NULL;
+	}
+}
+
+const char *kernel_upcall_object(uintptr_t address, uintptr_t *start, size_t *room)
+{
+	struct page *p = page_from_address((void *)address);
+	if (!p || !page_test(p, PAGE_SLAB))
+		return NULL;
+	const struct slab_cache *c = (struct slab_cache *)p->object;
+	uintptr_t base = (uintptr_t)page_address(p - p->index);
+	if ((address - base) / c->size >= c->per_slab)
+		return NULL;
+	*start = address - (address - base) % c->size;
+	*room = c->size;
+	return c->name;
+}
+#else
+static inline void *quarantine_pass(struct slab_cpu *m, void *object) { return object; }
+static inline void quarantine_spill(struct slab_cache *c, struct slab_cpu *m, struct list *surplus) {}
 #endif
 
 // Refills half a magazine. Called and returns with the magazine locked, which may then be another CPU's.
@@ -207,7 +255,7 @@ static struct slab_cpu *magazine_refill(struct slab_cache *c, struct slab_cpu *m
 	return m;
 }
 
-static void *cache_alloc(struct slab_cache *c, unsigned page_flags)
+static void *cache_alloc(struct slab_cache *c, size_t size, unsigned page_flags)
 {
 	struct slab_cpu *m = this_magazine(c);
 	spin_lock(&m->lock);
@@ -222,13 +270,14 @@ static void *cache_alloc(struct slab_cache *c, unsigned page_flags)
 	if (likely(object != NULL)) {
 		poison_check(c, object);
 		memset(object, 0, c->zero_bytes);
+		asan_object_alloc(object, size, c->size);
 	}
 	return object;
 }
 
-void *slab_alloc(struct slab_cache *c) { return cache_alloc(c, 0); }
+void *slab_alloc(struct slab_cache *c) { return cache_alloc(c, c->object_bytes, 0); }
 
-void *slab_alloc_atomic(struct slab_cache *c) { return cache_alloc(c, PAGE_ATOMIC); }
+void *slab_alloc_atomic(struct slab_cache *c) { return cache_alloc(c, c->object_bytes, PAGE_ATOMIC); }
 
 // Empties the magazine (locked) down to `keep`.
 static void magazine_spill(struct slab_cache *c, struct slab_cpu *m, unsigned keep, struct list *surplus)
@@ -236,6 +285,8 @@ static void magazine_spill(struct slab_cache *c, struct slab_cpu *m, unsigned ke
 	spin_lock(&c->lock);
 	while (m->count > keep)
 		slab_return_locked(c, m->objects[--m->count], surplus);
+	if (!keep)
+		quarantine_spill(c, m, surplus);
 	spin_unlock(&c->lock);
 }
 
@@ -252,10 +303,12 @@ void slab_free(struct slab_cache *c, void *object)
 #endif
 	struct slab_cpu *m = this_magazine(c);
 	spin_lock(&m->lock);
+	m->used--;
+	object = quarantine_pass(m, object);
 	if (unlikely(m->count == MAGAZINE))
 		magazine_spill(c, m, MAGAZINE / 2, &surplus);
-	m->objects[m->count++] = object;
-	m->used--;
+	if (likely(object != NULL))
+		m->objects[m->count++] = object;
 	spin_unlock(&m->lock);
 	if (unlikely(!list_empty(&surplus)))
 		slabs_destroy(&surplus);
@@ -293,8 +346,10 @@ struct slab_cache *slab_cache_create(const char *name, size_t object_size, size_
 		panic("slab cache %s: too many caches or too large objects", name);
 	struct slab_cache *c = &caches[caches_count];
 	alignment = max(alignment, (size_t)8);
-	*c = (struct slab_cache){ .name = name, .zero_bytes = (uint32_t)align_up(object_size, (size_t)8) };
-	c->size = (uint32_t)align_up(max(object_size, 2 * sizeof(void *)), alignment);
+	*c = (struct slab_cache){ .name = name,
+				  .object_bytes = (uint32_t)object_size,
+				  .zero_bytes = (uint32_t)align_up(object_size, (size_t)8) };
+	c->size = (uint32_t)align_up(max(object_size, 2 * sizeof(void *)) + ASAN_REDZONE_BYTES, alignment);
 	// A block that wastes at most an eighth, or the largest we want.
 	while (c->order < 3 && (PAGE_SIZE << c->order) % c->size > (PAGE_SIZE << c->order) / 8)
 		c->order++;
@@ -376,6 +431,7 @@ static void *large_alloc(size_t size, unsigned page_flags)
 	if (!p)
 		return NULL;
 	p->private = size;
+	asan_poison((char *)page_address(p) + size, (PAGE_SIZE << order) - size, ASAN_OBJECT_END);
 	return page_address(p);
 }
 
@@ -383,7 +439,7 @@ static void *kalloc_flags(size_t size, unsigned page_flags)
 {
 	if (unlikely(size > LARGE_BYTES))
 		return size > PAGE_SIZE << PAGE_ORDER_MAX ? NULL : large_alloc(size, page_flags);
-	return cache_alloc(classes[class_of_16[(size + 15) / 16]], page_flags);
+	return cache_alloc(classes[class_of_16[(size + 15) / 16]], size, page_flags);
 }
 
 void *kalloc(size_t size) { return kalloc_flags(size, 0); }

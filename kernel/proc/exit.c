@@ -186,6 +186,8 @@ static void process_unlink(struct process *p)
 	process_set_session(p, NULL);
 	p->reaped = true;
 	p->leader = NULL;
+	if (p == init_process)
+		init_process = NULL;
 	waitq_wake_events(&leader->pid->exit_wait, 0, EPOLLIN | EPOLLHUP);
 	waitq_wake_all(&process_gone);
 }

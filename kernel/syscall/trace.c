@@ -65,6 +65,12 @@ static void add_data(struct line *l, uint64_t address, uint64_t size)
 		add_quoted(l, text, n, size > n);
 }
 
+static bool begins_with(const char *s, size_t size, const char *start)
+{
+	size_t n = strlen(start);
+	return size >= n && memcmp(s, start, n) == 0;
+}
+
 static bool ends_with(const char *s, size_t size, const char *end)
 {
 	size_t n = strlen(end);
@@ -74,7 +80,7 @@ static bool ends_with(const char *s, size_t size, const char *end)
 // One parameter: `text` is its type and name.
 static void add_argument(struct line *l, const char *text, size_t size, uint64_t value, uint64_t next)
 {
-	bool pointer = size > 12 && memcmp(text, "struct uptr ", 12) == 0;
+	bool pointer = begins_with(text, size, "struct uptr ");
 
 	if (pointer && (ends_with(text, size, "path") || ends_with(text, size, "name")))
 		add_string(l, value);
@@ -86,11 +92,11 @@ static void add_argument(struct line *l, const char *text, size_t size, uint64_t
 		add(l, "0x%lx", value);
 	else if (ends_with(text, size, "mode"))
 		add(l, "0%lo", value & 07777777);
-	else if (memcmp(text, "int dir", 7) == 0 && (int)value == -100)
+	else if (begins_with(text, size, "int dir") && (int)value == -100)
 		add(l, "AT_FDCWD");
-	else if (memcmp(text, "int ", 4) == 0 || memcmp(text, "pid_t ", 6) == 0)
+	else if (begins_with(text, size, "int ") || begins_with(text, size, "pid_t "))
 		add(l, "%d", (int)value);
-	else if (memcmp(text, "uint64_t address", 16) == 0)
+	else if (begins_with(text, size, "uint64_t address"))
 		add(l, "0x%lx", value);
 	else
 		add(l, "%ld", (long)value);

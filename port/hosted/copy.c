@@ -3,6 +3,7 @@
 // and is then handled as any page fault of the program, on the kernel stack.
 #include "aspace.h"
 #include "layout.h"
+#include "lib/asan.h"
 #include "lib/compiler.h"
 #include "lib/string.h"
 #include "port/host.h"
@@ -51,6 +52,8 @@ static inline size_t move(void *to, const void *from, size_t size)
 
 static size_t move_faulting(void *to, const void *from, size_t size)
 {
+	asan_check(from, size, false);
+	asan_check(to, size, true);
 	size_t left = move(to, from, size);
 
 	while (unlikely(left)) {
@@ -143,12 +146,15 @@ paddr_t port_frame_of(const void *kernel_address) { return (uint64_t)kernel_addr
 void port_zero_page(void *page)
 {
 	size_t words = PAGE_BYTES / 8;
+	asan_check(page, PAGE_BYTES, true);
 	__asm__ volatile("rep stosq" : "+D"(page), "+c"(words) : "a"(0) : "memory");
 }
 
 void port_copy_page(void *to, const void *from)
 {
 	size_t words = PAGE_BYTES / 8;
+	asan_check(from, PAGE_BYTES, false);
+	asan_check(to, PAGE_BYTES, true);
 	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
 }
 

@@ -20,7 +20,11 @@
 #define P_GS_USER 48
 #define P_GS_BASE 56
 #define P_MOVED_SP 64
+#if CLOISTER_ASAN
+#define BLOCK_BYTES 65536
+#else
 #define BLOCK_BYTES 32768
+#endif
 #define BLOCK_SIGNAL_STACK_BYTES 12288
 
 #define USER_CODE 0x33

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's descriptors (port/host.h), each call as the host has it.
 #include "layout.h"
+#include "lib/asan.h"
 #include "port/host.h"
 #include "syscall.h"
 
@@ -21,8 +22,15 @@
 // The plain calls are quicker by what it takes to copy and check a vector.
 static bool is_plain(unsigned count, int64_t offset, int flags) { return count == 1 && offset >= 0 && !flags; }
 
+static void check_memory(const struct iovec *v, unsigned count, bool write)
+{
+	for (unsigned i = 0; CLOISTER_ASAN && i < count; i++)
+		asan_check(v[i].iov_base, v[i].iov_len, write);
+}
+
 long port_file_read(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)
 {
+	check_memory(v, count, true);
 	if (is_plain(count, offset, flags))
 		return HOST_WAIT(pread64, fd, v->iov_base, v->iov_len, offset);
 	return HOST_WAIT(preadv2, fd, v, count, offset, 0, flags);
@@ -30,6 +38,7 @@ long port_file_read(int fd, const struct iovec *v, unsigned count, int64_t offse
 
 long port_file_write(int fd, const struct iovec *v, unsigned count, int64_t offset, int flags)
 {
+	check_memory(v, count, false);
 	if (is_plain(count, offset, flags))
 		return HOST_WAIT(pwrite64, fd, v->iov_base, v->iov_len, offset);
 	return HOST_WAIT(pwritev2, fd, v, count, offset, 0, flags);
@@ -86,6 +95,7 @@ struct control_message {
 long port_message_send(int fd, const struct iovec *v, unsigned count)
 {
 	struct host_msghdr m = { .iov = (struct iovec *)v, .iov_count = count };
+	check_memory(v, count, false);
 	return HOST_WAIT(sendmsg, fd, &m, MSG_NOSIGNAL);
 }
 
@@ -100,6 +110,7 @@ long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fd
 
 	if (fd_count)
 		*fd_count = 0;
+	check_memory(v, count, true);
 	long n = HOST_WAIT(recvmsg, fd, &m, MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return n;

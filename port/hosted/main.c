@@ -2,6 +2,7 @@
 // The start: from the loader's jump (abi/hosted.h) to the portable kernel. What is set up here is inherited by every thread and
 // process of the cell: signal handlers, the filter, the absence of anything else in memory.
 #include "amd64/log.h"
+#include "asan.h"
 #include "aspace.h"
 #include "cpu.h"
 #include "idle.h"
@@ -47,10 +48,13 @@ static void confine(void)
 		amd64_refuse("the host refuses the seccomp filter");
 }
 
-_Noreturn void hosted_main(const struct hosted_handoff *h)
+_Noreturn asan_exempt void hosted_main(const struct hosted_handoff *h)
 {
 	hosted = *h;
 	check(h);
+	if (hosted_memory_init())
+		amd64_refuse("the host does not let go of the loader's memory");
+	hosted_asan_init();
 	hosted_blocks_init();
 	struct port_task *boot = hosted_block_alloc();
 	if (!boot)
@@ -59,8 +63,6 @@ _Noreturn void hosted_main(const struct hosted_handoff *h)
 	boot->tid = boot->tgid = hosted_kernel_tgid = (int32_t)HOST(getpid);
 	hosted_task_attach(boot);
 	hosted_signals_init();
-	if (hosted_memory_init())
-		amd64_refuse("the host does not let go of the loader's memory");
 	hosted_features_init();
 	hosted_xstate_init();
 	hosted_time_init();

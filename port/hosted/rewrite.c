@@ -32,6 +32,7 @@
 #include "aspace.h"
 #include "kernel/upcall.h"
 #include "layout.h"
+#include "lib/asan.h"
 #include "lib/compiler.h"
 #include "lib/string.h"
 #include "port/host.h"
@@ -166,26 +167,27 @@ static void serialise_register(struct rewriting *w)
 }
 
 // Replaces an instruction of up to eight bytes. Its page is writable and executable.
-static void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *bytes, unsigned length, bool alone)
+static asan_exempt void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *bytes, unsigned length,
+					  bool alone)
 {
 	uint64_t word = at & ~UINT64_C(7), value;
 	uint8_t *code = (uint8_t *)at;
 
 	if (at + length <= word + 8) {
-		memcpy(&value, (void *)word, sizeof(value));
+		value = *(uint64_t *)word;
 		memcpy((uint8_t *)&value + (at - word), bytes, length);
 		__atomic_store_n((uint64_t *)word, value, __ATOMIC_SEQ_CST);
 		return;
 	}
 	if (alone) {
-		memcpy(code, bytes, length);
+		(void)port_copy_out(at, bytes, length);
 		return;
 	}
 	serialise_register(w);
 	__atomic_store_n(&w->busy, at, __ATOMIC_SEQ_CST);
 	__atomic_store_n(code, BREAKPOINT, __ATOMIC_SEQ_CST);
 	serialise();
-	memcpy(code + 1, bytes + 1, length - 1);
+	(void)port_copy_out(at + 1, bytes + 1, length - 1);
 	serialise();
 	__atomic_store_n(code, bytes[0], __ATOMIC_SEQ_CST);
 	serialise();
@@ -218,7 +220,7 @@ static void change(void *context)
 	if (HOST(mprotect, start, end - start, PROT_READ | PROT_WRITE | PROT_EXEC))
 		return;
 	if (padded) { // nobody comes there before the short jump does
-		memcpy((void *)s->pad, jump, sizeof(jump));
+		(void)port_copy_out(s->pad, jump, sizeof(jump));
 		jump[0] = 0xeb;
 		jump[1] = (uint8_t)(s->pad - (s->at + SITE_SHORT_BYTES));
 	}

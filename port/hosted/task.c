@@ -60,17 +60,20 @@ struct port_task *hosted_block_alloc(void)
 		blocks_used++;
 	}
 	hosted_unlock(&blocks_lock);
-	if (p)
-		*p = (struct port_task){
-			.stack_top = (uint64_t)p,
-			.entry = (uint64_t)hosted_entry_fast,
-			.slot = __atomic_fetch_add(&next_slot, 1, __ATOMIC_RELAXED) % hosted.cpu_count,
-		};
+	if (!p)
+		return NULL;
+	asan_unpoison((void *)task_block(p), BLOCK_TASK_OFFSET);
+	*p = (struct port_task){
+		.stack_top = (uint64_t)p,
+		.entry = (uint64_t)hosted_entry_fast,
+		.slot = __atomic_fetch_add(&next_slot, 1, __ATOMIC_RELAXED) % hosted.cpu_count,
+	};
 	return p;
 }
 
 static void block_free(struct port_task *p)
 {
+	asan_poison((void *)task_block(p), BLOCK_TASK_OFFSET, ASAN_STACK_FREE);
 	hosted_lock(&blocks_lock);
 	p->next = free_blocks;
 	free_blocks = p;
@@ -263,7 +266,7 @@ void hosted_task_attach(struct port_task *p)
 	hosted_signal_stack_set(p);
 }
 
-void hosted_resume(uint64_t sp);
+_Noreturn void hosted_resume(uint64_t sp);
 
 // A new thread's first function, on its own kernel stack. GS is still its maker's.
 void hosted_child_main(struct port_task *p)

@@ -10,12 +10,13 @@
 #pragma once
 
 #include "kernel/upcall.h"
+#include "lib/asan.h"
 #include "port/inline.h"
 
 #include <linux/types.h>
 #include <stddef.h>
 
-#define BLOCK_BYTES              UINT64_C(32768)
+#define BLOCK_BYTES              (UINT64_C(32768) << CLOISTER_ASAN) // the sanitizer pads what is on the stack
 #define BLOCK_SIGNAL_STACK_BYTES UINT64_C(12288)
 
 struct port_aspace;
@@ -81,7 +82,7 @@ static_assert(offsetof(struct port_task, entry) == 40, "known to entry.S");
 static_assert(offsetof(struct port_task, gs_user) == 48, "known to entry.S");
 static_assert(offsetof(struct port_task, gs_base) == 56, "known to entry.S");
 static_assert(offsetof(struct port_task, moved_sp) == 64, "known to entry.S");
-static_assert(BLOCK_BYTES == 32768 && BLOCK_SIGNAL_STACK_BYTES == 12288, "known to entry.S");
+static_assert(BLOCK_BYTES == 32768 << CLOISTER_ASAN && BLOCK_SIGNAL_STACK_BYTES == 12288, "known to entry.S");
 
 // The running thread's.
 static inline struct port_task *current_port(void)

@@ -178,6 +178,12 @@ static void maps(void)
 		int value = 12345, got = 0;
 		CHECK_EQ(pread(memory, &got, sizeof(got), (uintptr_t)&value), (ssize_t)sizeof(got));
 		CHECK_EQ(got, 12345);
+		void *nowhere = (void *)0x2237;
+		CHECK_ERR(pwrite(memory, nowhere, 24, (uintptr_t)&value), EFAULT);
+		CHECK_ERR(pread(memory, nowhere, 24, (uintptr_t)&value), EFAULT);
+		CHECK_ERR(pread(memory, &got, sizeof(got), 0x2237), EIO);
+		CHECK_ERR(pwrite(memory, &got, sizeof(got), 0x2237), EIO);
+		CHECK_EQ(pread(memory, &got, 0, 0x2237), 0);
 		close(memory);
 	}
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The system suite: whole cells running real programs. The tests are the functions test_* of tests/system/*.py."""
+"""The system suite: whole cells running real programs. The tests are the functions test_* of tests/system/*.py. A file that sets
+SUITE belongs to another suite."""
 import concurrent.futures
 import importlib.util
 import glob
@@ -184,7 +185,7 @@ def snapshot(directory):
     return found
 
 
-def collect(pattern):
+def collect(pattern, suite):
     tests = []
     directory = os.path.join(common.TOP, "tests", "system")
     sys.path.insert(0, directory)  # for what one file takes from another
@@ -193,6 +194,8 @@ def collect(pattern):
         spec = importlib.util.spec_from_file_location("system_" + module_name, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        if getattr(module, "SUITE", "system") != suite:
+            continue
         for name, function in vars(module).items():
             if name.startswith("test_") and callable(function):
                 full = f"{module_name}.{name[5:]}"
@@ -223,11 +226,10 @@ def run_one(name, function, port, arguments):
     return Result(name, port, outcome, reason, time.monotonic() - start)
 
 
-def run(arguments):
-    results = common.Results()
-    ports = [p for p in common.parse_ports(arguments.port) if p in common.CELL_PORTS]
+def run_suite(suite, ports, arguments, results):
+    """Runs the tests of a suite on these of its ports."""
     # Test by test, so that the results of the ports come together.
-    tests = [(name, function, port) for name, function, known in collect(arguments.filter) for port in ports if port in known]
+    tests = [(name, function, port) for name, function, known in collect(arguments.filter, suite) for port in ports if port in known]
     shared = [t for t in tests if not getattr(t[1], "serial", False)]
     alone = [t for t in tests if getattr(t[1], "serial", False)]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
@@ -235,4 +237,10 @@ def run(arguments):
             results.add(result)
     for test in alone:
         results.add(run_one(*test, arguments))
+
+
+def run(arguments):
+    results = common.Results()
+    ports = [p for p in common.parse_ports(arguments.port) if p in common.CELL_PORTS]
+    run_suite("system", ports, arguments, results)
     return results.show("system", ports, arguments.verbose)

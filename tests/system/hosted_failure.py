@@ -198,6 +198,19 @@ def test_stopped_launcher_goes_on(t):
     t.equal(t.finish(process).status, 7)
 
 
+def test_stopped_cell_goes_on(t):
+    """Its processes stopped and continued, by a signal or a frozen control group: the host has them take up interrupted calls."""
+    process = t.start(["/bin/sh", "-c", "echo ready; sleep 1.5; exit 7"])
+    t.wait_for_line(process, b"ready")
+    below = descendants(process.pid)
+    for number in (signal.SIGSTOP, signal.SIGCONT) * 3:
+        for pid in alive(below):
+            os.kill(pid, number)
+        time.sleep(0.1)
+    done = t.finish(process)
+    t.equal(done.status, 7, done.err)
+
+
 def test_many_cells_come_and_go(t):
     """Nothing adds up: processes, memory files, names in shared places."""
     before = traces()

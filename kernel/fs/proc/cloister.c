@@ -5,6 +5,7 @@
 #include "kernel/slab.h"
 #include "kernel/syscall.h"
 #include "kernel/trace_ring.h"
+#include "lib/asan.h"
 #include "lib/string.h"
 #include "proc.h"
 
@@ -72,6 +73,8 @@ static ssize_t panic_write(struct pseudo *n, struct file *f, const char *data, s
 	(void)n, (void)f, (void)size;
 	if (strncmp(data, "fault", 5) == 0)
 		*(volatile int *)UINT64_C(0xffffdead00000000) = 1;
+	if (CLOISTER_ASAN)
+		proc_bad_access(data);
 	panic("asked for by process %d", current->process->pid);
 }
 

@@ -141,22 +141,22 @@ static ssize_t mem_move(struct file *f, struct iov_iter *i, loff_t *pos, bool wr
 	char *chunk = kalloc(PAGE_SIZE);
 	error = chunk ? 0 : -ENOMEM;
 	while (!error && i->count) {
-		size_t n = min(i->count, (size_t)PAGE_SIZE), moved;
+		size_t wanted = min(i->count, (size_t)PAGE_SIZE), there, moved;
 		if (write) {
-			n = iov_copy_from(chunk, i, n);
-			moved = n ? mm_access(mm, (uint64_t)*pos, chunk, n, true) : 0;
+			there = iov_copy_from(chunk, i, wanted);
+			moved = there ? mm_access(mm, (uint64_t)*pos, chunk, there, true) : 0;
 		} else {
-			moved = mm_access(mm, (uint64_t)*pos, chunk, n, false);
-			moved = moved ? iov_copy_to(i, chunk, moved) : 0;
+			there = mm_access(mm, (uint64_t)*pos, chunk, wanted, false);
+			moved = there ? iov_copy_to(i, chunk, there) : 0;
 		}
 		*pos += (loff_t)moved;
 		done += (ssize_t)moved;
-		if (moved < n)
-			break;
+		if (moved < wanted)
+			error = (write ? there < wanted : moved < there) ? -EFAULT : -EIO;
 	}
 	kfree(chunk);
 	mm_release_user(mm);
-	return error ? error : done ? done : i->count ? -EIO : 0;
+	return done ? done : error;
 }
 
 static ssize_t mem_read(struct file *f, struct iov_iter *to, loff_t *pos) { return mem_move(f, to, pos, false); }

@@ -36,5 +36,7 @@ int proc_status_show(struct seq *s, struct pseudo *n);
 int proc_io_show(struct seq *s, struct pseudo *n);
 int proc_limits_show(struct seq *s, struct pseudo *n);
 int proc_schedstat_show(struct seq *s, struct pseudo *n);
+// bad_access.c
+void proc_bad_access(const char *kind); // returns when it knows no such kind, or nothing watches
 // system.c
 extern const struct pseudo_entry proc_root_entries[];

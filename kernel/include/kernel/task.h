@@ -196,7 +196,7 @@ struct process {              // what Linux calls a thread group
 
 extern struct spinlock tasklist_lock;
 extern struct list process_list;     // every process; tasklist_lock
-extern struct process *init_process; // pid 1
+extern struct process *init_process; // pid 1; NULL before it is there and when it is gone; tasklist_lock
 
 static inline void task_get(struct task *t) { refcount_get(&t->refs); }
 void task_put(struct task *t); // last reference frees

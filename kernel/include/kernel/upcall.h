@@ -73,6 +73,9 @@ bool kernel_upcall_code_change(uint64_t address, uint64_t size, void (*fn)(void 
 // One zeroed page (direct-mapped), NULL when there is none; any context without kernel locks of mm held.
 void *kernel_upcall_page_alloc(void);
 void kernel_upcall_page_free(void *page);
+// What the port's address sanitizer reports (lib/asan.h): the cache of the object in whose room `address` lies, NULL: none; where the
+// room starts and its size. Any context.
+const char *kernel_upcall_object(uintptr_t address, uintptr_t *start, size_t *room);
 // Small zeroed objects, 64-byte aligned when size >= 64. Task context.
 void *kernel_upcall_alloc(size_t size);
 void kernel_upcall_free(void *object);
