@@ -22,7 +22,7 @@
 #define FILTER_COST      4u     // and this for each filter
 #define ERRNO_MAX        4095u
 
-#define FLAGS_KNOWN \
+#define FLAGS_KNOWN                                                                             \
 	(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW | \
 	 SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
 
@@ -122,7 +122,7 @@ static bool apply_filters(struct user_regs *regs, bool asked)
 	case SECCOMP_RET_TRACE:
 		if (asked)
 			return true;
-		return ask_tracer(regs, data) && apply_filters(regs, true); // it may have made another call of it
+		return ask_tracer(regs, data) && apply_filters(regs, true);      // it may have made another call of it
 	case SECCOMP_RET_USER_NOTIF: regs->ax = (uint64_t)-ENOSYS; return false; // nobody can listen
 	case SECCOMP_RET_KILL_THREAD: kill(false);
 	}
@@ -207,7 +207,8 @@ static struct task *find_other(void)
 
 	list_for_each (t, &current->process->threads, thread_node)
 		if (t != current && !t->dead && t->seccomp_mode &&
-		    !(t->seccomp_mode == SECCOMP_MODE_FILTER && is_ancestor(t->seccomp_filter, current->seccomp_filter)))
+		    !(t->seccomp_mode == SECCOMP_MODE_FILTER &&
+		      is_ancestor(t->seccomp_filter, current->seccomp_filter)))
 			return t;
 	return NULL;
 }

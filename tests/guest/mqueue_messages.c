@@ -211,7 +211,9 @@ static void on_thread(union sigval v) { atomic_store(&thread_told, v.sival_int);
 static void check_thread(void)
 {
 	mqd_t q = CHECK_OK(create(0, 4, 16));
-	struct sigevent e = { .sigev_notify = SIGEV_THREAD, .sigev_notify_function = on_thread, .sigev_value.sival_int = 7 };
+	struct sigevent e = { .sigev_notify = SIGEV_THREAD,
+			      .sigev_notify_function = on_thread,
+			      .sigev_value.sival_int = 7 };
 
 	CHECK_OK(mq_notify(q, &e));
 	CHECK_OK(mq_send(q, "x", 1, 0));

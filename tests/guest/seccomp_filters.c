@@ -60,24 +60,24 @@ static void bad_programs(void)
 		struct sock_filter program[4];
 	} bad[] = {
 		{ 0, { { 0 } } },
-		{ 1, { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0) } },                                        // no return
-		{ 2, { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 64), BPF_STMT(BPF_RET | BPF_K, 0) } },         // beyond
-		{ 2, { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 2), BPF_STMT(BPF_RET | BPF_K, 0) } },          // unaligned
-		{ 2, { BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), BPF_STMT(BPF_RET | BPF_K, 0) } },          // a byte
-		{ 2, { BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0), BPF_STMT(BPF_RET | BPF_K, 0) } },          // indirect
-		{ 2, { BPF_STMT(BPF_JMP | BPF_JA, 1), BPF_STMT(BPF_RET | BPF_K, 0) } },                  // out of it
-		{ 2, { BPF_STMT(BPF_JMP | BPF_JA, 0xffffffff), BPF_STMT(BPF_RET | BPF_K, 0) } },         // backwards
-		{ 2, { BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0) } },   // out of it
+		{ 1, { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0) } },                                      // no return
+		{ 2, { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 64), BPF_STMT(BPF_RET | BPF_K, 0) } },       // beyond
+		{ 2, { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 2), BPF_STMT(BPF_RET | BPF_K, 0) } },        // unaligned
+		{ 2, { BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0), BPF_STMT(BPF_RET | BPF_K, 0) } },        // a byte
+		{ 2, { BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0), BPF_STMT(BPF_RET | BPF_K, 0) } },        // indirect
+		{ 2, { BPF_STMT(BPF_JMP | BPF_JA, 1), BPF_STMT(BPF_RET | BPF_K, 0) } },                // out of it
+		{ 2, { BPF_STMT(BPF_JMP | BPF_JA, 0xffffffff), BPF_STMT(BPF_RET | BPF_K, 0) } },       // backwards
+		{ 2, { BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0) } }, // out of it
 		{ 2, { BPF_STMT(BPF_ALU | BPF_DIV | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 0) } },
 		{ 2, { BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, 3), BPF_STMT(BPF_RET | BPF_K, 0) } },
 		{ 2, { BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 32), BPF_STMT(BPF_RET | BPF_K, 0) } },
 		{ 2, { BPF_STMT(BPF_ST, 16), BPF_STMT(BPF_RET | BPF_K, 0) } },
-		{ 2, { BPF_STMT(BPF_LD | BPF_MEM, 3), BPF_STMT(BPF_RET | BPF_A, 0) } },                  // never written
+		{ 2, { BPF_STMT(BPF_LD | BPF_MEM, 3), BPF_STMT(BPF_RET | BPF_A, 0) } }, // never written
 		{ 2, { BPF_STMT(0xffff, 0), BPF_STMT(BPF_RET | BPF_K, 0) } },
 	};
 	struct sock_filter half[] = { // written on one of two ways only
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_ST, 3), BPF_STMT(BPF_LD | BPF_MEM, 3),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+				      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_ST, 3),
+				      BPF_STMT(BPF_LD | BPF_MEM, 3), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 	};
 
 	need_no_privs();
@@ -239,7 +239,8 @@ static void synchronised(void)
 	CHECK_OK(attach_for(SYS_getppid, SECCOMP_RET_ERRNO | 55, SECCOMP_FILTER_FLAG_TSYNC));
 	atomic_store(&stage, 2);
 	WAIT_UNTIL(atomic_load(&stage) == 3);
-	CHECK(attach_for(SYS_getppid, SECCOMP_RET_ERRNO | 56, SECCOMP_FILTER_FLAG_TSYNC) > 0); // the tid of one that differs
+	CHECK(attach_for(SYS_getppid, SECCOMP_RET_ERRNO | 56, SECCOMP_FILTER_FLAG_TSYNC) >
+	      0); // the tid of one that differs
 	CHECK_ERR(syscall(SYS_getppid), 55);
 	atomic_store(&stage, 4);
 	pthread_join(t, NULL);

@@ -136,13 +136,13 @@ static ssize_t number_write(struct pseudo *n, struct file *f, const char *data, 
 	return (ssize_t)size;
 }
 
-#define NUMBER(text, value, min, max)                                                            \
-	{                                                                                        \
+#define NUMBER(text, value, min, max)                                                             \
+	{                                                                                         \
 		.name = text, .mode = S_IFREG | 0644, .show = number_show, .write = number_write, \
-		.data = &(const struct number)                                                   \
-		{                                                                                \
-			value, min, max                                                          \
-		}                                                                                \
+		.data = &(const struct number)                                                    \
+		{                                                                                 \
+			value, min, max                                                           \
+		}                                                                                 \
 	}
 #define VALUE(text, content)                                                             \
 	{                                                                                \

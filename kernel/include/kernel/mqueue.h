@@ -4,7 +4,7 @@
 
 #include "kernel/types.h"
 
-#define MQUEUE_MESSAGES_HARD_MAX 65536u     // of one queue, CAP_SYS_RESOURCE or not
+#define MQUEUE_MESSAGES_HARD_MAX 65536u      // of one queue, CAP_SYS_RESOURCE or not
 #define MQUEUE_BYTES_HARD_MAX    (16u << 20) // of one message
 
 struct mqueue_limits { // each read and written as a whole, no lock

@@ -27,7 +27,9 @@ static int check_name(const char *name)
 
 static unsigned access_mask(int flags)
 {
-	static const uint8_t masks[] = { [O_RDONLY] = MAY_READ, [O_WRONLY] = MAY_WRITE, [O_RDWR] = MAY_READ | MAY_WRITE };
+	static const uint8_t masks[] = {
+		[O_RDONLY] = MAY_READ, [O_WRONLY] = MAY_WRITE, [O_RDWR] = MAY_READ | MAY_WRITE
+	};
 
 	return masks[flags & O_ACCMODE];
 }
@@ -71,8 +73,7 @@ static struct file *open_name(const char *name, int flags, const struct creation
 	mutex_unlock(&root->inode->lock);
 	if (is_err(d))
 		return err_ptr(error);
-	f = error ? err_ptr(error) :
-		    file_open_anonymous(d, &mqueue_file_ops, NULL, flags & (O_ACCMODE | O_NONBLOCK));
+	f = error ? err_ptr(error) : file_open_anonymous(d, &mqueue_file_ops, NULL, flags & (O_ACCMODE | O_NONBLOCK));
 	dentry_put(d);
 	return f;
 }
@@ -223,8 +224,7 @@ long sys_mq_timedreceive(int fd, struct uptr buffer, size_t size, struct uptr pr
 	if (is_err(f))
 		return ptr_err(f);
 	q = mqueue_of(f->inode);
-	result = size < (size_t)q->size_max ? -EMSGSIZE :
-					      mqueue_receive(q, f->flags & O_NONBLOCK, deadline, &m);
+	result = size < (size_t)q->size_max ? -EMSGSIZE : mqueue_receive(q, f->flags & O_NONBLOCK, deadline, &m);
 	if (!result) {
 		result = message_put(m, buffer, priority);
 		kfree(m);

@@ -20,7 +20,7 @@ struct mqueue_message {
 	char text[];
 };
 
-struct mqueue_notification { // mq_notify(3); owner NULL: nobody asked
+struct mqueue_notification {       // mq_notify(3); owner NULL: nobody asked
 	struct process *owner;     // a reference
 	int kind, signal;          // SIGEV_*
 	uint64_t value;            // union sigval

@@ -23,8 +23,8 @@ struct mqueue_limits mqueue_limits = {
 	.queues_max = 256, .msg_max = 10, .msg_default = 10, .msgsize_max = 8192, .msgsize_default = 8192
 };
 
-static struct super *super; // made at start, never unmounted
-static uint32_t queue_count; // atomic
+static struct super *super;      // made at start, never unmounted
+static uint32_t queue_count;     // atomic
 static loff_t next_position = 2; // root's lock
 
 struct dentry *mqueue_root(void) { return super->root; }
@@ -169,9 +169,9 @@ static ssize_t queue_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	size_t length, done;
 
 	spin_lock(&q->lock);
-	length = (size_t)fmt_print(text, sizeof(text), "QSIZE:%-10lu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n", q->bytes,
-				   n->owner ? n->kind : 0, n->owner && n->kind == SIGEV_SIGNAL ? n->signal : 0,
-				   n->owner ? n->owner->pid : 0);
+	length = (size_t)fmt_print(text, sizeof(text), "QSIZE:%-10lu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n",
+				   q->bytes, n->owner ? n->kind : 0,
+				   n->owner && n->kind == SIGEV_SIGNAL ? n->signal : 0, n->owner ? n->owner->pid : 0);
 	spin_unlock(&q->lock);
 	if (*pos < 0 || (size_t)*pos >= length)
 		return 0;
