@@ -353,6 +353,7 @@ static int serve(struct request *r)
 	case BROKER_LOOKUP_OPEN: return op_lookup_open(r);
 	case BROKER_OPEN_MANY: return op_open_many(r);
 	case BROKER_READ_DIRECTORY: return op_read_directory(r);
+	case FUSE_SYNCFS: return 0;
 	case BROKER_WATCH: {
 		struct broker_watch_out out = { .complete = fake_watches };
 		put(r, &out, sizeof(out));

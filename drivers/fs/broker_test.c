@@ -56,6 +56,7 @@ static int setup(void **state)
 	inodes_before = inode_count;
 	assert_int_equal(mount_at("broker", "fs0", "/g", 0, NULL), 0);
 	fake_requests = 0;
+	fs_connections()->next_unique = 1000; // no young cell
 	return 0;
 }
 
@@ -172,6 +173,17 @@ static void sizes_are_right_while_written(void **state)
 	assert_int_equal(fake_requests, before); // known from the close
 	assert_int_equal(sys_truncate(U("/g/f"), 7), 0);
 	assert_int_equal(size_of("/g/f"), 7);
+}
+
+// The end of a cell does not wait for the host's disks: a program that ends on Linux does not.
+static void only_programs_ask_the_host_to_store(void **state)
+{
+	fake_host_write("f", "text");
+	assert_int_equal(size_of("/g/f"), 4);
+	super_sync_all(false);
+	assert_int_equal(REQUESTS(FUSE_SYNCFS), 0);
+	assert_int_equal(sys_sync(), 0);
+	assert_int_equal(REQUESTS(FUSE_SYNCFS), 1);
 }
 
 static void vectors_and_copies(void **state)
@@ -350,6 +362,26 @@ static unsigned read_in_order(unsigned count)
 		assert_text(name, text);
 	}
 	return fake_requests - before;
+}
+
+// What a small program asks for it asks for one by one.
+static void the_first_names_are_not_read_ahead(void **state)
+{
+	char name[16];
+	fake_watches = true;
+	fs_connections()->next_unique = 1;
+	for (unsigned k = 0; k < 10; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", k);
+		assert_int_equal(size_of(name), -ENOENT);
+	}
+	assert_int_equal(fake_requests, 10);
+	assert_int_equal(REQUESTS(BROKER_WATCH), 0);
+	for (unsigned k = 10; k < 80; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", k);
+		assert_int_equal(size_of(name), -ENOENT);
+	}
+	assert_int_equal(REQUESTS(BROKER_WATCH), 1);
+	assert_true(fake_requests < 80);
 }
 
 static void files_are_opened_ahead(void **state)
@@ -571,12 +603,14 @@ int main(void)
 		TEST(files_are_read_and_written),
 		TEST(an_unlinked_file_stays_open),
 		TEST(sizes_are_right_while_written),
+		TEST(only_programs_ask_the_host_to_store),
 		TEST(vectors_and_copies),
 		TEST(questions_are_few),
 		TEST(directories_fill_the_cache),
 		TEST(timeouts_end),
 		TEST(watched_entries_last),
 		TEST(names_are_read_ahead),
+		TEST(the_first_names_are_not_read_ahead),
 		TEST(files_are_opened_ahead),
 		TEST(names_forgotten_are_asked_for),
 		TEST(an_overflow_drops_everything),

@@ -289,11 +289,13 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 //
 // Each name looked up costs a message to the server and back; all names of a directory with their attributes cost one for some
 // hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read. If the directory
-// is watched, what is not among them is not there, and the server need not be asked for that either.
+// is watched, what is not among them is not there, and the server need not be asked for that either. A program that asks for little
+// altogether gains nothing by that, and waits at its end for the host to end the watches: a cell's first questions are not counted.
 
 #define ASKED_MIN         3u
 #define ASKED_SHARE_BYTES 2048u // of the directory's own size, for each name that was asked for
 #define NAMES_QUIET_NS    NSEC_PER_SEC
+#define REQUESTS_FIRST    64u // what starting a small program takes, and some more
 
 bool fs_names_are_known(struct inode *dir, struct dentry *d)
 {
@@ -301,10 +303,18 @@ bool fs_names_are_known(struct inode *dir, struct dentry *d)
 	return serial && __atomic_load_n(&d->complete, __ATOMIC_RELAXED) && fs_watch_names(dir) == serial;
 }
 
+static bool is_young_cell(void)
+{
+	uint64_t requests = 0;
+	for (struct fs_connection *c = fs_connections(); c && requests < REQUESTS_FIRST; c = c->next)
+		requests += __atomic_load_n(&c->next_unique, __ATOMIC_RELAXED);
+	return requests < REQUESTS_FIRST;
+}
+
 static bool ahead_pays(struct inode *dir, struct dentry *d)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
-	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d))
+	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d) || is_young_cell())
 		return false;
 	uint32_t asked = ++fi->names_asked;
 	return asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES &&

@@ -8,9 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
-#include <seccomp.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -68,88 +72,99 @@ bool confine_rights(struct err *e)
 
 // ---- system calls ----
 
-static const int allowed[] = {
+static const unsigned allowed[] = {
 	// the cell's messages
-	SCMP_SYS(recvfrom),
-	SCMP_SYS(sendto),
-	SCMP_SYS(sendmsg),
-	SCMP_SYS(shutdown),
-	SCMP_SYS(poll),
+	SYS_recvfrom,
+	SYS_sendto,
+	SYS_sendmsg,
+	SYS_shutdown,
+	SYS_poll,
 	// names and attributes
-	SCMP_SYS(openat),
-	SCMP_SYS(openat2),
-	SCMP_SYS(close),
-	SCMP_SYS(statx),
-	SCMP_SYS(fstatfs),
-	SCMP_SYS(faccessat2),
-	SCMP_SYS(readlinkat),
-	SCMP_SYS(getdents64),
-	SCMP_SYS(lseek),
-	SCMP_SYS(getxattr),
-	SCMP_SYS(listxattr),
+	SYS_openat,
+	SYS_openat2,
+	SYS_close,
+	SYS_statx,
+	SYS_fstatfs,
+	SYS_faccessat2,
+	SYS_readlinkat,
+	SYS_getdents64,
+	SYS_lseek,
+	SYS_getxattr,
+	SYS_listxattr,
 	// changes
-	SCMP_SYS(mkdirat),
-	SCMP_SYS(mknodat),
-	SCMP_SYS(symlinkat),
-	SCMP_SYS(linkat),
-	SCMP_SYS(unlinkat),
-	SCMP_SYS(renameat2),
-	SCMP_SYS(fchmodat),
-	SCMP_SYS(fchownat),
-	SCMP_SYS(utimensat),
-	SCMP_SYS(ftruncate),
-	SCMP_SYS(setxattr),
-	SCMP_SYS(removexattr),
-	SCMP_SYS(fsync),
-	SCMP_SYS(fdatasync),
-	SCMP_SYS(syncfs),
-	SCMP_SYS(setfsuid),
-	SCMP_SYS(setfsgid),
+	SYS_mkdirat,
+	SYS_mknodat,
+	SYS_symlinkat,
+	SYS_linkat,
+	SYS_unlinkat,
+	SYS_renameat2,
+	SYS_fchmodat,
+	SYS_fchownat,
+	SYS_utimensat,
+	SYS_ftruncate,
+	SYS_setxattr,
+	SYS_removexattr,
+	SYS_fsync,
+	SYS_fdatasync,
+	SYS_syncfs,
+	SYS_setfsuid,
+	SYS_setfsgid,
 	// watches
-	SCMP_SYS(inotify_init1),
-	SCMP_SYS(inotify_add_watch),
-	SCMP_SYS(inotify_rm_watch),
-	SCMP_SYS(read),
-	SCMP_SYS(clock_gettime),
-	SCMP_SYS(clock_nanosleep),
+	SYS_inotify_init1,
+	SYS_inotify_add_watch,
+	SYS_inotify_rm_watch,
+	SYS_read,
+	SYS_clock_gettime,
+	SYS_clock_nanosleep,
 	// memory and threads of this process
-	SCMP_SYS(brk),
-	SCMP_SYS(munmap),
-	SCMP_SYS(mremap),
-	SCMP_SYS(madvise),
-	SCMP_SYS(futex),
-	SCMP_SYS(getrandom),
-	SCMP_SYS(rt_sigprocmask),
-	SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(restart_syscall),
-	SCMP_SYS(exit),
-	SCMP_SYS(exit_group),
+	SYS_brk,
+	SYS_munmap,
+	SYS_mremap,
+	SYS_madvise,
+	SYS_futex,
+	SYS_getrandom,
+	SYS_rt_sigprocmask,
+	SYS_rt_sigreturn,
+	SYS_restart_syscall,
+	SYS_exit,
+	SYS_exit_group,
 };
 
-// Memory, but none that can be executed.
-static int allow_memory(scmp_filter_ctx filter)
-{
-	const struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
-	int error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_executable);
+#define LOAD(field)            (struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define JUMP_IF(test, k, t, f) (struct sock_filter) BPF_JUMP(BPF_JMP | (test) | BPF_K, k, t, f)
+#define ANSWER(action)         (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_##action)
 
-	return error ? error : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_executable);
+#define ALLOWED_COUNT (sizeof(allowed) / sizeof(*allowed))
+#define FILTER_COUNT  (2 * ALLOWED_COUNT + 10)
+
+static void filter_build(struct sock_filter *at)
+{
+	*at++ = LOAD(arch);
+	*at++ = JUMP_IF(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0);
+	*at++ = ANSWER(KILL_PROCESS);
+	*at++ = LOAD(nr);
+	for (size_t i = 0; i < ALLOWED_COUNT; i++) {
+		*at++ = JUMP_IF(BPF_JEQ, allowed[i], 0, 1);
+		*at++ = ANSWER(ALLOW);
+	}
+	// Memory, but none that can be executed.
+	*at++ = JUMP_IF(BPF_JEQ, SYS_mmap, 1, 0);
+	*at++ = JUMP_IF(BPF_JEQ, SYS_mprotect, 0, 3);
+	*at++ = LOAD(args[2]);
+	*at++ = JUMP_IF(BPF_JSET, PROT_EXEC, 1, 0);
+	*at++ = ANSWER(ALLOW);
+	*at++ = ANSWER(KILL_PROCESS);
 }
 
 bool confine_calls(struct err *e)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int error = filter ? 0 : -ENOMEM;
+	struct sock_filter filter[FILTER_COUNT];
+	const struct sock_fprog program = { .len = FILTER_COUNT, .filter = filter };
+	long error;
 
-	if (!error)
-		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	for (size_t i = 0; !error && i < sizeof(allowed) / sizeof(*allowed); i++)
-		error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
-	if (!error)
-		error = allow_memory(filter);
-	if (!error)
-		error = seccomp_load(filter);
-	if (filter)
-		seccomp_release(filter);
-	errno = -error;
+	filter_build(filter);
+	error = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+	if (error > 0)
+		errno = ESRCH; // a thread that cannot be made to
 	return !error || fail(e, "seccomp");
 }

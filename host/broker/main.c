@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The broker as a process: one thread a channel, one for watches.
+// The broker as a process: one thread a channel, the first of which is the process's own, and one for watches.
 //
 // Rights are given up before the threads are made, since they are a thread's own; system calls after, since making threads is
 // not among those that stay. Nobody serves before both is done.
@@ -95,8 +95,8 @@ static bool threads_start(struct server *s, struct channel_thread *channels, uns
 
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	error = pthread_barrier_init(&s->made, NULL, count + 2) | pthread_barrier_init(&s->confined, NULL, count + 2);
-	for (unsigned i = 0; !error && i < count; i++)
+	error = pthread_barrier_init(&s->made, NULL, count + 1) | pthread_barrier_init(&s->confined, NULL, count + 1);
+	for (unsigned i = 1; !error && i < count; i++)
 		error = pthread_create(&channels[i].thread, &attributes, channel_thread, &channels[i]);
 	if (!error)
 		error = pthread_create(&watch, &attributes, watch_thread, s);
@@ -131,7 +131,8 @@ _Noreturn void broker_main(const struct broker_spec *spec)
 	if (!confine_calls(&e))
 		die(&e);
 	pthread_barrier_wait(&s->confined);
-	for (unsigned i = 0; i < spec->channel_count; i++)
+	channel_serve(&s->broker, spec->channels[0]);
+	for (unsigned i = 1; i < spec->channel_count; i++)
 		pthread_join(channels[i].thread, NULL);
 	_exit(0);
 }

@@ -10,7 +10,7 @@
 
 #define SHARD_BITS      6u
 #define SLOT_BITS       26u // of a number's low half, beside the shard's
-#define SLOTS_PER_CHUNK 512u
+#define SLOTS_PER_CHUNK 32u
 #define BUCKETS_FIRST   16u
 #define DEPTH_MAX       65536u // of directories, when they change their place
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of a cell: once its first process ended, everything else is killed, what is dirty is written back, the
+// The end of a cell: once its first process ended, everything else is killed, what is dirty is handed to the host, the
 // launcher gets the status, and the machine stops.
 #include "abi/control.h"
 #include "kernel/boot_config.h"
@@ -41,12 +41,14 @@ static void shutdown(void *unused)
 {
 	(void)unused;
 	process_kill_all();
-	super_sync_all();
+	super_sync_all(false); // the host stores it when it would have without us
 	stdio_drain();
 	report();
 	control_send(CONTROL_EXIT, &cell_status, sizeof(cell_status));
 	machine_stop(MACHINE_EXIT_DONE);
 }
+
+bool cell_is_ending(void) { return __atomic_load_n(&started, __ATOMIC_RELAXED); }
 
 void cell_shutdown(int wait_status)
 {

@@ -88,7 +88,7 @@ void super_put(struct super *s)
 	fsnotify_super_gone(s);
 	if (s->root) {
 		if (s->ops && s->ops->sync)
-			s->ops->sync(s, true);
+			s->ops->sync(s, false);
 		dentry_kill_super(s);
 		dentry_put(s->root);
 	}

@@ -28,17 +28,11 @@ static void sync_super(struct super *s, void *context)
 		s->ops->sync(s, *(bool *)context);
 }
 
-void super_sync_all(void)
-{
-	bool wait = false;
-	super_for_each(sync_super, &wait); // start everything, then wait for everything
-	wait = true;
-	super_for_each(sync_super, &wait);
-}
+void super_sync_all(bool stored) { super_for_each(sync_super, &stored); }
 
 long sys_sync(void)
 {
-	super_sync_all();
+	super_sync_all(true);
 	return 0;
 }
 

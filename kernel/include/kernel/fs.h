@@ -289,7 +289,8 @@ void path_put(const struct path *p);
 
 struct super_ops {
 	int (*statfs)(struct super *s, struct statfs64_kernel *out);
-	int (*sync)(struct super *s, bool wait);
+	// Hands everything dirty to whoever keeps it; `stored`: and waits until that is as durable as it gets. 0 or -errno.
+	int (*sync)(struct super *s, bool stored);
 	void (*evict_inode)(struct inode *i); // last reference went: forget, free private; its pages are gone already
 	void (*put_super)(struct super *s);
 	void (*show_options)(struct super *s, char *buffer, size_t size);
@@ -351,7 +352,7 @@ struct mount {
 int mount_at(const char *type, const char *source, const char *target, uint32_t flags, const char *options);
 // Text of /proc/PID/mounts (0), mountinfo (1) and mountstats (2).
 struct seq;
-void super_sync_all(void); // writes back everything dirty, of every superblock
+void super_sync_all(bool stored); // super_ops.sync of every superblock
 void mounts_show(struct seq *s, int kind);
 int mount_statfs(const struct path *p, struct statfs64_kernel *out);
 bool mount_is_readonly(const struct mount *m); // the mount or its superblock: EROFS

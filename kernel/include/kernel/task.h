@@ -223,6 +223,8 @@ static inline bool signal_pending(struct task *t)
 // prctl(2), PR_SET_NO_NEW_PRIVS; the current task.
 static inline bool task_no_new_privs(const struct task *t) { return t->cred->no_new_privs || t->tsync_no_new_privs; }
 bool fatal_signal_pending(struct task *t);
+bool killed_task_waits(
+	void); // is there a task that was killed and waits uninterruptibly? Any context, no spinlock held
 void task_add_callback(struct task_callback *c); // current task
 
 struct mm *task_mm_get(struct task *t);           // with a user reference (mm_release_user), or NULL
