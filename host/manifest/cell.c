@@ -158,7 +158,7 @@ bool cell_grant_kernel_trees(struct cell *c, struct err *e)
 		unsigned mode;
 	} trees[] = {
 		{ "proc", "/proc", 0 },      { "sysfs", "/sys", 0 },         { "devtmpfs", "/dev", 0 },
-		{ "devpts", "/dev/pts", 0 }, { "tmpfs", "/dev/shm", 01777 },
+		{ "devpts", "/dev/pts", 0 }, { "tmpfs", "/dev/shm", 01777 }, { "mqueue", "/dev/mqueue", 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(trees) / sizeof(*trees); i++)

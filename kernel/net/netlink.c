@@ -8,6 +8,8 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 
+#include "kernel/netlink.h"
+
 #define REQUEST_MAX 4096u
 #define REPLY_MAX   2048u
 
@@ -248,3 +250,67 @@ const struct family netlink_family = {
 	.set_option = netlink_set_option,
 	.send = netlink_send,
 };
+
+// ---- messages of other parts of the kernel ----
+
+struct netlink_note {
+	struct socket *socket; // a reference
+	struct packet *packet;
+};
+
+// The netlink socket of a descriptor, referenced; err_ptr.
+static struct socket *socket_of_fd(int fd)
+{
+	struct file *f = fd_get(fd);
+	struct socket *s = f ? socket_from_file(f) : err_ptr(-EBADF);
+
+	if (!s)
+		s = err_ptr(-ENOTSOCK);
+	else if (!is_err(s) && s->family != &netlink_family)
+		s = err_ptr(-EINVAL);
+	if (!is_err(s))
+		socket_get(s);
+	file_put(f);
+	return s;
+}
+
+int netlink_note_create(int fd, const void *data, size_t size, struct netlink_note **out)
+{
+	struct netlink_note *n;
+	struct socket *s = socket_of_fd(fd);
+
+	if (is_err(s))
+		return (int)ptr_err(s);
+	n = kalloc(sizeof(*n));
+	if (n)
+		n->packet = packet_create(size);
+	if (!n || !n->packet || s->receive_count > SOCKET_QUEUE_MAX) {
+		int error = n && n->packet ? -EAGAIN : -ENOMEM;
+		if (n && n->packet)
+			packet_free(n->packet);
+		kfree(n);
+		socket_put(s);
+		return error;
+	}
+	memcpy(n->packet->data, data, size);
+	n->packet->size = (uint32_t)size;
+	n->socket = s;
+	*out = n;
+	return 0;
+}
+
+void netlink_note_send(struct netlink_note *n, char last)
+{
+	n->packet->data[n->packet->size - 1] = last;
+	if (!socket_deliver(n->socket, n->packet))
+		packet_free(n->packet);
+	socket_put(n->socket);
+	kfree(n);
+}
+
+void netlink_note_drop(struct netlink_note *n)
+{
+	packet_free(n->packet);
+	socket_put(n->socket);
+	kfree(n);
+}

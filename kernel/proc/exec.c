@@ -140,7 +140,7 @@ static void apply_set_id(struct exec *e, struct cred *c)
 {
 	struct inode *i = e->program->inode;
 	const struct mount *m = e->program->path.mount;
-	if (c->no_new_privs || !m || (m->flags & MS_NOSUID))
+	if (task_no_new_privs(current) || !m || (m->flags & MS_NOSUID))
 		return;
 	if (i->mode & S_ISUID)
 		c->euid = i->uid;

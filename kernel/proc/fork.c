@@ -8,6 +8,7 @@
 #include "kernel/core.h"
 #include "kernel/log.h"
 #include "kernel/ptrace.h"
+#include "kernel/seccomp.h"
 #include "kernel/syscalls.h"
 #include "kernel/tty.h"
 #include "lib/string.h"
@@ -277,6 +278,7 @@ static int link(struct task *t, const struct clone_request *r, unsigned event, b
 		t->work |= WORK_SIGNAL;
 		p->stop_count++;
 	}
+	seccomp_inherit(t, me);
 	t->pid->task = t;
 	list_add_tail(&p->threads, &t->thread_node);
 	p->thread_count++;

@@ -2,6 +2,7 @@
 // prctl(2), arch_prctl(2), personality(2).
 #include "internal.h"
 
+#include "kernel/seccomp.h"
 #include "kernel/syscalls.h"
 #include "lib/string.h"
 
@@ -203,7 +204,7 @@ long sys_prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	case PR_CAPBSET_DROP: return drop_bounding(a);
 	case PR_CAP_AMBIENT: return c || d ? -EINVAL : change_ambient(a, b);
 	case PR_SET_NO_NEW_PRIVS: return set_no_new_privs(a, b, c, d);
-	case PR_GET_NO_NEW_PRIVS: return a || b || c || d ? -EINVAL : cred->no_new_privs;
+	case PR_GET_NO_NEW_PRIVS: return a || b || c || d ? -EINVAL : task_no_new_privs(t);
 	case PR_SET_CHILD_SUBREAPER: return set_subreaper(a);
 	case PR_GET_CHILD_SUBREAPER: return put_int(a, t->process->is_subreaper);
 	case PR_SET_TIMERSLACK: return set_timer_slack(a);
@@ -212,7 +213,8 @@ long sys_prctl(int option, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	case PR_SET_TIMING: return a == PR_TIMING_STATISTICAL ? 0 : -EINVAL;
 	case PR_GET_TSC: return put_int(a, PR_TSC_ENABLE);
 	case PR_SET_TSC: return a == PR_TSC_ENABLE ? 0 : -EINVAL; // the vDSO of a cell may need it
-	case PR_GET_SECCOMP: return 0;                            // not in any mode
+	case PR_GET_SECCOMP: return t->seccomp_mode;
+	case PR_SET_SECCOMP: return seccomp_set_mode(a, (struct uptr){ b });
 	case PR_GET_TID_ADDRESS: return put_user(t->clear_child_tid, ((struct uptr){ a }));
 	case PR_SET_MM: return d ? -EINVAL : set_mm_field(a, b);
 	case PR_SET_VMA:

@@ -367,7 +367,7 @@ void kernel_upcall_user_return(struct user_regs *regs)
 {
 	struct task *t = current;
 	uint32_t work;
-	while ((work = __atomic_load_n(&t->work, __ATOMIC_ACQUIRE) & ~(WORK_TRACE | WORK_PTRACE))) {
+	while ((work = __atomic_load_n(&t->work, __ATOMIC_ACQUIRE) & ~(WORK_TRACE | WORK_PTRACE | WORK_SECCOMP))) {
 		if (work & WORK_CALLBACK)
 			run_callbacks(t);
 		if (work & WORK_RESCHEDULE)

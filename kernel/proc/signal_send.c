@@ -7,6 +7,8 @@
 
 #include "lib/string.h"
 
+#include <linux/audit.h>
+
 // ---- queue entries ----
 
 static struct sigqueue_entry *entry_alloc(struct process *p, struct task *t, bool over_limit)
@@ -313,6 +315,19 @@ void signal_force(int signal, int code, uint64_t address)
 	info.si_signo = signal;
 	info.si_code = code;
 	info.si_addr = (void *)address;
+	force(&info);
+}
+
+void signal_force_syscall(int nr, uint64_t address, int error)
+{
+	siginfo_t info;
+	memset(&info, 0, sizeof(info));
+	info.si_signo = SIGSYS;
+	info.si_code = SYS_SECCOMP;
+	info.si_errno = error;
+	info.si_call_addr = (void *)address;
+	info.si_syscall = nr;
+	info.si_arch = AUDIT_ARCH_X86_64;
 	force(&info);
 }
 

@@ -10,6 +10,7 @@
 #include "kernel/init.h"
 #include "kernel/leak.h"
 #include "kernel/log.h"
+#include "kernel/seccomp.h"
 #include "lib/string.h"
 
 #include <linux/ptrace.h>
@@ -109,6 +110,7 @@ void task_put(struct task *t)
 		port_task_destroy(t->port);
 	if (t->pid)
 		pid_put(t->pid);
+	seccomp_release(t);
 	if (t->cred && t->cred != cred_kernel)
 		cred_put(t->cred);
 	if (t->process && t->process != &kernel_process)

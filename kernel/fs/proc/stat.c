@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/PID/stat, statm, status, limits, schedstat, io.
+#include "kernel/seccomp.h"
 #include "kernel/slab.h"
 #include "kernel/tty.h"
 #include "proc.h"
@@ -218,9 +219,9 @@ int proc_status_show(struct seq *s, struct pseudo *n)
 		masks.ignored, masks.caught);
 	seq_printf(
 		s,
-		"CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\nNoNewPrivs:\t%d\nSeccomp:\t0\n",
+		"CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\nNoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%u\n",
 		c->cap_inheritable, c->cap_permitted, c->cap_effective, c->cap_bounding, c->cap_ambient,
-		c->no_new_privs);
+		c->no_new_privs || t->tsync_no_new_privs, t->seccomp_mode, seccomp_filter_count(t));
 	show_cpus(s, &t->sched.affinity);
 	seq_printf(s, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", t->sched.voluntary_switches,
 		   t->sched.involuntary_switches);

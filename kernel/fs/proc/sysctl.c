@@ -2,6 +2,7 @@
 // /proc/sys: settings that programs read, and the few that they may write.
 #include "kernel/boot_config.h"
 #include "kernel/errno.h"
+#include "kernel/mqueue.h"
 #include "kernel/random.h"
 #include "kernel/uts.h"
 #include "lib/fmt.h"
@@ -103,6 +104,46 @@ static ssize_t accept_write(struct pseudo *n, struct file *f, const char *data, 
 	return cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */) ? (ssize_t)size : -EPERM;
 }
 
+// A setting that has effect.
+struct number {
+	uint32_t *value, min, max;
+};
+
+static int number_show(struct seq *s, struct pseudo *n)
+{
+	const struct number *number = n->entry->data;
+
+	seq_printf(s, "%u\n", __atomic_load_n(number->value, __ATOMIC_RELAXED));
+	return 0;
+}
+
+static ssize_t number_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+{
+	const struct number *number = n->entry->data;
+	char digits[16];
+	uint64_t value;
+
+	(void)f;
+	if (!cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */))
+		return -EPERM;
+	string_copy(digits, data, sizeof(digits));
+	char *end = strchr(digits, '\n');
+	if (end)
+		*end = '\0';
+	if (!string_to_u64(digits, 10, &value) || value < number->min || value > number->max)
+		return -EINVAL;
+	__atomic_store_n(number->value, (uint32_t)value, __ATOMIC_RELAXED);
+	return (ssize_t)size;
+}
+
+#define NUMBER(text, value, min, max)                                                             \
+	{                                                                                         \
+		.name = text, .mode = S_IFREG | 0644, .show = number_show, .write = number_write, \
+		.data = &(const struct number)                                                    \
+		{                                                                                 \
+			value, min, max                                                           \
+		}                                                                                 \
+	}
 #define VALUE(text, content)                                                             \
 	{                                                                                \
 		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
@@ -164,6 +205,14 @@ static const struct pseudo_entry inotify_entries[] = {
 	{ NULL },
 };
 static const struct pseudo_entry epoll_entries[] = { VALUE("max_user_watches", "1000000"), { NULL } };
+static const struct pseudo_entry mqueue_entries[] = {
+	NUMBER("queues_max", &mqueue_limits.queues_max, 0, INT32_MAX),
+	NUMBER("msg_max", &mqueue_limits.msg_max, 1, MQUEUE_MESSAGES_HARD_MAX),
+	NUMBER("msg_default", &mqueue_limits.msg_default, 1, MQUEUE_MESSAGES_HARD_MAX),
+	NUMBER("msgsize_max", &mqueue_limits.msgsize_max, 128, MQUEUE_BYTES_HARD_MAX),
+	NUMBER("msgsize_default", &mqueue_limits.msgsize_default, 128, MQUEUE_BYTES_HARD_MAX),
+	{ NULL },
+};
 static const struct pseudo_entry fs_entries[] = {
 	VALUE("file-max", "9223372036854775807"),
 	VALUE("nr_open", "1048576"),
@@ -183,6 +232,7 @@ static const struct pseudo_entry fs_entries[] = {
 	{ .name = "inode-nr", .mode = S_IFREG | 0444, .show = inode_nr_show },
 	DIRECTORY("inotify", inotify_entries),
 	DIRECTORY("epoll", epoll_entries),
+	DIRECTORY("mqueue", mqueue_entries),
 	{ NULL },
 };
 static const struct pseudo_entry vm_entries[] = {

@@ -5,12 +5,13 @@
 #include "kernel/refcount.h"
 #include "kernel/types.h"
 
-// What all processes of one real uid use together: RLIMIT_NPROC, RLIMIT_SIGPENDING.
+// What all processes of one real uid use together: RLIMIT_NPROC, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE.
 struct user {
 	struct refcount refs;
 	uid_t uid;
 	int32_t tasks;           // atomic
 	int32_t pending_signals; // atomic
+	uint64_t mqueue_bytes;   // atomic
 	struct user *next;       // hash chain; lock in cred.c
 };
 

@@ -54,6 +54,8 @@ void signal_entry_cancel(struct process *p, struct sigqueue_entry *e);
 int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info); // every process of it; -ESRCH when none
 // Synchronous, cannot be blocked or ignored (SIGSEGV and kin) on the current task.
 void signal_force(int signal, int code, uint64_t address);
+// A filter refused call `nr` at `address`: SIGSYS with its data as si_errno.
+void signal_force_syscall(int nr, uint64_t address, int error);
 void signal_force_trap(int signal, int code, uint64_t address, unsigned trap, uint64_t error);
 bool signal_pending_slow(struct task *t); // a deliverable signal is there
 void signal_recompute(struct task *t);    // WORK_SIGNAL from masks and queues; sighand.lock held

@@ -19,6 +19,7 @@ struct files;
 struct fs_context;
 struct mm;
 struct pid;
+struct seccomp_filter;
 struct tty;
 
 // Bits of task->work: what must happen before the return to user mode, and what slows a system call's entry.
@@ -32,6 +33,7 @@ struct tty;
 #define WORK_PTRACE       0x80u  // ptrace system-call stops
 #define WORK_RSEQ         0x100u // was switched away from or moved: the scheduler sets it when rseq_area is not 0
 #define WORK_REMOTE       0x200u // another task wants something of this address space: mm_serve()
+#define WORK_SECCOMP      0x400u // its system calls are filtered (stays set)
 
 struct restart_block { // restart_syscall(2)
 	long (*fn)(struct restart_block *r);
@@ -92,6 +94,11 @@ struct task {
 	int parent_death_signal;
 	uint64_t timer_slack_ns;
 	uint32_t personality;
+
+	// kernel/proc/seccomp.c: sighand->lock to change
+	struct seccomp_filter *seccomp_filter; // its newest; a reference
+	uint8_t seccomp_mode;                  // SECCOMP_MODE_*
+	bool tsync_no_new_privs;               // another thread's filters and no_new_privs were made its own
 
 	// ptrace: tasklist_lock
 	struct process *tracer;
@@ -213,6 +220,8 @@ static inline bool signal_pending(struct task *t)
 {
 	return unlikely(task_work_test(t, WORK_SIGNAL | WORK_STOP | WORK_KILLED));
 }
+// prctl(2), PR_SET_NO_NEW_PRIVS; the current task.
+static inline bool task_no_new_privs(const struct task *t) { return t->cred->no_new_privs || t->tsync_no_new_privs; }
 bool fatal_signal_pending(struct task *t);
 bool killed_task_waits(
 	void); // is there a task that was killed and waits uninterruptibly? Any context, no spinlock held

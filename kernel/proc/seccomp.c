@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// seccomp(2): what a program allows itself to call. Strict mode, and filters in classic BPF.
+//
+// A task's filters are a list from the newest to the oldest, shared with those it was inherited by: filters are constant and counted. They
+// run on a task's own calls only; task->work has WORK_SECCOMP then, so that who has none pays nothing.
+//
+// Locks: sighand->lock guards who of a process gets which filters (fork, SECCOMP_FILTER_FLAG_TSYNC). A task reads its own without: what
+// another thread puts there has the old ones at its end.
+#include "internal.h"
+
+#include "kernel/ptrace.h"
+#include "kernel/seccomp.h"
+#include "kernel/syscalls.h"
+#include "bpf.h"
+
+#include <asm/unistd.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/ptrace.h>
+
+#define INSTRUCTIONS_MAX 32768u // of all filters of a task together
+#define FILTER_COST      4u     // and this for each filter
+#define ERRNO_MAX        4095u
+
+#define FLAGS_KNOWN                                                                             \
+	(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW | \
+	 SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
+
+struct seccomp_filter {
+	struct refcount refs;
+	struct seccomp_filter *previous; // a reference
+	unsigned depth, cost;            // filters and instructions up to here
+	struct sock_filter program[];
+};
+
+static void filter_put(struct seccomp_filter *f)
+{
+	while (f && refcount_put(&f->refs)) {
+		struct seccomp_filter *previous = f->previous;
+		kfree(f);
+		f = previous;
+	}
+}
+
+void seccomp_release(struct task *t) { filter_put(t->seccomp_filter); }
+
+unsigned seccomp_filter_count(const struct task *t)
+{
+	const struct seccomp_filter *f = __atomic_load_n(&t->seccomp_filter, __ATOMIC_ACQUIRE);
+
+	return f ? f->depth : 0;
+}
+
+// `t` gets mode and filters; what it had is among them. sighand->lock.
+static void assign(struct task *t, uint8_t mode, struct seccomp_filter *f)
+{
+	struct seccomp_filter *old = t->seccomp_filter;
+
+	if (f)
+		refcount_get(&f->refs);
+	__atomic_store_n(&t->seccomp_filter, f, __ATOMIC_RELEASE);
+	t->seccomp_mode = mode;
+	task_work_set(t, WORK_SECCOMP); // after the above: it looks there next
+	filter_put(old);
+}
+
+void seccomp_inherit(struct task *child, struct task *parent)
+{
+	child->tsync_no_new_privs = parent->tsync_no_new_privs;
+	if (parent->seccomp_mode)
+		assign(child, parent->seccomp_mode, parent->seccomp_filter);
+}
+
+// ---- a call ----
+
+static uint32_t run_filters(const struct user_regs *regs)
+{
+	struct seccomp_data data = { .nr = (int)regs->orig_ax,
+				     .arch = AUDIT_ARCH_X86_64,
+				     .instruction_pointer = regs->ip,
+				     .args = { regs->di, regs->si, regs->dx, regs->r10, regs->r8, regs->r9 } };
+	uint32_t result = SECCOMP_RET_ALLOW;
+
+	for (const struct seccomp_filter *f = __atomic_load_n(&current->seccomp_filter, __ATOMIC_ACQUIRE); f;
+	     f = f->previous) {
+		uint32_t r = bpf_run(f->program, &data);
+		if ((int32_t)(r & SECCOMP_RET_ACTION_FULL) < (int32_t)(result & SECCOMP_RET_ACTION_FULL))
+			result = r;
+	}
+	return result;
+}
+
+static _Noreturn void kill(bool process)
+{
+	if (process || current->process->live_count == 1)
+		process_exit_group(SIGSYS);
+	task_exit(SIGSYS);
+}
+
+// The tracer decides: may the call go on?
+static bool ask_tracer(struct user_regs *regs, uint32_t data)
+{
+	regs->ax = (uint64_t)-ENOSYS;
+	if (!current->tracer || !ptrace_wants(current, PTRACE_EVENT_SECCOMP))
+		return false;
+	ptrace_event(PTRACE_EVENT_SECCOMP, data);
+	return !fatal_signal_pending(current) && (int32_t)regs->orig_ax >= 0;
+}
+
+static bool apply_filters(struct user_regs *regs, bool asked)
+{
+	uint32_t result = run_filters(regs), data = result & SECCOMP_RET_DATA;
+
+	switch (result & SECCOMP_RET_ACTION_FULL) {
+	case SECCOMP_RET_ALLOW:
+	case SECCOMP_RET_LOG: return true;
+	case SECCOMP_RET_ERRNO: regs->ax = (uint64_t) - (int64_t)min(data, ERRNO_MAX); return false;
+	case SECCOMP_RET_TRAP:
+		regs->ax = regs->orig_ax; // as if the call had not begun
+		signal_force_syscall((int)regs->orig_ax, regs->ip, (int)data);
+		return false;
+	case SECCOMP_RET_TRACE:
+		if (asked)
+			return true;
+		return ask_tracer(regs, data) && apply_filters(regs, true);      // it may have made another call of it
+	case SECCOMP_RET_USER_NOTIF: regs->ax = (uint64_t)-ENOSYS; return false; // nobody can listen
+	case SECCOMP_RET_KILL_THREAD: kill(false);
+	}
+	kill(true);
+}
+
+bool seccomp_admits(struct user_regs *regs)
+{
+	uint32_t nr = (uint32_t)regs->orig_ax;
+
+	if (current->seccomp_mode == SECCOMP_MODE_FILTER)
+		return apply_filters(regs, false);
+	if (nr != __NR_read && nr != __NR_write && nr != __NR_exit && nr != __NR_rt_sigreturn)
+		task_exit(SIGKILL);
+	return true;
+}
+
+// ---- installing ----
+
+static long set_strict(void)
+{
+	struct sighand *s = process_sighand_lock(current->process);
+	bool filtered = current->seccomp_mode == SECCOMP_MODE_FILTER;
+
+	if (!filtered)
+		assign(current, SECCOMP_MODE_STRICT, NULL);
+	spin_unlock(&s->lock);
+	return filtered ? -EINVAL : 0;
+}
+
+static int check_program(const struct sock_filter *program, unsigned count)
+{
+	uint16_t *scratch = kalloc_array(count, sizeof(*scratch));
+	int error = scratch ? bpf_check(program, count, scratch) : -ENOMEM;
+
+	kfree(scratch);
+	return error;
+}
+
+// The filter of a struct sock_fprog, checked; err_ptr.
+static struct seccomp_filter *filter_get(struct uptr user)
+{
+	struct sock_fprog fprog;
+	struct seccomp_filter *f;
+	size_t size;
+	int error;
+
+	if (get_user(&fprog, user))
+		return err_ptr(-EFAULT);
+	if (!fprog.len || fprog.len > BPF_MAXINSNS)
+		return err_ptr(-EINVAL);
+	if (!task_no_new_privs(current) && !cred_capable(current->cred, CAP_SYS_ADMIN))
+		return err_ptr(-EACCES);
+	size = fprog.len * sizeof(struct sock_filter);
+	f = kalloc(sizeof(*f) + size);
+	if (!f)
+		return err_ptr(-ENOMEM);
+	error = copy_from_user(f->program, (struct uptr){ (uint64_t)fprog.filter }, size);
+	if (!error)
+		error = check_program(f->program, fprog.len);
+	if (error) {
+		kfree(f);
+		return err_ptr(error);
+	}
+	refcount_set(&f->refs, 1);
+	f->depth = 1;
+	f->cost = fprog.len;
+	return f;
+}
+
+static bool is_ancestor(const struct seccomp_filter *ancestor, const struct seccomp_filter *f)
+{
+	while (f && f != ancestor)
+		f = f->previous;
+	return f == ancestor;
+}
+
+// A thread that cannot take over the caller's filters: its own are others. sighand->lock.
+static struct task *find_other(void)
+{
+	struct task *t;
+
+	list_for_each (t, &current->process->threads, thread_node)
+		if (t != current && !t->dead && t->seccomp_mode &&
+		    !(t->seccomp_mode == SECCOMP_MODE_FILTER &&
+		      is_ancestor(t->seccomp_filter, current->seccomp_filter)))
+			return t;
+	return NULL;
+}
+
+// The caller's filters become those of all threads. sighand->lock.
+static void synchronise(void)
+{
+	bool privs = task_no_new_privs(current);
+	struct task *t;
+
+	list_for_each (t, &current->process->threads, thread_node) {
+		if (t == current || t->dead)
+			continue;
+		assign(t, SECCOMP_MODE_FILTER, current->seccomp_filter);
+		t->tsync_no_new_privs |= privs;
+	}
+}
+
+static long attach_locked(struct seccomp_filter *f, unsigned flags)
+{
+	struct seccomp_filter *old = current->seccomp_filter;
+	struct task *other;
+
+	if (current->seccomp_mode == SECCOMP_MODE_STRICT)
+		return -EINVAL;
+	if (old && f->cost + FILTER_COST + old->cost > INSTRUCTIONS_MAX)
+		return -ENOMEM;
+	other = flags & SECCOMP_FILTER_FLAG_TSYNC ? find_other() : NULL;
+	if (other)
+		return flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH ? -ESRCH : other->tid;
+	if (old) {
+		refcount_get(&old->refs);
+		f->previous = old;
+		f->depth += old->depth;
+		f->cost += old->cost + FILTER_COST;
+	}
+	assign(current, SECCOMP_MODE_FILTER, f);
+	if (flags & SECCOMP_FILTER_FLAG_TSYNC)
+		synchronise();
+	return 0;
+}
+
+static long set_filter(unsigned flags, struct uptr user)
+{
+	struct seccomp_filter *f;
+	struct sighand *s;
+	long result;
+
+	if (flags & ~FLAGS_KNOWN)
+		return -EINVAL;
+	f = filter_get(user);
+	if (is_err(f))
+		return ptr_err(f);
+	s = process_sighand_lock(current->process);
+	result = attach_locked(f, flags);
+	spin_unlock(&s->lock);
+	filter_put(f);
+	return result;
+}
+
+static long action_available(unsigned flags, struct uptr user)
+{
+	static const uint32_t available[] = { SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_KILL_THREAD, SECCOMP_RET_TRAP,
+					      SECCOMP_RET_ERRNO,        SECCOMP_RET_TRACE,       SECCOMP_RET_LOG,
+					      SECCOMP_RET_ALLOW };
+	uint32_t action;
+
+	if (flags)
+		return -EINVAL;
+	if (get_user(&action, user))
+		return -EFAULT;
+	for (size_t i = 0; i < sizeof(available) / sizeof(*available); i++)
+		if (available[i] == action)
+			return 0;
+	return -EOPNOTSUPP;
+}
+
+long sys_seccomp(unsigned operation, unsigned flags, struct uptr arguments)
+{
+	switch (operation) {
+	case SECCOMP_SET_MODE_STRICT: return flags || !uptr_is_null(arguments) ? -EINVAL : set_strict();
+	case SECCOMP_SET_MODE_FILTER: return set_filter(flags, arguments);
+	case SECCOMP_GET_ACTION_AVAIL: return action_available(flags, arguments);
+	}
+	return -EINVAL;
+}
+
+long seccomp_set_mode(uint64_t mode, struct uptr filter)
+{
+	switch (mode) {
+	case SECCOMP_MODE_STRICT: return set_strict();
+	case SECCOMP_MODE_FILTER: return set_filter(0, filter);
+	}
+	return -EINVAL;
+}
