@@ -45,7 +45,7 @@ FUZZERS = {
     "vsock_device": (HOST + ["-Dmmap=guarded_mmap", "-Dmunmap=guarded_munmap"],
                      ["host/vsock/ring.c", "host/vsock/vhost.c", "host/vsock/device.c", "host/vsock/stream.c",
                       "host/vsock/service.c",
-                      "host/vsock/datagram.c", "host/net/resolve.c", "host/net/rules.c", "host/base/process.c", "host/base/buffer.c", "host/base/err.c"], 4096),
+                      "host/vsock/datagram.c", "host/net/peers.c", "host/net/socket.c", "host/net/resolve.c", "host/net/rules.c", "host/base/process.c", "host/base/buffer.c", "host/base/err.c"], 4096),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
 
