@@ -3,7 +3,8 @@
 //
 // The task that asks takes a channel out of the pool, sends, receives, and puts the channel back; there is no queue and no other
 // task in between. Nothing is allocated while a channel is held, so memory pressure, which forgets names and thus asks for a
-// channel, cannot wait for itself. Whoever asked takes the answer in, killed or not: a channel with an answer left in it would
+// channel, cannot wait for itself. A question may be posted: then the channel goes back with its answer still to come, as the last to be
+// used for another, and who does, or who wants that answer, takes it first. Whoever asked takes the answer in, killed or not: a channel with an answer left in it would
 // give that to the next.
 //
 // The broker is as hostile as any server: answers go through codec.c; one that answers no question of ours is dropped, and a
@@ -31,6 +32,7 @@
 struct channel {
 	struct list node;
 	int socket;
+	struct fs_request *posted; // its answer comes first; NULL
 };
 
 const char fs_transport_name[] = "broker";
@@ -72,10 +74,43 @@ static struct channel *channel_get(void) // NULL: there is none any more
 static void channel_put(struct channel *ch)
 {
 	spin_lock(&pool_lock);
-	list_add(&idle_channels, &ch->node);
+	if (ch->posted)
+		list_add_tail(&idle_channels, &ch->node);
+	else
+		list_add(&idle_channels, &ch->node);
 	spin_unlock(&pool_lock);
 	if (!waitq_empty(&pool_wait))
 		waitq_wake_all(&pool_wait);
+}
+
+// One to post over: others stay for those who wait.
+static struct channel *channel_get_spare(void)
+{
+	struct channel *ch = NULL;
+	spin_lock(&pool_lock);
+	if (!list_empty(&idle_channels) && idle_channels.next != idle_channels.prev) {
+		ch = list_first(&idle_channels, struct channel, node);
+		if (ch->posted)
+			ch = NULL;
+		else
+			list_remove(&ch->node);
+	}
+	spin_unlock(&pool_lock);
+	return ch;
+}
+
+// The channel with the answer to `r`, unless somebody has it.
+static struct channel *channel_get_posted(const struct fs_request *r)
+{
+	struct channel *ch, *found = NULL;
+	spin_lock(&pool_lock);
+	list_for_each (ch, &idle_channels, node)
+		if (ch->posted == r)
+			found = ch;
+	if (found)
+		list_remove(&found->node);
+	spin_unlock(&pool_lock);
+	return found;
 }
 
 static void channel_retire(struct channel *ch)
@@ -170,25 +205,65 @@ static bool has_answer(const struct fs_request *r)
 	return !r->no_reply;
 }
 
-// Asks over `ch`. Bytes of the answer (0: none was due), or -errno; *broken: of the channel, not of the question.
-static long converse(struct channel *ch, struct fs_request *r, bool *broken)
+static bool is_broken(long n) { return n < 0 && n != -EMFILE && n != -ENFILE; }
+
+static long request_send(struct channel *ch, struct fs_request *r, bool *kicked)
 {
 	struct iovec v[SEGMENTS_MAX + 1];
 	unsigned out, in;
-	bool kicked = false;
 	const struct fs_segment *s = fs_request_segments(r, &out, &in);
 	struct broker_request head = { .grant = (uint16_t)broker_grant_of(r->connection),
 				       .flags = r->in_use ? BROKER_REQUEST_HOLD : 0,
 				       .size_bytes = (uint32_t)r->builder.size + r->payload_bytes_out };
-	*broken = false;
-	if (out + in > SEGMENTS_MAX || sizeof(head) + head.size_bytes > BROKER_MESSAGE_MAX_BYTES)
-		return -E2BIG;
 	v[0] = (struct iovec){ &head, sizeof(head) };
-	long n = send_all(ch->socket, v, 1 + message_vector(v + 1, s, out), &kicked);
+	return send_all(ch->socket, v, 1 + message_vector(v + 1, s, out), kicked);
+}
+
+static long answer_take(struct channel *ch, struct fs_request *r, bool *kicked)
+{
+	struct iovec v[SEGMENTS_MAX];
+	unsigned out, in;
+	const struct fs_segment *s = fs_request_segments(r, &out, &in);
+	return answer_receive(ch, r, v, message_vector(v, s + out, in), kicked);
+}
+
+static void finish(struct fs_request *r, long n)
+{
+	fs_request_finish(r, n > 0 ? (size_t)n : 0, is_broken(n) ? -EIO : (int)min(n, 0l));
+}
+
+// The answer that was left in the channel, if any. False: the channel is done for.
+static bool posted_take(struct channel *ch, bool *kicked)
+{
+	struct fs_request *r = ch->posted;
+	if (!r)
+		return true;
+	ch->posted = NULL;
+	long n = answer_take(ch, r, kicked);
+	finish(r, n);
+	return !is_broken(n);
+}
+
+static bool fits(struct fs_request *r)
+{
+	unsigned out, in;
+	fs_request_segments(r, &out, &in);
+	return out + in <= SEGMENTS_MAX &&
+	       sizeof(struct broker_request) + r->builder.size + r->payload_bytes_out <= BROKER_MESSAGE_MAX_BYTES;
+}
+
+// Asks over `ch`. Bytes of the answer (0: none was due), or -errno; *broken: of the channel, not of the question.
+static long converse(struct channel *ch, struct fs_request *r, bool *broken)
+{
+	bool kicked = false;
+	*broken = false;
+	if (!fits(r))
+		return -E2BIG;
+	long n = posted_take(ch, &kicked) ? request_send(ch, r, &kicked) : -EPIPE;
 	*broken = n < 0;
 	if (!*broken && has_answer(r)) {
-		n = answer_receive(ch, r, v, message_vector(v, s + out, in), &kicked);
-		*broken = n < 0 && n != -EMFILE && n != -ENFILE;
+		n = answer_take(ch, r, &kicked);
+		*broken = is_broken(n);
 	} else if (!*broken) {
 		n = 0;
 	}
@@ -221,6 +296,40 @@ void fs_transport_send(struct fs_request *r)
 	if (!has_answer(r))
 		r->no_reply = true;
 	fs_request_finish(r, n > 0 ? (size_t)n : 0, broken ? -EIO : (int)min(n, 0l));
+}
+
+bool fs_transport_post(struct fs_request *r)
+{
+	bool kicked = false;
+	struct channel *ch =
+		__atomic_load_n(&r->connection->dead, __ATOMIC_ACQUIRE) || !fits(r) ? NULL : channel_get_spare();
+	if (!ch)
+		return false;
+	long n = request_send(ch, r, &kicked);
+	kick_again(kicked);
+	if (n < 0) {
+		channel_retire(ch);
+		return false;
+	}
+	ch->posted = r;
+	channel_put(ch);
+	return true;
+}
+
+static bool is_done(const struct fs_request *r) { return __atomic_load_n(&r->done, __ATOMIC_ACQUIRE); }
+
+void fs_transport_collect(struct fs_request *r)
+{
+	struct channel *ch = NULL;
+	bool kicked = false;
+	wait_event(&pool_wait, is_done(r) || (ch = channel_get_posted(r)));
+	if (!ch)
+		return;
+	if (posted_take(ch, &kicked))
+		channel_put(ch);
+	else
+		channel_retire(ch);
+	kick_again(kicked);
 }
 
 // ---- granted trees ----

@@ -80,6 +80,12 @@ void fake_host_write(const char *name, const char *text)
 	close(fd);
 }
 
+void fake_host_mkdir(const char *name)
+{
+	if (mkdir(under_root(name), 0755))
+		abort();
+}
+
 void fake_host_remove(const char *name) { remove(under_root(name)); }
 
 void fake_host_rename(const char *from, const char *to)
@@ -283,7 +289,10 @@ static int op_rename(struct request *r, uint64_t to_dir, const char *names)
 
 static int op_read_directory(struct request *r)
 {
+	struct fuse_read_in *in = (void *)r->at;
 	struct fuse_open_out o = { .fh = UINT64_MAX, .open_flags = BROKER_FOPEN_EXACT };
+	if (in->read_flags & BROKER_READ_WATCH && fake_watches)
+		o.open_flags |= BROKER_FOPEN_COMPLETE;
 	DIR *d = opendir(r->path);
 	struct dirent *e;
 	if (!d)

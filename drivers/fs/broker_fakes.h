@@ -13,6 +13,7 @@ const char *fake_broker_root(void);
 
 // Behind the cell's back.
 void fake_host_write(const char *name, const char *text);
+void fake_host_mkdir(const char *name);
 void fake_host_remove(const char *name);
 void fake_host_rename(const char *from, const char *to);
 bool fake_host_text(const char *name, char *out, size_t size);

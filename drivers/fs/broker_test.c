@@ -351,6 +351,80 @@ static void names_are_read_ahead(void **state)
 	assert_int_equal(size_of("/g/new"), 3);
 }
 
+struct entry {
+	uint64_t ino;
+	int64_t offset;
+	uint16_t length;
+	uint8_t type;
+	char name[];
+};
+
+// The names of an open directory from its position on, with a blank behind each; at most `room` bytes a call. The offset of the last.
+static int64_t list_names(long fd, char *names, unsigned room)
+{
+	char entries[4096] __attribute__((aligned(8)));
+	int64_t last = 0;
+	long n;
+	*names = 0;
+	while ((n = sys_getdents64((int)fd, U(entries), room)) > 0)
+		for (long at = 0; at < n;) {
+			struct entry *e = (void *)(entries + at);
+			size_t length = strlen(e->name);
+			memcpy(names, e->name, length);
+			memcpy(names + length, " ", 2);
+			names += length + 1;
+			last = e->offset;
+			at += e->length;
+		}
+	assert_int_equal(n, 0);
+	return last;
+}
+
+static const char *in_list(const char *names, const char *name)
+{
+	while (*names && strncmp(names, name, strlen(name)))
+		names++;
+	return *names ? names : NULL;
+}
+
+// Once all names are known, a directory is listed from them, as it is then.
+static void known_names_are_listed(void **state)
+{
+	char name[16], names[512];
+	fake_watches = true;
+	for (unsigned k = 0; k < 5; k++) {
+		fmt_print(name, sizeof(name), "f%u", k);
+		fake_host_write(name, "text");
+	}
+	for (unsigned k = 0; k < 5; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", k);
+		assert_int_equal(size_of(name), 4);
+	}
+	assert_int_equal(size_of("/g/none"), -ENOENT);
+	assert_int_equal(write_file("/g/made", "x", O_EXCL), 1);
+	unsigned before = fake_requests;
+	long fd = sys_open(U("/g"), O_RDONLY | O_DIRECTORY, 0);
+	int64_t end = list_names(fd, names, 4096);
+	assert_int_equal(strlen(names), strlen(". .. f0 f1 f2 f3 f4 made "));
+	assert_true(in_list(names, "f3 ") && in_list(names, "made ") && !in_list(names, "none"));
+	char again[512];
+	sys_lseek((int)fd, 0, 0);
+	assert_int_equal(list_names(fd, again, 64), end);
+	assert_string_equal(again, names);
+	sys_lseek((int)fd, end - 1, 0); // a position is where it was
+	list_names(fd, again, 4096);
+	assert_string_equal(again, in_list(names, "made"));
+	assert_int_equal(fake_requests, before);
+	fake_host_write("new", "new");
+	report(IN_CREATE, "", "new");
+	fake_host_remove("f3");
+	report(IN_DELETE, "", "f3");
+	sys_lseek((int)fd, 0, 0);
+	list_names(fd, again, 4096);
+	assert_true(in_list(again, "new ") && !in_list(again, "f3"));
+	sys_close((int)fd);
+}
+
 // Reads /g/f10, /g/f11, ... in the order of names; how many questions that takes.
 static unsigned read_in_order(unsigned count)
 {
@@ -375,12 +449,12 @@ static void the_first_names_are_not_read_ahead(void **state)
 		assert_int_equal(size_of(name), -ENOENT);
 	}
 	assert_int_equal(fake_requests, 10);
-	assert_int_equal(REQUESTS(BROKER_WATCH), 0);
+	assert_int_equal(REQUESTS(BROKER_READ_DIRECTORY), 0);
 	for (unsigned k = 10; k < 80; k++) {
 		fmt_print(name, sizeof(name), "/g/f%u", k);
 		assert_int_equal(size_of(name), -ENOENT);
 	}
-	assert_int_equal(REQUESTS(BROKER_WATCH), 1);
+	assert_int_equal(REQUESTS(BROKER_READ_DIRECTORY), 1);
 	assert_true(fake_requests < 80);
 }
 
@@ -404,6 +478,71 @@ static void files_are_opened_ahead(void **state)
 }
 
 // A name forgotten here is there all the same.
+// Who goes through a tree asks little of each directory: for its names, and for its files while others are read.
+static void trees_are_gone_through(void **state)
+{
+	char name[32], path[32];
+	fake_watches = true;
+	for (unsigned d = 0; d < 8; d++) {
+		fmt_print(name, sizeof(name), "d%u", d);
+		fake_host_mkdir(name);
+		for (unsigned k = 0; k < 20; k++) {
+			fmt_print(name, sizeof(name), "d%u/f%u", d, 10 + k);
+			fake_host_write(name, "text");
+		}
+	}
+	for (unsigned d = 0; d < 8; d++) {
+		unsigned before = fake_requests, watches = REQUESTS(BROKER_WATCH);
+		for (unsigned k = 0; k < 20; k++) {
+			fmt_print(path, sizeof(path), "/g/d%u/f%u", d, 10 + k);
+			assert_text(path, "text");
+		}
+		if (d >= 4)
+			assert_in_range(fake_requests - before, 1, 4);
+		assert_int_equal(REQUESTS(BROKER_WATCH), watches);
+	}
+	assert_text("/g/d7/f10", "text");
+}
+
+// What was asked for and not waited for is nobody's when the tree goes; teardown() counts descriptors.
+static void a_batch_under_way_goes_with_its_tree(void **state)
+{
+	char name[16];
+	fake_watches = true;
+	for (unsigned k = 0; k < 60; k++) {
+		fmt_print(name, sizeof(name), "f%u", 10 + k);
+		fake_host_write(name, "text");
+	}
+	unsigned many = REQUESTS(BROKER_OPEN_MANY);
+	for (unsigned k = 0; REQUESTS(BROKER_OPEN_MANY) < many + 2; k++) {
+		fmt_print(name, sizeof(name), "/g/f%u", 10 + k);
+		assert_text(name, "text");
+	}
+	fake_host_remove("f60"); // opened already, perhaps
+	fake_host_remove("f69");
+}
+
+static void report_early(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor)
+{
+	if (opcode == BROKER_READ_DIRECTORY)
+		report(IN_ATTRIB, "", "");
+}
+
+// The watch that comes with the names may tell of something before they are here: then they are not believed.
+static void early_reports_count(void **state)
+{
+	fake_host_write("f", "text");
+	fake_watches = true;
+	fake_mangle = report_early;
+	assert_int_equal(size_of("/g/none"), -ENOENT);
+	assert_int_equal(size_of("/g/nor"), -ENOENT);
+	assert_int_equal(size_of("/g/f"), 4);
+	assert_true(REQUESTS(BROKER_READ_DIRECTORY) >= 1);
+	unsigned before = fake_requests;
+	assert_int_equal(size_of("/g/new"), -ENOENT);
+	assert_int_equal(fake_requests, before + 1);
+}
+
 static void names_forgotten_are_asked_for(void **state)
 {
 	fake_watches = true;
@@ -611,7 +750,11 @@ int main(void)
 		TEST(watched_entries_last),
 		TEST(names_are_read_ahead),
 		TEST(the_first_names_are_not_read_ahead),
+		TEST(known_names_are_listed),
 		TEST(files_are_opened_ahead),
+		TEST(trees_are_gone_through),
+		TEST(a_batch_under_way_goes_with_its_tree),
+		TEST(early_reports_count),
 		TEST(names_forgotten_are_asked_for),
 		TEST(an_overflow_drops_everything),
 		TEST(programs_hear_of_the_host_once),

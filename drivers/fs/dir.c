@@ -215,12 +215,12 @@ static int fs_revalidate(struct dentry *d)
 	struct fuse_entry e;
 	dentry_name_get(d, &n);
 	struct inode *dir = n.parent->inode;
-	fs_watch_want(dir); // what is asked for again will be asked for again
 	int result = PORT_HOST ? revalidate_ahead(dir, n.parent, d) : -EAGAIN;
 	if (result >= 0) {
 		dentry_put(n.parent);
 		return result;
 	}
+	fs_watch_want(dir); // what is asked for again will be asked for again
 	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
 	result = lookup_call(dir, n.name, n.length, &e);
 	if (!result)

@@ -6,7 +6,7 @@
 //   transport     device.c                           broker.c
 //   files         file.c data.c times.c copy.c       passthrough.c
 //   attributes    change.c                           freshness.c
-//   coherence     timeouts                           watch.c own.c
+//   coherence     timeouts                           watch.c own.c names.c
 //
 //   request.c  requests: memory, waiting, forgets    inode.c    attributes, inode life
 //   mount.c    INIT, superblock, statfs, sync        handle.c   files open at the server, and those kept for the next open
@@ -36,6 +36,7 @@
 // Pages a server may read and write. Without devices any page will do.
 #define FS_PAGE_FLAGS (PORT_HOST ? 0u : PAGE_DEVICE)
 
+struct fs_batch;
 struct fs_connection;
 struct fs_handle;
 struct fs_request;
@@ -58,6 +59,9 @@ struct fs_connection { // a server of one tree; lives for ever. The transport's 
 	uint64_t inode_count;       // atomic
 	uint64_t negative_valid_ns; // how long "no such name" is believed; racy hint
 	uint8_t ahead_order;        // in which files were opened last (ahead.c); racy hint
+	uint8_t ahead_credit;       // so many directories get files opened ahead from the first on (ahead.c); racy hint
+	struct fs_batch *batch;     // files being opened ahead (ahead.c); atomic
+	uint8_t names_credit;       // so many are read when the first name is asked for (readdir.c); racy hint
 	uint64_t attr_valid_ns;     // how long the server says attributes are good; racy hint
 
 	struct spinlock lock; // guards what follows
@@ -83,6 +87,9 @@ void fs_connection_fail(struct fs_connection *c,
 			const char *why); // the server lied: everything fails with -EIO. Any context
 // Takes over the device's reference of `r`, ready to go, and sees that fs_request_finish() is called: later, or before the return.
 void fs_transport_send(struct fs_request *r);
+// broker.c: sends `r` and lets the answer come (taking over a reference), if that keeps nobody else waiting. False: it was not sent.
+bool fs_transport_post(struct fs_request *r);
+void fs_transport_collect(struct fs_request *r); // one that was posted is done when this returns
 // Forgets worth a message of their own.
 extern const unsigned fs_transport_forgets;
 
@@ -153,6 +160,8 @@ void fs_payload(struct fs_request *r, paddr_t address, uint32_t size, bool out);
 int must_check fs_call(struct fs_request *r);
 // Sends; r->complete is called when it is over, perhaps before the return.
 void fs_send(struct fs_request *r);
+// Sends and does not wait: fs_transport_collect() does, and is called for every request posted. False: not now, or never (!PORT_HOST).
+bool must_check fs_post(struct fs_request *r);
 void fs_request_finish(struct fs_request *r, size_t written, int transport_error); // for the transport
 // The request in order, for the transport: what goes out, then what comes in. First segment; counts.
 const struct fs_segment *fs_request_segments(struct fs_request *r, unsigned *out_count, unsigned *in_count);
@@ -215,6 +224,7 @@ struct fs_inode {
 	int32_t opens_missed; // files that the server had to be asked for
 	uint16_t ahead_window, ahead_given, ahead_used;
 	uint8_t ahead_order, ahead_tries;
+	bool ahead_dry; // nothing was left to open
 	// of a directory; its inode.lock
 	uint32_t names_asked;    // for so many names the server was asked since all were read
 	uint64_t names_quiet_ns; // they are not read again before
@@ -290,6 +300,8 @@ struct fs_handle *fs_handle_create(struct fs_connection *c, uint64_t nodeid, con
 				   uint32_t flags, bool directory, int file);
 // As fs_handle_get(), to read, for an open(2) of `d`: files that are opened next, most likely, come along (ahead.c).
 struct fs_handle *fs_handle_get_ahead(struct dentry *d);
+void fs_open_ahead(struct inode *dir, struct dentry *d); // the names of directory `d` were read just now
+void fs_ahead_stop(struct fs_connection *c);             // nothing is under way when this returns
 void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write); // caches it, unless there is one
 void fs_handle_keep(struct inode *i, struct fs_handle *h); // nobody has the file open: for the next who does
 // An open file begins and ends to use h. adopt takes h's reference over, release puts it. release: what the last writer leaves
@@ -341,6 +353,10 @@ void fs_link_dropped(struct inode *i, bool all);      // one of its names went
 // True: names became known.
 bool fs_names_ahead(struct inode *dir, struct dentry *d);
 bool fs_names_are_known(struct inode *dir, struct dentry *d); // a name that is not cached is not there
+// names.c: writes the names of the directory `d`, whose lock is held, as READDIR answers (to = NULL: only counts). Bytes; 0: not all are
+// known, or more than `capacity`.
+size_t fs_names_list(struct inode *dir, struct dentry *d, char *to, size_t capacity);
+size_t fs_names_skip(const char *list, size_t size, uint64_t position); // where in a list so many entries end
 static inline void fs_names_unsure(struct inode *dir) { fs_inode_of(dir)->names_serial = 0; }
 ssize_t fs_getxattr(struct inode *i, const char *name, void *value, size_t size);
 int fs_setxattr(struct inode *i, const char *name, const void *value, size_t size, int flags);
@@ -352,6 +368,10 @@ int fs_removexattr(struct inode *i, const char *name);
 // Ask with a mark, and if it still holds when the answer is stored, the answer is good until the host says otherwise.
 uint64_t fs_watch_mark_of(struct inode *dir);
 bool fs_watch_holds(struct inode *dir, uint64_t mark);
+// For who asks the server to watch along with something else (BROKER_READ_WATCH): begin says whether to (NULL: no), heard what came
+// of it; the mark that answer was given with, 0: none. The directory's lock is held from the one to the other.
+struct fs_watch *fs_watch_begin(struct inode *dir);
+uint64_t fs_watch_heard(struct inode *dir, struct fs_watch *w, int error, bool complete);
 void fs_watch_start(struct inode *dir, bool pin); // makes the server watch it, if there is room. Task context
 void fs_watch_inode_gone(struct fs_inode *fi);
 void fs_watched(struct inode *i, struct dentry *d); // inode_ops.watched

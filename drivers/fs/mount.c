@@ -106,6 +106,8 @@ static void nothing_done(struct fs_request *r) { fs_request_put(r); }
 static void fs_put_super(struct super *s)
 {
 	struct fs_connection *c = s->private;
+	if (PORT_HOST)
+		fs_ahead_stop(c);
 	wait_event(&c->idle_wait, !__atomic_load_n(&c->holders, __ATOMIC_ACQUIRE));
 	struct fs_request *r = fs_request_get(c, FUSE_DESTROY, 0);
 	if (!is_err(r)) {
@@ -135,6 +137,7 @@ static const struct super_ops fs_super_ops = {
 static int connection_start(struct fs_connection *c)
 {
 	int error = init_call(c);
+	c->ahead_credit = c->names_credit = 0;
 	if (error || c->forget_request)
 		return error;
 	struct fs_request *r = fs_request_get(c, FUSE_BATCH_FORGET, 0);

@@ -6,7 +6,7 @@
 // An answer is kept with the open directory and given out as the program takes it. The VFS holds the directory's lock.
 //
 // The broker opens a directory and reads it in one message, and if that was all, nothing stays open (BROKER_READ_DIRECTORY): there
-// opening asks nothing yet.
+// opening asks nothing yet. Nor does reading where all names are known already (names.c).
 #include "fs.h"
 
 #include "abi/broker.h"
@@ -15,7 +15,7 @@
 #include "kernel/task.h"
 #include "lib/string.h"
 
-#define BUFFER_ORDER (PORT_HOST ? 4u : 3u) // 32 KiB: some 150 entries with attributes
+#define BUFFER_ORDER (PORT_HOST ? 4u : 3u) // 64 or 32 KiB: some 350 or 150 entries with attributes
 
 struct fs_open_dir {              // file.private; guarded by the directory's lock
 	struct fs_handle *handle; // NULL: not open at the server
@@ -23,8 +23,9 @@ struct fs_open_dir {              // file.private; guarded by the directory's lo
 	size_t capacity, size, at;
 	loff_t position; // of the entry at `at`
 	bool plus, filled, ended;
-	bool last;  // nothing comes after what the buffer holds
-	bool exact; // only a name that is there, letter by letter, is there (BROKER_FOPEN_EXACT)
+	bool last;   // nothing comes after what the buffer holds
+	bool listed; // from what was known (names.c): the buffer is kept, since positions are places in it
+	bool exact;  // only a name that is there, letter by letter, is there (BROKER_FOPEN_EXACT)
 };
 
 static int opendir_call(struct inode *i, const struct fuse_open_in *in, struct fuse_opened *o)
@@ -80,7 +81,7 @@ static void buffer_free(struct fs_open_dir *dir)
 	if (dir->buffer)
 		page_put(dir->buffer);
 	dir->buffer = NULL;
-	dir->filled = false;
+	dir->filled = dir->listed = false;
 }
 
 static void fs_dir_release(struct file *f)
@@ -229,16 +230,28 @@ static int entries_read(struct inode *i, struct fs_open_dir *dir, loff_t positio
 }
 
 // BROKER_READ_DIRECTORY: from the start, whatever was open.
-static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir)
+static int read_at_once_call(struct inode *i, struct fs_open_dir *dir, bool watch, struct fuse_open_out *head)
 {
-	struct fs_connection *c = fs_connection_of(i);
-	struct fuse_read_in in = { .size = (uint32_t)(dir->capacity + sizeof(struct fuse_open_out)) };
-	struct fuse_open_out head;
-	struct fs_request *r = fs_request_get(c, BROKER_READ_DIRECTORY, fs_node(i));
+	struct fuse_read_in in = { .size = (uint32_t)(dir->capacity + sizeof(struct fuse_open_out)),
+				   .read_flags = watch ? BROKER_READ_WATCH : 0 };
+	struct fs_request *r = fs_request_get(fs_connection_of(i), BROKER_READ_DIRECTORY, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
 	fs_arg(r, &in, sizeof(in));
-	int error = entries_call(dir, r, sizeof(head), &head);
+	return entries_call(dir, r, sizeof(*head), head);
+}
+
+// *mark: how the entries are to be blessed. With `watch` the directory is watched from now on, if there is room.
+static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, bool watch, uint64_t *mark)
+{
+	struct fs_connection *c = fs_connection_of(i);
+	struct fuse_open_out head = { 0 };
+	struct fs_watch *w = watch ? fs_watch_begin(i) : NULL;
+	*mark = fs_watch_mark(i);
+	int error = read_at_once_call(i, dir, w, &head);
+	if (w)
+		*mark = fs_watch_heard(i, w, error ? error : -(int)min(head.padding, 4095u),
+				       head.open_flags & BROKER_FOPEN_COMPLETE);
 	if (error)
 		return error;
 	struct fuse_opened o = { head.fh, head.open_flags };
@@ -253,18 +266,50 @@ static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir)
 	return dir->handle ? 0 : -ENOMEM;
 }
 
+// ---- what is known ----
+
+// The entries from `position` on, without asking. False: that would not do.
+static bool dir_list(struct file *f, struct fs_open_dir *dir, loff_t position)
+{
+	struct inode *i = f->inode;
+	struct dentry *d = f->path.dentry;
+	if (!position) {
+		buffer_free(dir);
+		size_t size = fs_names_are_known(i, d) ? fs_names_list(i, d, NULL, PAGE_SIZE << BUFFER_ORDER) : 0;
+		unsigned order = 0;
+		while (PAGE_SIZE << order < size)
+			order++;
+		dir->buffer = size ? page_alloc(order, FS_PAGE_FLAGS) : NULL;
+		if (!dir->buffer)
+			return false;
+		dir->capacity = PAGE_SIZE << order;
+		dir->size = fs_names_list(i, d, page_address(dir->buffer), dir->capacity);
+		dir->listed = dir->size;
+	}
+	if (!dir->listed)
+		return false;
+	dir->at = fs_names_skip(page_address(dir->buffer), dir->size, position);
+	dir->position = position;
+	dir->plus = false;
+	dir->filled = dir->last = true;
+	dir->ended = dir->at == dir->size;
+	return true;
+}
+
 // Fetches the entries from `position` on.
 static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 {
 	struct inode *i = f->inode;
 	struct fs_connection *c = fs_connection_of(i);
 	dir->filled = false;
+	if (PORT_HOST && dir_list(f, dir, position))
+		return 0;
 	if (!buffer_allocate(dir))
 		return -ENOMEM;
 	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
 	uint64_t names = PORT_HOST && !position ? fs_watch_names(i) : 0;
 	loff_t end;
-	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir) : -ENOSYS;
+	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir, false, &mark) : -ENOSYS;
 	if (error == -ENOSYS) {
 		dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
 		error = handle_need(i, f, dir);
@@ -282,20 +327,25 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	bool all = dir->plus && entries_link(f->path.dentry, dir, clock, mark, &end);
 	if (names && all && dir->last && dir->exact)
 		names_end(i, names);
+	if (PORT_HOST && all)
+		fs_open_ahead(i, f->path.dentry);
 	return 0;
 }
 
 // ---- looking ahead ----
 //
 // Each name looked up costs a message to the server and back; all names of a directory with their attributes cost one for some
-// hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read. If the directory
-// is watched, what is not among them is not there, and the server need not be asked for that either. A program that asks for little
-// altogether gains nothing by that, and waits at its end for the host to end the watches: a cell's first questions are not counted.
+// hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read, and those of the next
+// few small directories when the first is asked for: who goes through a tree will ask for more. The directory is watched: what is not
+// among the names is not there, and the server need not be asked for that either. A program that asks for little altogether gains nothing
+// by that, and waits at its end for the host to end the watches: a cell's first questions are not counted.
 
 #define ASKED_MIN         3u
 #define ASKED_SHARE_BYTES 2048u // of the directory's own size, for each name that was asked for
 #define NAMES_QUIET_NS    NSEC_PER_SEC
 #define REQUESTS_FIRST    64u // what starting a small program takes, and some more
+#define NAMES_CREDIT      32u
+#define SMALL_BYTES       8192u
 
 bool fs_names_are_known(struct inode *dir, struct dentry *d)
 {
@@ -314,23 +364,43 @@ static bool is_young_cell(void)
 static bool ahead_pays(struct inode *dir, struct dentry *d)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
-	if (!reads_at_once(fi->connection) || fs_names_are_known(dir, d) || is_young_cell())
+	struct fs_connection *c = fi->connection;
+	if (!reads_at_once(c) || fs_names_are_known(dir, d) || is_young_cell())
 		return false;
 	uint32_t asked = ++fi->names_asked;
-	return asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES &&
-	       clock_monotonic_ns() >= fi->names_quiet_ns;
+	if (clock_monotonic_ns() < fi->names_quiet_ns)
+		return false;
+	if (asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES) {
+		c->names_credit = NAMES_CREDIT;
+		return true;
+	}
+	if (!c->names_credit || dir->data.size_bytes > SMALL_BYTES)
+		return false;
+	c->names_credit--;
+	return true;
 }
 
-static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *od, bool *all)
+// All names of the directory `d`, whose inode is `dir`.
+static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *od)
 {
+	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark;
+	names_begin(d);
+	od->plus = true;
+	int error = entries_read_at_once(dir, od, true, &mark);
+	uint64_t names = mark ? fs_watch_names(dir) : 0;
 	loff_t position = 0;
-	int error;
-	do {
-		uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
-		error = position ? entries_read(dir, od, position) : entries_read_at_once(dir, od);
+	bool all = !error && entries_link(d, od, clock, mark, &position);
+	while (!error && !od->last) {
+		clock = fs_clock_now(fs_connection_of(dir));
+		mark = fs_watch_mark(dir);
+		error = entries_read(dir, od, position);
 		if (!error)
-			*all &= entries_link(d, od, clock, mark, &position);
-	} while (!error && !od->last);
+			all &= entries_link(d, od, clock, mark, &position);
+	}
+	if (!error && all && names && od->exact)
+		names_end(dir, names);
+	if (!error)
+		fs_open_ahead(dir, d);
 	return error;
 }
 
@@ -340,18 +410,11 @@ bool fs_names_ahead(struct inode *dir, struct dentry *d)
 	if (!ahead_pays(dir, d))
 		return false;
 	struct fs_open_dir *od = kalloc(sizeof(*od));
-	bool all = true;
 	if (!od || !buffer_allocate(od)) {
 		kfree(od);
 		return false;
 	}
-	fs_watch_want(dir);
-	uint64_t names = fs_watch_names(dir);
-	names_begin(d);
-	od->plus = true;
-	int error = names_read(dir, d, od, &all);
-	if (!error && all && names && od->exact)
-		names_end(dir, names);
+	int error = names_read(dir, d, od);
 	fi->names_asked = 0;
 	fi->names_quiet_ns = clock_monotonic_ns() + NAMES_QUIET_NS;
 	buffer_free(od);
@@ -392,7 +455,8 @@ static int dir_iterate(struct file *f, struct fs_open_dir *dir, struct dir_conte
 		dir->filled = false;
 		dir->ended |= dir->last;
 	}
-	buffer_free(dir);
+	if (!dir->listed)
+		buffer_free(dir);
 	return 0;
 }
 

@@ -204,17 +204,33 @@ const struct fs_segment *fs_request_segments(struct fs_request *r, unsigned *out
 
 // ---- sending ----
 
-void fs_send(struct fs_request *r)
+static int request_seal(struct fs_request *r)
 {
-	refcount_get(&r->refs); // the transport's
 	trace_event("fuse", r->header.opcode, r->header.nodeid);
 	r->reply = fs_request_arena(r) + FS_ARENA_ARGS + sizeof(struct fuse_out_header);
 	assert(r->reply_room + sizeof(struct fuse_out_header) <= FS_ARENA_REPLY);
-	int error = fuse_finish(&r->builder, &r->header, r->payload_bytes_out);
+	return fuse_finish(&r->builder, &r->header, r->payload_bytes_out);
+}
+
+void fs_send(struct fs_request *r)
+{
+	refcount_get(&r->refs); // the transport's
+	int error = request_seal(r);
 	if (error)
 		fs_request_finish(r, 0, error);
 	else
 		fs_transport_send(r);
+}
+
+bool fs_post(struct fs_request *r)
+{
+	if (!PORT_HOST || request_seal(r))
+		return false;
+	refcount_get(&r->refs); // the transport's
+	if (fs_transport_post(r))
+		return true;
+	fs_request_put(r);
+	return false;
 }
 
 void fs_request_finish(struct fs_request *r, size_t written, int transport_error)
@@ -457,6 +473,8 @@ static int64_t requests_leaked(void)
 {
 	static struct waitq never = WAITQ_INIT(never);
 	uint64_t patience = clock_monotonic_ns() + NSEC_PER_SEC;
+	for (struct fs_connection *c = PORT_HOST ? fs_connections() : NULL; c; c = c->next)
+		fs_ahead_stop(c);
 	while (requests_held() && clock_monotonic_ns() < patience)
 		(void)wait_event_mode(&never, false, PARK_KILLABLE, clock_monotonic_ns() + 10 * NSEC_PER_MSEC);
 	return requests_held();

@@ -39,6 +39,7 @@ struct fs_watch {
 	uint64_t serial; // 0: the server was not heard yet
 	uint64_t names;  // as serial, but changes only when the host adds names
 	bool complete;   // all names are told
+	bool early;      // something was reported before the server was heard
 	uint64_t used_ns;
 	bool pinned; // a program's inotify counts on it
 };
@@ -234,7 +235,7 @@ static bool room_make(bool pin)
 	return true;
 }
 
-// BROKER_WATCH. From its answer on everything is reported.
+// BROKER_WATCH by itself.
 static int watch_call(struct inode *dir, bool pin, bool *complete)
 {
 	struct broker_watch_out out = { 0 };
@@ -252,13 +253,16 @@ static int watch_call(struct inode *dir, bool pin, bool *complete)
 	return error;
 }
 
-static void watch_settle(struct fs_inode *fi, struct fs_watch *w, int error, bool complete)
+uint64_t fs_watch_heard(struct inode *dir, struct fs_watch *w, int error, bool complete)
 {
+	struct fs_inode *fi = fs_inode_of(dir);
+	uint64_t mark = 0;
 	spin_lock(&watch_lock);
 	bool there = fi->watch == w;
 	if (there && !error) {
 		w->names = w->serial = ++last_serial;
 		w->complete = complete;
+		mark = w->early ? 0 : w->serial;
 	} else if (there)
 		watch_unlink(w);
 	if (error == -ENOSPC) // the host's limit: no more than there are
@@ -266,15 +270,17 @@ static void watch_settle(struct fs_inode *fi, struct fs_watch *w, int error, boo
 	spin_unlock(&watch_lock);
 	if (there && error)
 		kfree(w);
+	return mark;
 }
 
-void fs_watch_start(struct inode *dir, bool pin)
+// *more: there is a watch, which was not pinned yet.
+static struct fs_watch *watch_begin(struct inode *dir, bool pin, bool *more)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
+	*more = false;
 	if (__atomic_load_n(&deaf, __ATOMIC_RELAXED) || !inode_is_dir(dir) ||
 	    !fs_supports(fi->connection, BROKER_WATCH))
-		return;
-	bool more = false, complete;
+		return NULL;
 	struct fs_watch *w = fi->watch || !room_make(pin) ? NULL : kalloc(sizeof(*w));
 	if (w) {
 		list_init(&w->node);
@@ -289,15 +295,28 @@ void fs_watch_start(struct inode *dir, bool pin)
 		watch_count++;
 	}
 	if (pin && fi->watch) {
-		more = !fresh && !fi->watch->pinned;
+		*more = !fresh && !fi->watch->pinned;
 		fi->watch->pinned = true;
 	}
 	spin_unlock(&watch_lock);
-	if (fresh) {
-		int error = watch_call(dir, pin, &complete);
-		watch_settle(fi, w, error, complete);
-	} else {
+	if (!fresh)
 		kfree(w);
+	return fresh ? w : NULL;
+}
+
+struct fs_watch *fs_watch_begin(struct inode *dir)
+{
+	bool more;
+	return watch_begin(dir, false, &more);
+}
+
+void fs_watch_start(struct inode *dir, bool pin)
+{
+	bool more, complete;
+	struct fs_watch *w = watch_begin(dir, pin, &more);
+	if (w) {
+		int error = watch_call(dir, pin, &complete);
+		fs_watch_heard(dir, w, error, complete);
 	}
 	if (more)
 		(void)!watch_call(dir, true, &complete); // it was for the caches only
@@ -349,6 +368,8 @@ static void serial_step(struct inode *dir)
 	spin_lock(&watch_lock);
 	if (fi->watch && fi->watch->serial)
 		fi->watch->serial = ++last_serial;
+	else if (fi->watch)
+		fi->watch->early = true;
 	spin_unlock(&watch_lock);
 }
 
@@ -458,6 +479,7 @@ static void everything_take(void)
 		struct fs_watch *w;
 		spin_lock(&watch_lock);
 		list_for_each (w, &watches, node) {
+			w->early |= !w->serial;
 			if (!w->serial || w->serial > from)
 				continue;
 			w->names = w->serial = ++last_serial;

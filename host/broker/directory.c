@@ -362,11 +362,15 @@ int op_read_directory(struct request *r)
 		return result;
 	}
 	out = request_put(r, sizeof(*out));
+	if (in.read_flags & BROKER_READ_WATCH)
+		out->padding = (uint32_t)-watch_add(r->broker, d.handle->dir, BROKER_WATCH_DEFAULT);
 	pthread_mutex_lock(&d.handle->lock);
 	result = directory_read(&d, 0, in.size - sizeof(*out));
 	pthread_mutex_unlock(&d.handle->lock);
 	out->fh = result > 0 ? d.handle->fh : WHOLE_FH;
 	out->open_flags = d.exact ? BROKER_FOPEN_EXACT : 0;
+	if (in.read_flags & BROKER_READ_WATCH && !out->padding && d.watched)
+		out->open_flags |= BROKER_FOPEN_COMPLETE;
 	if (result <= 0)
 		handle_remove(r, d.handle->fh);
 	handle_put(r, d.handle);

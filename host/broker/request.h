@@ -141,8 +141,10 @@ void handles_fini(struct handles *h);
 // watch.c
 void watches_init(struct watches *w, int events, uint32_t count_max);
 void watches_fini(struct watches *w);
-void watches_run(struct broker *b);                    // tells the cell, until its socket is closed
-void watches_stop(struct broker *b);                   // also if there never was one to tell of
+void watches_run(struct broker *b);  // tells the cell, until its socket is closed
+void watches_stop(struct broker *b); // also if there never was one to tell of
+int watch_add(struct broker *b, struct node *dir,
+	      uint32_t mask);                          // inotify(7)'s IN_*; more of it if there is one. -errno
 void watch_remove(struct broker *b, struct node *dir); // if there is one
 
 // Operations: 0 or -errno; the answer through request_put().

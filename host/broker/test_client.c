@@ -88,6 +88,7 @@ void client_start(struct client *c, const struct client_options *o)
 	c->fd = -1;
 	strcpy(c->top, "/tmp/cloister-broker-XXXXXX");
 	assert_non_null(mkdtemp(c->top));
+	assert_int_equal(chmod(c->top, 0755), 0); // before the broker, perhaps another user, goes looking for its root
 	snprintf(c->root, sizeof(c->root), "%s/root", c->top);
 	assert_int_equal(mkdir(c->root, 0755), 0);
 	if (o->file)

@@ -187,9 +187,9 @@ static bool changes_are_seen(int fd)
 	return false;
 }
 
-static int watch_add(struct request *r, struct node *dir, uint32_t mask)
+int watch_add(struct broker *b, struct node *dir, uint32_t mask)
 {
-	struct watches *w = &r->broker->watches;
+	struct watches *w = &b->watches;
 	int fd = node_is_dir(dir) ? node_fd_get(dir) : -ENOTDIR, error;
 
 	if (fd < 0)
@@ -214,7 +214,7 @@ int op_watch(struct request *r)
 	if (in.mask & ~(uint32_t)IN_ALL_EVENTS || !(in.mask & EVENTS_ALLOWED))
 		return -EINVAL;
 	dir = request_node(r);
-	error = dir ? watch_add(r, dir, in.mask & EVENTS_ALLOWED) : -ESTALE;
+	error = dir ? watch_add(r->broker, dir, in.mask & EVENTS_ALLOWED) : -ESTALE;
 	if (!error) {
 		struct broker_watch_out *out = request_put(r, sizeof(*out));
 		out->complete = node_is_watched(dir);

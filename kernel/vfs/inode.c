@@ -13,7 +13,8 @@
 #include "lib/hash.h"
 #include "lib/string.h"
 
-#define HASH_BUCKETS     1024u
+#define HASH_BUCKETS     1024u  // at first
+#define HASH_BUCKETS_MAX 65536u // each step is four times the last
 #define RELATIME_SECONDS (24 * 60 * 60)
 
 uint64_t inode_count;
@@ -66,22 +67,29 @@ static struct list *hash_bucket(struct super *s, ino_t ino)
 	return &s->inode_hash[hash_u64(ino) % s->inode_hash_size];
 }
 
-static int make_hash(struct super *s)
+// Makes the table, or a larger one, when it is full. Without memory chains grow longer.
+static void hash_grow(struct super *s)
 {
-	struct list *table = kalloc_array(HASH_BUCKETS, sizeof(*table));
-	if (!table)
-		return -ENOMEM;
-	for (unsigned k = 0; k < HASH_BUCKETS; k++)
+	unsigned old_size = s->inode_hash_size, size = old_size ? old_size * 4 : HASH_BUCKETS;
+	if (__atomic_load_n(&s->inode_hash_count, __ATOMIC_RELAXED) < old_size || size > HASH_BUCKETS_MAX)
+		return;
+	struct list *table = kalloc_array(size, sizeof(*table)), *old = table;
+	for (unsigned k = 0; table && k < size; k++)
 		list_init(&table[k]);
 	spin_lock(&s->hash_lock);
-	if (!s->inode_hash) {
+	if (table && s->inode_hash_size == old_size) {
+		old = s->inode_hash;
 		s->inode_hash = table;
-		s->inode_hash_size = HASH_BUCKETS;
-		table = NULL;
+		s->inode_hash_size = size;
+		for (unsigned k = 0; k < old_size; k++)
+			while (!list_empty(&old[k])) {
+				struct inode *i = list_first(&old[k], struct inode, hash_node);
+				list_remove(&i->hash_node);
+				list_add(hash_bucket(s, i->ino), &i->hash_node);
+			}
 	}
 	spin_unlock(&s->hash_lock);
-	kfree(table);
-	return 0;
+	kfree(old);
 }
 
 static struct inode *hash_find(struct super *s, ino_t ino) // hash lock
@@ -116,7 +124,8 @@ static bool inode_is_ready(struct inode *i) { return !(__atomic_load_n(&i->state
 struct inode *inode_get_cached(struct super *s, ino_t ino, bool *is_new)
 {
 	*is_new = false;
-	if (!s->inode_hash && make_hash(s))
+	hash_grow(s);
+	if (!s->inode_hash)
 		return NULL;
 	for (;;) {
 		spin_lock(&s->hash_lock);
@@ -129,8 +138,10 @@ struct inode *inode_get_cached(struct super *s, ino_t ino, bool *is_new)
 			fresh->state = INODE_NEW;
 			spin_lock(&s->hash_lock);
 			i = hash_find(s, ino);
-			if (!i)
+			if (!i) {
 				list_add(hash_bucket(s, ino), &fresh->hash_node);
+				s->inode_hash_count++;
+			}
 			spin_unlock(&s->hash_lock);
 			if (!i) {
 				*is_new = true;
@@ -154,6 +165,7 @@ void inode_ready(struct inode *i, bool good)
 	if (!good) {
 		spin_lock(&i->super->hash_lock);
 		list_remove(&i->hash_node);
+		i->super->inode_hash_count--;
 		spin_unlock(&i->super->hash_lock);
 		__atomic_or_fetch(&i->state, INODE_DEAD | INODE_UNHASHED, __ATOMIC_RELEASE);
 	}
@@ -180,8 +192,10 @@ static bool hashed_put_last(struct inode *i)
 		mobj_sync(i->object, 0, UINT64_MAX, true);
 	spin_lock(&s->hash_lock);
 	bool last = refcount_put(&i->refs);
-	if (last)
+	if (last) {
 		list_remove(&i->hash_node);
+		s->inode_hash_count--;
+	}
 	spin_unlock(&s->hash_lock);
 	return last;
 }

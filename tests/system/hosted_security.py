@@ -100,7 +100,7 @@ class World:
                     found[path] = (st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns, st.st_nlink, content)
         with open(f"/proc/{self.bystander.pid}/status") as f:
             status = f.read()
-        found["bystander"] = re.findall(r"^(?:State:\t[^RS]|TracerPid|SigPnd|ShdPnd|Uid|NoNewPrivs|Cpus_allowed):?.*$", status, re.M)
+        found["bystander"] = re.findall(r"^(?:State:\t[^RSD]|TracerPid|SigPnd|ShdPnd|Uid|NoNewPrivs|Cpus_allowed):?.*$", status, re.M)
         found["limits"] = open(f"/proc/{self.bystander.pid}/limits").read()
         found["priority"] = os.getpriority(os.PRIO_PROCESS, self.bystander.pid)
         found["host name"] = socket.gethostname()

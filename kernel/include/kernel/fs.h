@@ -311,9 +311,9 @@ struct super {
 	uint64_t magic; // statfs f_type
 	struct dentry *root;
 	struct mutex rename_lock;
-	struct spinlock hash_lock;
-	struct list *inode_hash; // made on first use by inode_get_cached()
-	unsigned inode_hash_size;
+	struct spinlock hash_lock; // guards the table
+	struct list *inode_hash;   // made on first use by inode_get_cached()
+	unsigned inode_hash_size, inode_hash_count;
 	struct list node; // all superblocks
 	ino_t next_ino;   // atomic
 	int sync_error;
