@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 
+import network
 import work
 from sides import Failed
 
@@ -75,6 +76,33 @@ class MicroItem:
         if missing:
             raise Failed("no value for " + ", ".join(missing))
         return values
+
+
+class NetworkItem:
+    """TCP to a server of the host's loopback, timed inside."""
+    name = "network"
+    measures = [Measure(name, "us" if goal else "ms", goal, text) for name, goal, text in [
+        ("net_receive", None, "64 MiB from a server of the host by TCP"),
+        ("net_send", None, "64 MiB to it"),
+        ("net_ping", 2.0, "a byte there and back, waited for in recv"),
+        ("net_epoll", 3.0, "a byte there and back, waited for in epoll_wait"),
+        ("net_connect", 3.0, "connect, a byte there and back, close"),
+    ]]
+
+    def prepare(self):
+        pass
+
+    def run(self, side):
+        if side.name == "runsc":
+            raise Failed("has no network here")
+        server = network.Server()
+        try:
+            out, _, _ = side.run(["/usr/bin/python3", "-c", network.CLIENT, "127.0.0.1", str(server.port)], 60,
+                                 ("--connect", f"tcp:127.0.0.1:{server.port}"))
+        finally:
+            server.close()
+        units = {m.name: 1e3 if m.unit == "us" else 1e6 for m in self.measures}
+        return {name: float(value) / units[name] for name, value in map(str.split, out.splitlines())}
 
 
 class StartItem:
@@ -230,4 +258,4 @@ def make(directory, only, divide):
     """The items whose name, or one of whose measures' names, contains the regular expression `only`."""
     micro = MicroItem(directory, only, divide)
     items = [micro] if micro.measures else []
-    return items + [i for i in [StartItem(divide), *programs(directory)] if re.search(only, i.name)]
+    return items + [i for i in [StartItem(divide), NetworkItem(), *programs(directory)] if re.search(only, i.name)]

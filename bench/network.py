@@ -8,7 +8,7 @@ import threading
 SIZE = 64 << 20
 
 CLIENT = """
-import socket, statistics, sys, time
+import select, socket, statistics, sys, time
 def connect(mode):
     s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -36,6 +36,10 @@ show("net_receive", timed(receive))
 show("net_send", timed(send))
 s = connect(b"p")
 show("net_ping", statistics.median(timed(lambda: (s.sendall(b"x"), s.recv(1))) for _ in range(1000)))
+s.setblocking(False)
+e = select.epoll()
+e.register(s, select.EPOLLIN)
+show("net_epoll", statistics.median(timed(lambda: (s.send(b"x"), e.poll(), s.recv(1))) for _ in range(1000)))
 show("net_connect", statistics.median(timed(lambda: (c := connect(b"p"), c.sendall(b"x"), c.recv(1), c.close())) for _ in range(100)))
 """ % {"size": SIZE}
 

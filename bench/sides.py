@@ -24,17 +24,18 @@ class Side:
         self.directory = directory
         self.environment = {**ENVIRONMENT, "BENCH_DIRECTORY": directory}
 
-    def argv(self, program):
+    def argv(self, program, grants=()):
+        """grants: what a cell is granted beside what all are."""
         return program
 
-    def start(self, program, stdin=subprocess.DEVNULL):
-        return subprocess.Popen(self.argv(program), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    def start(self, program, stdin=subprocess.DEVNULL, grants=()):
+        return subprocess.Popen(self.argv(program, grants), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 cwd=self.directory, env=self.environment, start_new_session=True)
 
-    def run(self, program, timeout=60):
+    def run(self, program, timeout=60, grants=()):
         """Runs a program to its end: what it wrote to standard output and error, and the seconds it took."""
         start = time.monotonic()
-        process = self.start(program)
+        process = self.start(program, grants=grants)
         try:
             out, err = process.communicate(timeout=timeout * self.patience)
         except subprocess.TimeoutExpired:
@@ -55,17 +56,17 @@ class CellSide(Side):
         super().__init__(directory)
         self.port, self.options = port, options
 
-    def argv(self, program):
+    def argv(self, program, grants=()):
         env = [x for k, v in self.environment.items() for x in ("--env", f"{k}={v}")]
         return [work.CLOISTER, "run", "--port", self.port, "--no-tty", "--mount", f"{self.directory}:{self.directory}:rw",
-                "--workdir", self.directory, *env, *self.options, "--", *program]
+                "--workdir", self.directory, *env, *self.options, *grants, "--", *program]
 
 
 class RunscSide(Side):
     name = "runsc"
     patience = 10
 
-    def argv(self, program):
+    def argv(self, program, grants=()):
         return ["runsc", "--platform=ptrace", "--network=none", "--ignore-cgroups", "do", "--quiet", "--force-overlay=false",
                 "--cwd", self.directory, "--", *program]
 

@@ -21,7 +21,7 @@ static const struct net_channel_ops plain_ops = {
 	.receive = vsock_stream_receive,
 	.ready = vsock_stream_ready,
 	.queued = vsock_stream_queued,
-	.end = vsock_stream_end,
+	.shutdown = vsock_stream_shutdown,
 	.close = vsock_stream_close,
 	.destroy = vsock_stream_destroy,
 };

@@ -183,11 +183,14 @@ int vsock_stream_send_all(struct vsock_stream *s, const void *head, size_t head_
 	return (int)n;
 }
 
-void vsock_stream_end(struct net_channel *c)
+void vsock_stream_shutdown(struct net_channel *c, bool read, bool write)
 {
 	struct vsock_stream *s = vsock_stream_of(c);
 	bool tell;
 
+	(void)read; // the socket itself looks no more
+	if (!write)
+		return;
 	spin_lock(&s->lock);
 	tell = !s->ended && s->state == VSOCK_OPEN;
 	s->ended = true;

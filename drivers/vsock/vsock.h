@@ -126,7 +126,7 @@ bool vsock_stream_control(struct vsock_stream *s, unsigned due); // sends one pa
 ssize_t vsock_stream_send(struct net_channel *c, struct iov_iter *from);
 ssize_t vsock_stream_receive(struct net_channel *c, struct iov_iter *to, bool peek, size_t skip);
 unsigned vsock_stream_ready(struct net_channel *c);
-void vsock_stream_end(struct net_channel *c);
+void vsock_stream_shutdown(struct net_channel *c, bool read, bool write);
 void vsock_stream_close(struct net_channel *c, bool abort);
 void vsock_stream_destroy(struct net_channel *c);
 size_t vsock_stream_queued(struct net_channel *c);

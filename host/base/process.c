@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define SAID_MAX_BYTES 8192u
+#define KEPT_MAX       128u
 
 void process_reset_signals(void)
 {
@@ -34,10 +35,10 @@ static int compare_fds(const void *a, const void *b) { return *(const int *)a - 
 
 void process_keep_only(const int *fds, unsigned count)
 {
-	int sorted[64];
+	int sorted[KEPT_MAX];
 	unsigned next = 3, kept = 0;
 
-	for (unsigned i = 0; i < count && kept < 64; i++)
+	for (unsigned i = 0; i < count && kept < KEPT_MAX; i++)
 		if (fds[i] >= 3)
 			sorted[kept++] = fds[i];
 	qsort(sorted, kept, sizeof(*sorted), compare_fds);

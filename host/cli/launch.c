@@ -168,9 +168,11 @@ static bool explain_machine(struct launch *l, struct err *e)
 
 static bool explain(struct launch *l, int *exit_status, struct err *e)
 {
+	const bool killed = l->machine.kind->killed && l->machine.kind->killed(&l->machine);
+
 	if (l->start_failed)
 		return err_set(e, l->start_error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "%s", l->start_text);
-	if (l->exit_known && !(l->machine.kind->killed && l->machine.kind->killed(&l->machine))) {
+	if (l->exit_known && !killed) {
 		*exit_status =
 			WIFSIGNALED(l->wait_status) ? 128 + WTERMSIG(l->wait_status) : WEXITSTATUS(l->wait_status);
 		return true;
@@ -183,7 +185,7 @@ static bool explain(struct launch *l, int *exit_status, struct err *e)
 		return err_set(e, EXIT_CELL_CRASHED, "the cell's kernel sent nonsense on the control channel");
 	// One that ended well followed its machine.
 	if (l->dead_child && (l->dead_child->status || l->machine.process.pid))
-		return err_set(e, EXIT_CELL_CRASHED, "%s ended %s: %s", l->dead_child->what,
+		return err_set(e, killed ? EXIT_CELL_KILLED : EXIT_CELL_CRASHED, "%s ended %s: %s", l->dead_child->what,
 			       process_how_it_ended(l->dead_child), process_last_words(l->dead_child));
 	return explain_machine(l, e);
 }
@@ -204,13 +206,10 @@ static unsigned fill_closed_streams(void)
 
 static const struct machine_kind *choose_kind(const struct launch *l)
 {
-	const struct cell *c = &l->options->cell;
-	enum cell_port port = c->port == CELL_PORT_AUTO ? PORT_DEFAULT : c->port;
+	enum cell_port port = l->options->cell.port;
 
-	if (c->port == CELL_PORT_AUTO && c->net.count) {
-		launch_say(l, "port qemu: network grants need it");
-		port = CELL_PORT_QEMU;
-	}
+	if (port == CELL_PORT_AUTO)
+		port = PORT_DEFAULT;
 	return port == CELL_PORT_HOSTED ? &hosted_machine_kind : &qemu_machine_kind;
 }
 

@@ -9,6 +9,8 @@
 #include "hosted/cgroup.h"
 #include "hosted/image.h"
 #include "hosted/supervisor.h"
+#include "net/published.h"
+#include "net/server.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +34,8 @@
 #define STOP_PATIENCE_MS 1000
 #define HOST_CPUS_MAX    8192
 #define STACKS_MAX_BYTES (UINT64_C(1) << 30) // port/hosted/layout.h
-#define TASKS_BESIDE     16u                 // of the cell's control group: supervisor, broker
+#define TASKS_BESIDE     16u                 // of the cell's control group: supervisor, broker, network
+#define FLUSH_MS         5000
 
 struct hosted_machine {
 	struct image image;
@@ -42,6 +45,8 @@ struct hosted_machine {
 	struct supervisor supervisor;
 	struct supervisor_report *report; // shared with the supervisor
 	struct cgroup cgroup;
+	struct process network; // serves the network grants, where there are any
+	struct network_spec network_spec;
 };
 
 // ---- prepare ----
@@ -90,13 +95,9 @@ static bool prepare(struct machine *m, const struct machine_spec *spec, struct e
 	if (!h)
 		abort();
 	h->image_fd = -1;
+	h->network.stderr_fd = -1;
 	cgroup_init(&h->cgroup);
 	h->loader.stop = spec->gdb_socket != NULL;
-	if (spec->cell->net.count)
-		return err_set(
-			e, EXIT_USAGE,
-			"port hosted has no network to the outside yet: use --port qemu for the network grants, or "
-			"--net none");
 	return check_host(e) && load_image(h, spec->kernel_path, e);
 }
 
@@ -238,6 +239,72 @@ static unsigned memory_low(struct machine *m, struct control_usage *out, unsigne
 	return cgroup_is_low(&h->cgroup) ? cgroup_usage(&h->cgroup, out, max) : 0;
 }
 
+// ---- the network ----
+
+static int run_network(void *machine, unsigned long namespaces)
+{
+	struct hosted_machine *h = machine;
+
+	(void)namespaces;
+	if (!cgroup_join(&h->cgroup)) {
+		fprintf(stderr, "cannot join the cell's control group: %s\n", strerror(errno));
+		return EXIT_RESOURCES;
+	}
+	for (int i = 0; i < CGROUP_CONTROLLERS; i++)
+		if (h->cgroup.fds[i] >= 0)
+			close(h->cgroup.fds[i]);
+	return network_main(&h->network_spec);
+}
+
+static unsigned keep_cgroup(const struct cgroup *g, int *keep)
+{
+	unsigned count = 0;
+
+	for (int i = 0; i < CGROUP_CONTROLLERS; i++)
+		if (g->fds[i] >= 0)
+			keep[count++] = g->fds[i];
+	return count;
+}
+
+// In the host's network, where the cell is not. *theirs: the cell's end of the link.
+static bool start_network(struct machine *m, const struct machine_spec *spec, int *theirs, struct err *e)
+{
+	struct hosted_machine *h = m->private;
+	struct network_spec *n = &h->network_spec;
+	int pair[2], keep[1 + OUTSIDE_RULES_MAX + CGROUP_CONTROLLERS];
+	struct process_spec process = { .run = run_network,
+					.namespaces = CLONE_NEWPID | CLONE_NEWIPC,
+					.optional = true,
+					.keep_fds = keep,
+					.cgroup_fd = cgroup_clone_fd(&h->cgroup),
+					.context = h };
+	unsigned published;
+	bool ok;
+
+	if (!spec->cell->net.count)
+		return true;
+	machine_say(spec, "network: %u grants", spec->cell->net.count);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return err_set(e, EXIT_USAGE, "cannot make a socket pair: %s", strerror(errno));
+	*theirs = pair[0];
+	n->link = pair[1];
+	n->rules = &spec->cell->net;
+	ok = net_published_bind(n->rules, n->sockets, &published, e);
+	if (ok) {
+		keep[process.keep_count++] = n->link;
+		for (unsigned i = 0; i < published; i++)
+			keep[process.keep_count++] = n->sockets[i];
+		process.keep_count += keep_cgroup(&h->cgroup, keep + process.keep_count);
+		snprintf(h->network.what, sizeof(h->network.what), "the cell's network process");
+		ok = process_start(&h->network, &process, e);
+		for (unsigned i = 0; i < published; i++)
+			close(n->sockets[i]);
+	}
+	close(n->link);
+	m->helpers[m->helper_count++] = &h->network;
+	return ok;
+}
+
 static bool start(struct machine *m, const struct machine_spec *spec, struct err *e)
 {
 	struct hosted_machine *h = m->private;
@@ -260,15 +327,14 @@ static bool start(struct machine *m, const struct machine_spec *spec, struct err
 	fill_loader(h, spec);
 	bound_memory(m, spec);
 	process.cgroup_fd = cgroup_clone_fd(&h->cgroup);
-	ok = choose_cpus(&h->loader, spec->cell->cpus, e) && make_streams(m, spec->cell->tty, theirs, e);
+	ok = choose_cpus(&h->loader, spec->cell->cpus, e) && make_streams(m, spec->cell->tty, theirs, e) &&
+	     start_network(m, spec, &theirs[HOSTED_NETWORK], e);
 	if (ok) {
 		for (int s = 0; s < HOSTED_STREAMS; s++)
 			if (theirs[s] >= 0)
 				keep[process.keep_count++] = theirs[s];
 		keep[process.keep_count++] = h->image_fd;
-		for (int i = 0; i < CGROUP_CONTROLLERS; i++)
-			if (h->cgroup.fds[i] >= 0)
-				keep[process.keep_count++] = h->cgroup.fds[i];
+		process.keep_count += keep_cgroup(&h->cgroup, keep + process.keep_count);
 		ok = process_start(&m->process, &process, e);
 	}
 	for (int s = 0; s < HOSTED_STREAMS; s++)
@@ -346,6 +412,8 @@ static bool killed(const struct machine *m)
 {
 	const struct hosted_machine *h = m->private;
 
+	if (!h->network.pid && WIFSIGNALED(h->network.status))
+		return true;
 	return h->report && !m->process.pid &&
 	       (h->report->end == SUPERVISOR_KILLED ||
 		(h->report->end == SUPERVISOR_BROKER && WIFSIGNALED(h->report->status)));
@@ -374,7 +442,6 @@ static void stop(struct machine *m, bool flush)
 {
 	struct hosted_machine *h = m->private;
 
-	(void)flush; // nobody passes on anything
 	if (m->process.pid && !(m->process.namespaces & CLONE_NEWPID))
 		ask_to_end(&m->process);
 	if (m->process.pid) {
@@ -386,6 +453,10 @@ static void stop(struct machine *m, bool flush)
 	m->notice = -1;
 	if (!h)
 		return;
+	if (flush)
+		process_wait(&h->network, FLUSH_MS);
+	process_kill(&h->network);
+	m->helper_count = 0;
 	if (h->file)
 		munmap(h->file, h->image.file_size);
 	if (h->image_fd >= 0)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for the broker in machine_test.c: grants nothing, ends when the cell does. The real one cannot run under sanitizers.
+// Stands in for the broker and the network's process in machine_test.c: they grant nothing, and end when the cell does. The real ones
+// cannot run under sanitizers.
 #include "broker/broker.h"
 
 #include "base/process.h"
+#include "net/server.h"
 
 #include <stddef.h>
 #include <sys/socket.h>
@@ -29,4 +31,13 @@ _Noreturn void broker_main(const struct broker_spec *spec)
 		while (recv(spec->channels[i], &byte, 1, 0) > 0)
 			;
 	_exit(0);
+}
+
+int network_main(const struct network_spec *spec)
+{
+	char byte;
+
+	while (recv(spec->link, &byte, 1, 0) > 0)
+		;
+	return 0;
 }

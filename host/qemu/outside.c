@@ -2,51 +2,15 @@
 #include "qemu/outside.h"
 
 #include "base/cleanup.h"
-#include "net/endpoint.h"
+#include "net/published.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
-
-// Bound and not listening: nobody is answered until a program in the cell listens.
-static int bind_published(const struct outside_rule *r, struct err *e)
-{
-	struct outside_endpoint to = { .port = r->port_first };
-	bool tcp = r->protocol == OUTSIDE_TCP, v4 = endpoint_is_v4(r->address);
-	cleanup_close int fd =
-		socket(v4 ? AF_INET : AF_INET6, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	char text[INET6_ADDRSTRLEN] = "?";
-	union net_sockaddr a;
-	socklen_t size;
-	int on = 1;
-
-	memcpy(to.ip, r->address, sizeof(to.ip));
-	size = net_to_sockaddr(&to, false, &a);
-	if (fd >= 0 && tcp)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); // connections of the last cell may linger
-	if (fd >= 0 && !v4)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (fd >= 0 && !bind(fd, &a.any, size))
-		return take_fd(fd);
-	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? (void *)&a.in.sin_addr : (void *)&a.in6.sin6_addr, text, sizeof(text));
-	err_set_text(e, EXIT_GRANT, "cannot publish %s port %u: %s", text, r->port_first, strerror(errno));
-	return -1;
-}
-
-static int bind_all(const struct net_rules *rules, int *fds, unsigned *count, struct err *e)
-{
-	for (unsigned i = 0; i < rules->count; i++) {
-		if (rules->list[i].kind != OUTSIDE_RULE_PUBLISH)
-			continue;
-		fds[*count] = bind_published(&rules->list[i], e);
-		if (fds[*count] < 0)
-			return -1;
-		++*count;
-	}
-	return 0;
-}
 
 static int rules_file(const struct net_rules *rules, struct err *e)
 {
@@ -91,7 +55,7 @@ bool outside_start(struct outside *o, const char *program, const struct net_rule
 	theirs = pair[1];
 	keep[0] = theirs;
 	keep[1] = file;
-	if (!bind_all(rules, keep + 2, &published, e))
+	if (net_published_bind(rules, keep + 2, &published, e))
 		ok = start(o, program, keep, 2 + published, e);
 	for (unsigned i = 0; i < published; i++)
 		close(keep[2 + i]);

@@ -4,54 +4,22 @@
 #include "vsock/service.h"
 
 #include "net/endpoint.h"
+#include "net/peers.h"
+#include "net/socket.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #define QUEUED_MAX 4096u
 
-struct peer {
-	struct outside_endpoint endpoint;
-	struct published *through;
-	uint64_t used; // when, in datagrams
-};
-
 struct datagram {
 	struct host_socket *socket;
-	bool v6; // of the cell's socket, and of ours
-	uint64_t clock;
-	unsigned peer_count;
-	struct peer peers[PEERS_MAX];
+	bool v6;                // of the cell's socket, and of ours
+	struct net_peers peers; // that published ports have heard from
 };
 
 static char buffer[sizeof(struct outside_datagram) + OUTSIDE_DATAGRAM_MAX]; // one thread
-
-// ---- whom a published socket has heard from ----
-
-static struct peer *find_peer(struct datagram *g, const struct outside_endpoint *e)
-{
-	for (unsigned i = 0; i < g->peer_count; i++)
-		if (endpoint_equal(&g->peers[i].endpoint, e))
-			return &g->peers[i];
-	return NULL;
-}
-
-static void note_peer(struct datagram *g, const struct outside_endpoint *e, struct published *through)
-{
-	struct peer *p = find_peer(g, e);
-
-	if (!p && g->peer_count < PEERS_MAX)
-		p = &g->peers[g->peer_count++];
-	if (!p) {
-		p = &g->peers[0];
-		for (unsigned i = 1; i < PEERS_MAX; i++)
-			if (g->peers[i].used < p->used)
-				p = &g->peers[i];
-	}
-	*p = (struct peer){ *e, through, ++g->clock };
-}
 
 // ---- to the cell ----
 
@@ -85,7 +53,7 @@ static bool receive(struct host_socket *h, int fd, struct published *through)
 					.kind = OUTSIDE_DATA,
 					.endpoint = net_from_sockaddr(&a) };
 	if (through)
-		note_peer(h->datagram, &r->endpoint, through);
+		net_peers_note(&h->datagram->peers, &r->endpoint, through);
 	else if (!net_rules_admit(&service_of(h->stream)->rules, OUTSIDE_UDP, &r->endpoint))
 		return true; // not from anybody it may talk to
 	stream_send(h->stream, buffer, sizeof(*r) + (size_t)n);
@@ -136,9 +104,10 @@ void datagram_update(struct host_socket *h)
 
 static void send_data(struct host_socket *h, const struct outside_datagram *r, const char *data)
 {
-	struct peer *p = find_peer(h->datagram, &r->endpoint);
-	int fd = p ? p->through->watch.fd : h->watch.fd;
-	bool v6 = p ? !endpoint_is_v4(p->through->rule->address) : h->datagram->v6;
+	struct net_peer *p = net_peers_find(&h->datagram->peers, &r->endpoint);
+	struct published *through = p ? p->through : NULL;
+	int fd = p ? through->watch.fd : h->watch.fd;
+	bool v6 = p ? !endpoint_is_v4(through->rule->address) : h->datagram->v6;
 	union net_sockaddr a;
 	socklen_t size = net_to_sockaddr(&r->endpoint, v6, &a);
 
@@ -147,31 +116,25 @@ static void send_data(struct host_socket *h, const struct outside_datagram *r, c
 		return;
 	}
 	if (p)
-		p->used = ++h->datagram->clock;
+		net_peers_use(&h->datagram->peers, p);
 	if (sendto(fd, data, r->size_bytes, MSG_NOSIGNAL, &a.any, size) < 0 && errno != EAGAIN)
 		send_record(h, OUTSIDE_ERROR, errno, NULL);
 }
 
 static void set_target(struct host_socket *h, const struct outside_endpoint *to)
 {
-	struct peer *p = find_peer(h->datagram, to);
-	union net_sockaddr a = { .any.sa_family = AF_UNSPEC };
+	struct net_peer *p = net_peers_find(&h->datagram->peers, to);
+	const bool granted = !to->port || net_rules_admit(&service_of(h->stream)->rules, OUTSIDE_UDP, to);
 	struct outside_endpoint local = { 0 };
-	socklen_t size = sizeof(a);
 	int error = 0;
 
 	if (p) { // it stays the published socket
-		send_record(h, OUTSIDE_NAME, 0, &p->through->local);
+		send_record(h, OUTSIDE_NAME, 0, &((struct published *)p->through)->local);
 		return;
 	}
-	if (to->port) {
-		size = net_to_sockaddr(to, h->datagram->v6, &a);
-		if (!net_rules_admit(&service_of(h->stream)->rules, OUTSIDE_UDP, to))
-			error = ENETUNREACH;
-	}
-	if (!error && connect(h->watch.fd, &a.any, size))
-		error = errno;
-	if (!error && !host_socket_name(h->watch.fd, &local, false))
+	if (!granted)
+		error = ENETUNREACH;
+	else if (!net_datagram_target(h->watch.fd, h->datagram->v6, to) || !net_socket_name(h->watch.fd, &local, false))
 		error = errno;
 	send_record(h, OUTSIDE_NAME, error, &local);
 }
@@ -198,22 +161,6 @@ void datagram_input(struct host_socket *h)
 
 // ---- life ----
 
-static int make_socket(bool v6)
-{
-	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), off = 0;
-	union net_sockaddr a = { .any.sa_family = v6 ? AF_INET6 : AF_INET };
-
-	if (fd < 0)
-		return -1;
-	if (v6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(fd, &a.any, v6 ? sizeof(a.in6) : sizeof(a.in))) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 void datagram_open(struct host_socket *h, const struct outside_request *r)
 {
 	struct service *service = service_of(h->stream);
@@ -224,8 +171,8 @@ void datagram_open(struct host_socket *h, const struct outside_request *r)
 		abort();
 	g->socket = h;
 	g->v6 = r->flags & OUTSIDE_WANT_V6;
-	h->watch = (struct watch){ .fd = make_socket(g->v6), .ready = own_ready };
-	if (h->watch.fd < 0 || !host_socket_name(h->watch.fd, &local, false)) {
+	h->watch = (struct watch){ .fd = net_datagram_create(g->v6), .ready = own_ready };
+	if (h->watch.fd < 0 || !net_socket_name(h->watch.fd, &local, false)) {
 		free(g);
 		host_socket_reply(h, ENOBUFS, NULL, NULL);
 		return;

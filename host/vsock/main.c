@@ -5,7 +5,8 @@
 //
 // the vhost-user conversation with QEMU, a file of struct outside_rule, and a bound socket for each PUBLISH rule, in order. It
 // ends when the machine does, once what the cell sent before has been passed on.
-#include "vsock/confine.h"
+#include "net/confine.h"
+#include "net/published.h"
 #include "vsock/service.h"
 
 #include <errno.h>
@@ -59,15 +60,6 @@ static void run(struct service *s)
 		device_step(&s->device, PERIOD_MS);
 }
 
-static unsigned count_published(const struct net_rules *rules)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < rules->count; i++)
-		n += rules->list[i].kind == OUTSIDE_RULE_PUBLISH;
-	return n;
-}
-
 int main(int argc, char **argv)
 {
 	static struct service service;
@@ -76,14 +68,14 @@ int main(int argc, char **argv)
 	struct err error = { 0 };
 	bool failed;
 
-	if (argc < 3 || !read_rules(descriptor(argv[2]), &rules) || (unsigned)argc - 3 != count_published(&rules)) {
+	if (argc < 3 || !read_rules(descriptor(argv[2]), &rules) || (unsigned)argc - 3 != net_published_count(&rules)) {
 		fputs("cloister-vsock: the launcher starts this program, with its descriptors\n", stderr);
 		return EXIT_USAGE;
 	}
 	for (int i = 3; i < argc; i++)
 		published[i - 3] = descriptor(argv[i]);
 	signal(SIGPIPE, SIG_IGN);
-	if (!vsock_confine(&error)) {
+	if (!net_confine(&error)) {
 		fprintf(stderr, "%s\n", error.text);
 		return error.exit_status;
 	}

@@ -3,9 +3,9 @@
 #include "vsock/service.h"
 
 #include "net/endpoint.h"
+#include "net/socket.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -25,17 +25,6 @@ struct host_socket *host_socket_create(void)
 	return h;
 }
 
-bool host_socket_name(int fd, struct outside_endpoint *out, bool peer)
-{
-	union net_sockaddr a;
-	socklen_t size = sizeof(a);
-
-	if (peer ? getpeername(fd, &a.any, &size) : getsockname(fd, &a.any, &size))
-		return false;
-	*out = net_from_sockaddr(&a);
-	return true;
-}
-
 void host_socket_reply(struct host_socket *h, int error, const struct outside_endpoint *local,
 		       const struct outside_endpoint *peer)
 {
@@ -53,15 +42,6 @@ void host_socket_reply(struct host_socket *h, int error, const struct outside_en
 }
 
 // ---- a TCP connection ----
-
-static void set_options(int fd)
-{
-	int on = 1;
-
-	// What the cell's program wrote at once arrives at once. Its own wish for probes is not known here; they do no harm.
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-}
 
 // A broken connection is a reset on both sides; a close with both directions done, the end.
 static void finish(struct host_socket *h)
@@ -136,7 +116,7 @@ static void connect_done(struct host_socket *h)
 
 	if (getsockopt(h->watch.fd, SOL_SOCKET, SO_ERROR, &error, &size))
 		error = errno;
-	if (!error && (!host_socket_name(h->watch.fd, &local, false) || !host_socket_name(h->watch.fd, &peer, true)))
+	if (!error && (!net_socket_name(h->watch.fd, &local, false) || !net_socket_name(h->watch.fd, &peer, true)))
 		error = errno;
 	if (error)
 		watch_close(h->stream->device, &h->watch);
@@ -166,31 +146,22 @@ static void socket_ready(struct watch *w, uint32_t events)
 
 static void open_connection(struct host_socket *h, const struct outside_request *r)
 {
-	bool v4 = endpoint_is_v4(r->to.ip);
-	union net_sockaddr a;
-	socklen_t size = net_to_sockaddr(&r->to, false, &a);
+	bool connected;
 	int fd;
 
 	if (!net_rules_admit(&service_of(h->stream)->rules, OUTSIDE_TCP, &r->to)) {
 		host_socket_reply(h, ENETUNREACH, NULL, NULL);
 		return;
 	}
-	fd = socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = net_stream_connect(&r->to, &connected);
 	if (fd < 0) {
-		host_socket_reply(h, errno == EMFILE || errno == ENFILE ? ENOBUFS : errno, NULL, NULL);
+		host_socket_reply(h, errno, NULL, NULL);
 		return;
 	}
-	set_options(fd);
 	h->watch = (struct watch){ .fd = fd, .ready = socket_ready };
 	h->kind = SOCKET_CONNECTING;
-	if (!connect(fd, &a.any, size)) {
+	if (connected)
 		connect_done(h);
-	} else if (errno != EINPROGRESS) {
-		int error = errno;
-
-		watch_close(h->stream->device, &h->watch);
-		host_socket_reply(h, error, NULL, NULL);
-	}
 }
 
 // ---- published ports ----
@@ -244,24 +215,23 @@ static void return_room(struct host_socket *h)
 	watch_listeners(service_of(h->stream), listener->cell_port);
 }
 
-static void incoming(struct published *p, struct host_socket *listener, int fd, const union net_sockaddr *peer)
+static void incoming(struct published *p, struct host_socket *listener, int fd, const struct outside_endpoint *peer)
 {
 	struct host_socket *h = host_socket_create();
 
 	h->watch = (struct watch){ .fd = fd, .ready = socket_ready };
 	h->kind = SOCKET_INCOMING;
 	h->incoming.listener = listener->stream->cell_port;
-	if (!host_socket_name(fd, &h->incoming.local, false))
+	if (!net_socket_name(fd, &h->incoming.local, false))
 		h->incoming.local = p->local;
 	h->incoming.local.port = p->rule->cell_port; // the cell's program knows its port by this number
-	h->incoming.peer = net_from_sockaddr(peer);
+	h->incoming.peer = *peer;
 	h->stream = stream_open(&p->service->device, OUTSIDE_PORT, h);
 	if (!h->stream) {
 		close(fd);
 		free(h);
 		return;
 	}
-	set_options(fd);
 	listener->room--;
 	list_remove(&listener->listener_node); // the others' turn
 	list_add_tail(&p->service->listeners, &listener->listener_node);
@@ -272,8 +242,7 @@ static void accept_some(struct published *p)
 {
 	for (unsigned i = 0; i < ACCEPTS_AT_ONCE; i++) {
 		struct host_socket *listener = find_listener(p, true);
-		union net_sockaddr peer;
-		socklen_t size = sizeof(peer);
+		struct outside_endpoint peer;
 		int fd;
 
 		if (!listener)
@@ -281,7 +250,7 @@ static void accept_some(struct published *p)
 		p->service->exhausted = p->service->device.stream_count >= STREAMS_MAX;
 		if (p->service->exhausted)
 			return;
-		fd = accept4(p->watch.fd, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = net_stream_accept(p->watch.fd, &peer);
 		p->service->exhausted =
 			fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
 		if (fd < 0)
@@ -513,7 +482,7 @@ bool service_init(struct service *s, int vhost_fd, uint64_t cid, const struct ne
 		*p = (struct published){ .watch = { .fd = sockets[s->published_count], .ready = published_ready },
 					 .rule = &s->rules.list[i],
 					 .service = s };
-		if (!host_socket_name(p->watch.fd, &p->local, false))
+		if (!net_socket_name(p->watch.fd, &p->local, false))
 			return false;
 		p->local.port = p->rule->cell_port;
 		s->published_count++;

@@ -6,8 +6,6 @@
 #include "net/rules.h"
 #include "vsock/device.h"
 
-#define PEERS_MAX 64u // of a published UDP socket: to whom it may answer
-
 struct published { // a PUBLISH rule and its socket, bound by the launcher
 	struct watch watch;
 	const struct outside_rule *rule;
@@ -56,7 +54,6 @@ static inline struct service *service_of(const struct stream *s) { return s->dev
 struct host_socket *host_socket_create(void);
 void host_socket_reply(struct host_socket *h, int error, const struct outside_endpoint *local,
 		       const struct outside_endpoint *peer);
-bool host_socket_name(int fd, struct outside_endpoint *out, bool peer);
 
 void datagram_open(struct host_socket *h, const struct outside_request *r);
 void datagram_input(struct host_socket *h);

@@ -110,6 +110,16 @@ void net_channel_changed(struct net_channel *c, unsigned events)
 	socket_put(s);
 }
 
+bool net_channel_awaited(struct net_channel *c)
+{
+	bool awaited;
+
+	spin_lock(&c->lock);
+	awaited = c->owner && !waitq_empty(&c->owner->wait);
+	spin_unlock(&c->lock);
+	return awaited;
+}
+
 void net_channel_connected(struct net_channel *c, int error)
 {
 	struct socket *s = owner_get(c);
@@ -266,6 +276,20 @@ int socket_wait_connected(struct socket *s, bool nonblock)
 	return error ? -error : -ECONNABORTED;
 }
 
+// ---- waiting ----
+
+// Until the socket may take part again: where the backend can wait itself, in `events` of its; `over`: there is nothing to wait for.
+static int wait_ready(struct socket *s, struct net_channel *c, bool (*can)(struct socket *, struct net_channel *),
+		      bool (*over)(const struct socket *), unsigned events, uint64_t deadline)
+{
+	int error;
+
+	if (!c->ops->wait)
+		return wait_event_deadline(&s->wait, can(s, c), deadline);
+	error = wait_event_deadline(&s->wait, s->state != SOCKET_CONNECTING, deadline);
+	return error || over(s) ? error : c->ops->wait(c, events, deadline);
+}
+
 // ---- sending ----
 
 static int broken_pipe(const struct message *m)
@@ -277,11 +301,13 @@ static int broken_pipe(const struct message *m)
 
 static bool may_wait(const struct message *m) { return !m->nonblock && !(m->flags & MSG_DONTWAIT); }
 
+static bool sends_no_more(const struct socket *s) { return s->shut_write || s->peer_gone || s->error; }
+
 static bool can_send(struct socket *s, struct net_channel *c)
 {
 	if (s->state == SOCKET_CONNECTING)
 		return false;
-	return s->shut_write || s->peer_gone || s->error || c->ops->ready(c) & EPOLLOUT;
+	return sends_no_more(s) || c->ops->ready(c) & EPOLLOUT;
 }
 
 // One round: bytes, or -EAGAIN to wait, or the end.
@@ -325,7 +351,7 @@ ssize_t channel_send(struct socket *s, struct message *m)
 		}
 		if (n != -EAGAIN || !may_wait(m))
 			break;
-		n = wait_event_deadline(&s->wait, can_send(s, c), deadline);
+		n = wait_ready(s, c, can_send, sends_no_more, EPOLLOUT, deadline);
 		if (n) {
 			n = wait_error((int)n, s->send_timeout_ns);
 			break;
@@ -337,11 +363,13 @@ ssize_t channel_send(struct socket *s, struct message *m)
 
 // ---- receiving ----
 
+static bool receives_no_more(const struct socket *s) { return s->shut_read || s->error; }
+
 static bool can_receive(struct socket *s, struct net_channel *c)
 {
 	if (s->state == SOCKET_CONNECTING)
 		return false;
-	return s->shut_read || s->error || c->ops->ready(c) & EPOLLIN;
+	return receives_no_more(s) || c->ops->ready(c) & EPOLLIN;
 }
 
 // read_lock held. As send_some(); 0: the end.
@@ -385,7 +413,7 @@ ssize_t channel_receive(struct socket *s, struct message *m)
 		if (done && m->flags & MSG_PEEK)
 			break;
 		mutex_unlock(&s->read_lock);
-		n = wait_event_deadline(&s->wait, can_receive(s, c), deadline);
+		n = wait_ready(s, c, can_receive, receives_no_more, EPOLLIN, deadline);
 		mutex_lock(&s->read_lock);
 		if (n) {
 			n = wait_error((int)n, s->receive_timeout_ns);
@@ -395,6 +423,16 @@ ssize_t channel_receive(struct socket *s, struct message *m)
 	mutex_unlock(&s->read_lock);
 	net_channel_put(c);
 	return done ? (ssize_t)done : n;
+}
+
+int channel_take_error(struct socket *s)
+{
+	struct net_channel *c = socket_channel_get(s);
+	int error = c && c->ops->take_error ? c->ops->take_error(c) : 0;
+
+	if (c)
+		net_channel_put(c);
+	return error;
 }
 
 // ---- readiness ----

@@ -296,9 +296,9 @@ int socket_shutdown(struct socket *s, int how)
 	if (peer)
 		socket_get(peer);
 	spin_unlock(&s->lock);
-	channel = write && socket_is_connection(s) ? socket_channel_get(s) : NULL;
+	channel = socket_is_connection(s) ? socket_channel_get(s) : NULL;
 	if (channel) {
-		channel->ops->end(channel);
+		channel->ops->shutdown(channel, read, write);
 		net_channel_put(channel);
 	}
 	if (peer) {

@@ -158,7 +158,11 @@ static int get_number(struct socket *s, int option, int32_t *v)
 	case SO_TYPE: *v = s->type; return 0;
 	case SO_DOMAIN: *v = s->domain; return 0;
 	case SO_PROTOCOL: *v = s->protocol; return 0;
-	case SO_ERROR: *v = socket_take_error(s); return 0;
+	case SO_ERROR:
+		*v = socket_take_error(s);
+		if (!*v)
+			*v = channel_take_error(s);
+		return 0;
 	case SO_ACCEPTCONN: *v = s->state == SOCKET_LISTENING; return 0;
 	case SO_SNDBUF: *v = (int32_t)s->send_space; return 0;
 	case SO_RCVBUF: *v = (int32_t)s->receive_space; return 0;

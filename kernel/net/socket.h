@@ -213,6 +213,7 @@ int socket_wait_connected(struct socket *s, bool nonblock);
 ssize_t channel_send(struct socket *s, struct message *m);
 ssize_t channel_receive(struct socket *s, struct message *m);
 unsigned channel_poll(struct socket *s, struct net_channel *c);
+int channel_take_error(struct socket *s); // positive, of a connection to the outside, else 0
 
 #define SEND_INSIDE ((ssize_t)1 << 62) // of family.send_outside
 // outside.c: may a datagram from outside reach the socket? Sets the name of its sender.

@@ -13,6 +13,7 @@
 
 #define MSG_CMSG_CLOEXEC 0x40000000
 #define MSG_NOSIGNAL     0x4000
+#define MSG_DONTWAIT     0x40
 #define MSG_CTRUNC       0x08
 #define SCM_RIGHTS       1
 #define SOL_SOCKET       1
@@ -131,6 +132,18 @@ long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fd
 		return -EMFILE;
 	}
 	return n;
+}
+
+long port_socket_receive(int fd, const struct iovec *v, unsigned count, unsigned flags)
+{
+	struct host_msghdr m = { .iov = (struct iovec *)v, .iov_count = count };
+	return HOST(recvmsg, fd, &m, flags | MSG_DONTWAIT);
+}
+
+int port_socket_error(int fd)
+{
+	struct host_msghdr m = { 0 };
+	return (int)HOST(sendmsg, fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 // ---- what the launcher handed over ----

@@ -260,6 +260,11 @@ long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fd
 {
 	return (void)fd, (void)v, (void)count, (void)fds, (void)fd_count, -ENOSYS;
 }
+long port_socket_receive(int fd, const struct iovec *v, unsigned count, unsigned flags)
+{
+	return (void)fd, (void)v, (void)count, (void)flags, -ENOSYS;
+}
+int port_socket_error(int fd) { return (void)fd, -ENOSYS; }
 
 int port_host_stream(unsigned stream) { return (void)stream, -1; }
 int port_host_channel(unsigned index) { return (void)index, -1; }

@@ -251,7 +251,7 @@ static void use_socket(unsigned slot, const uint8_t *x)
 	case 0: (void)c->ops->send(c, &i); break;
 	case 1: (void)c->ops->receive(c, &i, x[1] & 1, x[2]); break;
 	case 2: (void)c->ops->ready(c); break;
-	case 3: c->ops->end(c); break;
+	case 3: c->ops->shutdown(c, false, true); break;
 	case 4:
 		c->ops->close(c, x[1] & 1);
 		sockets[slot] = NULL;

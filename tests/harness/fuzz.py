@@ -45,7 +45,11 @@ FUZZERS = {
     "vsock_device": (HOST + ["-Dmmap=guarded_mmap", "-Dmunmap=guarded_munmap"],
                      ["host/vsock/ring.c", "host/vsock/vhost.c", "host/vsock/device.c", "host/vsock/stream.c",
                       "host/vsock/service.c",
-                      "host/vsock/datagram.c", "host/net/resolve.c", "host/net/rules.c", "host/base/process.c", "host/base/buffer.c", "host/base/err.c"], 4096),
+                      "host/vsock/datagram.c", "host/net/peers.c", "host/net/socket.c", "host/net/resolve.c", "host/net/rules.c", "host/base/process.c", "host/base/buffer.c", "host/base/err.c"], 4096),
+    "network_answers": (KERNEL + ["-Idrivers/network", "-Ikernel/include/freestanding", "-ffreestanding", "-DPORT_HOST=1"],
+                        [f"drivers/network/{n}.c" for n in "channel connection datagram outside".split()], 4096),
+    "network_requests": (HOST, [f"host/net/{n}.c" for n in "connection datagram peers resolve rules server socket".split()] +
+                         [f"host/base/{n}.c" for n in "process buffer err".split()], 4096),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
 

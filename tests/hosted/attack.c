@@ -11,6 +11,7 @@
 //     attack bomb COUNT            host processes that the kernel knows nothing of
 //     attack memory ...            attack_memory.c
 //     attack broker ...            attack_broker.c
+//     attack network ...           attack_network.c
 #define _GNU_SOURCE
 #include "attack.h"
 
@@ -252,6 +253,8 @@ int main(int argc, char **argv)
 		bomb(atoi(argv[2]));
 	if (strcmp(what, "memory") == 0 && argc > 2)
 		return attack_memory(argv[2], argc - 3, argv + 3);
+	if (strcmp(what, "network") == 0 && argc > 2)
+		return attack_network(argv[2], argc - 3, argv + 3);
 	if (strcmp(what, "broker") == 0 && argc > 2)
 		return attack_broker(argv[2], argc - 3, argv + 3);
 	fprintf(stderr, "attack: what? (see its source)\n");

@@ -28,5 +28,7 @@ __attribute__((format(printf, 1, 2))) void shout(const char *format, ...);
 
 // attack_broker.c
 int attack_broker(const char *what, int argc, char **argv);
+// attack_network.c
+int attack_network(const char *what, int argc, char **argv);
 // attack_memory.c
 int attack_memory(const char *what, int argc, char **argv);

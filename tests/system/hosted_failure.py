@@ -22,6 +22,7 @@ END_SECONDS = 1.0
 IDLE = "sleep 1000 & sleep 1000 & echo ready; wait"
 BUSY = """(while :; do /bin/true; done) & (while :; do cat /usr/bin/*.so /etc/* >/dev/null 2>&1; done) &
 (while :; do (echo x; sleep 0.01) | cat >/dev/null; done) & echo ready; wait"""
+NETWORK = ("--connect", "tcp:10.0.0.1:80")  # so that there is a process for it
 
 
 def starttime(pid):
@@ -53,6 +54,8 @@ class Parts:
 
     def __init__(self, t, launcher):
         below = children(launcher)
+        self.network = next((p for p, name in names_of(below).items() if name == "cloister-net"), None)
+        below = [p for p in below if p != self.network]
         t.equal(len(below), 1, "children of the launcher:", names_of(below))
         self.launcher, self.supervisor = launcher, below[0]
         below = sorted(children(self.supervisor), key=lambda p: (starttime(p), p))
@@ -127,9 +130,9 @@ def check_end(t, kind, script, number, done, took):
     t.check(took <= END_SECONDS * t.arguments.slow, f"{kind}: the end took {took:.2f} s")
 
 
-def many(t, kind, number=signal.SIGKILL):
+def many(t, kind, number=signal.SIGKILL, cell=None):
     for n in range(TIMES):
-        kill_one(t, kind, IDLE if n % 2 else BUSY, number)
+        kill_one(t, kind, IDLE if n % 2 else BUSY, number, cell)
 
 
 def test_killed_program(t):
@@ -144,6 +147,10 @@ def test_killed_broker(t):
     many(t, "broker")
 
 
+def test_killed_network(t):
+    many(t, "network", cell=NETWORK)
+
+
 def test_killed_supervisor(t):
     many(t, "supervisor")
 
@@ -154,12 +161,12 @@ def test_killed_launcher(t):
 
 def test_lines_tell_what_died(t):
     said = {}
-    for kind in ("program", "kernel", "broker", "supervisor"):
-        process = t.start(["/bin/bash", "-c", IDLE])
+    for kind in ("program", "kernel", "broker", "network", "supervisor"):
+        process = t.start(["/bin/bash", "-c", IDLE], *NETWORK)
         t.wait_for_line(process, b"ready")
         os.kill(Parts(t, process.pid).of(kind), signal.SIGKILL)
         said[kind] = t.finish(process).err.decode("utf-8", "replace")
-    t.check("broker" in said["broker"], said)
+    t.check("broker" in said["broker"] and "network" in said["network"], said)
     t.check(said["broker"] != said["kernel"] and said["broker"] != said["supervisor"], said)
 
 

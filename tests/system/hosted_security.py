@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -456,3 +457,73 @@ def test_broker_bears_floods(t, world):
 @in_world
 def test_broker_keeps_no_descriptors(t, world):
     forge(t, world, "descriptors")
+
+
+# ---- the network ----
+
+GRANTED = "127.0.0.2"  # the world's own sockets are on 127.0.0.1
+
+
+def misuse(t, world, *arguments, options=("--connect", "tcp:127.0.0.2:9")):
+    """Forged messages to the network's server. The world has a UDP socket too that nobody may reach."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", world.port))
+        udp.setblocking(False)
+        done = attack(t, world, "network", *arguments, options=options)
+        ended = b"the cell's network process ended with exit status"  # it would not listen to more
+        t.check(re.search(rb"sent [1-9]", done.out) or ended in done.err, arguments, done.text()[-1500:])
+        t.check(done.status in (0, CRASHED), arguments, done.status, done.text()[-1500:])
+        try:
+            udp.recv(100)
+            t.check(False, "a datagram reached the host", arguments)
+        except BlockingIOError:
+            pass
+    world.check(*arguments)
+    return done
+
+
+@in_world
+def test_network_keeps_to_the_rules(t, world):
+    for options in ((), ("--connect", "tcp:*:*", "--connect", "udp:*:*"), ("--publish", f"{GRANTED}:{world.port}:9")):
+        done = misuse(t, world, "rules", world.port, options=("--connect", "udp:127.0.0.2:9", *options))
+        t.equal(done.status, 0, done.text()[-1500:])
+        with socket.socket() as s:
+            t.check(s.connect_ex((GRANTED, world.port)) != 0, "a port listens that was not to")
+
+
+def misuse_connection(t, world, when):
+    ended = threading.Event()
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        with connection:
+            data = b""
+            while not data.endswith(b"reset"):
+                data += connection.recv(100)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ended.set()
+
+    with socket.create_server((GRANTED, 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        port = listener.getsockname()[1]
+        done = misuse(t, world, when, port, world.port, options=("--connect", f"tcp:{GRANTED}:{port}"))
+        t.equal(done.status, 0, done.text()[-1500:])
+        t.check(ended.wait(5), "there was no connection")
+
+
+@in_world
+def test_network_connections_go_nowhere_else(t, world):
+    """The host's descriptor of a connection, while it lasts and after its reset: not even TCP Fast Open connects it anew."""
+    misuse_connection(t, world, "open")
+    misuse_connection(t, world, "over")
+
+
+@in_world
+def test_network_bears_nonsense(t, world):
+    for seed in range(1, 5):
+        misuse(t, world, "nonsense", seed)
+
+
+@in_world
+def test_network_bears_floods(t, world):
+    misuse(t, world, "flood", options=("--connect", "tcp:127.0.0.2:9", "--connect", "udp:127.0.0.2:9"))

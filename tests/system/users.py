@@ -7,7 +7,6 @@ import subprocess
 import threading
 
 from harness import common
-from harness.system import only
 
 USER = 65534
 
@@ -68,7 +67,6 @@ def test_ordinary_user_as_root_in_the_cell_gains_nothing(t):
     t.check(b"root:" not in done.out, done.out)
 
 
-@only("x86")
 def test_ordinary_user_has_a_network(t):
     with socket.create_server(("127.0.0.2", 0)) as listener:
         port = listener.getsockname()[1]

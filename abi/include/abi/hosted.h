@@ -34,6 +34,7 @@ enum hosted_stream {
 	HOSTED_TTY,
 	HOSTED_CONTROL,
 	HOSTED_LOG,      // what port_log_write() says
+	HOSTED_NETWORK,  // no stream: a blocking SOCK_SEQPACKET socket to the server of network grants (abi/network.h)
 	HOSTED_DOORBELL, // no stream: an eventfd for the kernel's own use, to get a task out of port_file_poll()
 	HOSTED_STREAMS
 };
@@ -49,7 +50,7 @@ struct hosted_handoff {
 	uint64_t filter_start; // array of struct sock_filter
 	uint32_t filter_count;
 	int32_t memory_fd;
-	// Descriptors: byte streams of the launcher (pipes and stream sockets), -1 = none. Non-blocking.
+	// Descriptors: byte streams of the launcher (pipes and stream sockets), -1 = none. Non-blocking but for HOSTED_NETWORK.
 	int32_t streams[HOSTED_STREAMS];
 	// SOCK_SEQPACKET sockets to the broker (abi/broker.h); events: what it tells unasked, -1 = none.
 	uint32_t channel_count;

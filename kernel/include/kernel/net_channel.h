@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A socket's way out of the cell: a byte stream, a listening port or a datagram port that some backend carries: drivers/vsock where
-// there is such a device; elsewhere descriptors from a broker could. Owner: kernel/net/channel.c.
+// there is such a device, drivers/network where there are descriptors of a host. Owner: kernel/net/channel.c.
 //
 // A channel belongs to one socket until that closes it. Both sides count references: the socket its own, the backend its own, and
 // whoever calls an operation. Operations never wait for the outside, so that kernel/net does all the blocking: a backend that
@@ -34,7 +34,13 @@ struct net_channel_ops {
 	void (*accepted)(struct net_channel *c);  // a listener's socket took one connection: room for another
 	unsigned (*ready)(struct net_channel *c); // EPOLLIN (at the end too), EPOLLOUT, EPOLLRDHUP
 	size_t (*queued)(struct net_channel *c);  // bytes that wait to be received
-	void (*end)(struct net_channel *c);       // no more will be sent
+	void (*shutdown)(struct net_channel *c, bool read,
+			 bool write); // write: no more will be sent; read: nobody will look
+	// Waits until one of `events` (EPOLLIN, EPOLLOUT) may have come, or the deadline. 0, -ETIMEDOUT, -EINTR (signal pending). NULL:
+	// net_channel_changed() tells of them. A shutdown ends it. Not before the channel is connected.
+	int (*wait)(struct net_channel *c, unsigned events, uint64_t deadline_ns);
+	int (*take_error)(
+		struct net_channel *c); // a positive errno that nobody was told of yet, else 0. NULL: there is none
 	// The socket has let go; consumes its reference. abort: what was sent may be lost, and the other side is to know.
 	void (*close)(struct net_channel *c, bool abort);
 	void (*destroy)(struct net_channel *c); // last reference
@@ -59,6 +65,8 @@ static inline void net_channel_put(struct net_channel *c)
 		c->ops->destroy(c);
 }
 void net_channel_changed(struct net_channel *c, unsigned events);
+// Does anybody wait for net_channel_changed()? Who looked before must have done so with a full barrier in between.
+bool net_channel_awaited(struct net_channel *c);
 // What was asked for (a connection, a listening port, a target) is there, or failed with a positive errno.
 void net_channel_connected(struct net_channel *c, int error);
 void net_channel_failed(struct net_channel *c, int error); // it ended before its time; what came before stays readable

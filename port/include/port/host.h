@@ -104,9 +104,14 @@ void port_file_close(int fd);
 // Waits until one of the descriptors is ready, the deadline passes, or the task is kicked. Count of ready ones, 0, -EINTR.
 struct pollfd;
 int port_file_poll(struct pollfd *fds, unsigned count, uint64_t deadline_ns);
-// One message on a SOCK_SEQPACKET socket. Descriptors that came with it go to fds (at most *fd_count, in and out).
+// One message on a SOCK_SEQPACKET socket. Descriptors that came with it go to fds (at most *fd_count, in and out); -EMFILE: the message
+// is there, but there was no room for its descriptors.
 long port_message_send(int fd, const struct iovec *v, unsigned count);
 long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fds, unsigned *fd_count);
+// recvmsg(2) and an empty sendmsg(2) on a non-blocking stream socket, for what reading and writing do not do: MSG_PEEK, MSG_TRUNC; the
+// socket's pending error. They never wait.
+long port_socket_receive(int fd, const struct iovec *v, unsigned count, unsigned flags);
+int port_socket_error(int fd); // takes it: 0 or -errno
 
 // What the launcher handed over. Streams by enum hosted_stream (abi/hosted.h); -1 = none.
 int port_host_stream(unsigned stream);

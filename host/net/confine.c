@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sources: seccomp_init(3), seccomp_rule_add(3), capset(2), prctl(2).
-#include "vsock/confine.h"
+#include "net/confine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +104,7 @@ static void raise_descriptor_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-bool vsock_confine(struct err *e)
+bool net_confine(struct err *e)
 {
 	int error;
 
