@@ -267,10 +267,11 @@ bool hosted_rewrite_retry(struct user_regs *r)
 	struct port_aspace *as = current_port()->aspace;
 	uint8_t now;
 
-	// Ours still, or written over between the trap and here.
-	if (!as || !as->rewriting.registered || port_copy_in(&now, r->ip - 1, 1))
+	if (!as || !as->rewriting.registered)
 		return false;
-	if (now == BREAKPOINT && __atomic_load_n(&as->rewriting.busy, __ATOMIC_SEQ_CST) != r->ip - 1)
+	// Ours still, or written over since the trap. In this order: the last byte is written before the place is no longer busy.
+	bool busy = __atomic_load_n(&as->rewriting.busy, __ATOMIC_SEQ_CST) == r->ip - 1;
+	if (port_copy_in(&now, r->ip - 1, 1) || (now == BREAKPOINT && !busy))
 		return false;
 	if (now != BREAKPOINT && now != 0xe9 && now != 0xeb)
 		return false;
