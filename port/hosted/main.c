@@ -7,6 +7,7 @@
 #include "kernel/upcall.h"
 #include "layout.h"
 #include "log.h"
+#include "pkeys.h"
 #include "port/host.h"
 #include "signal.h"
 #include "syscall.h"
@@ -58,6 +59,8 @@ _Noreturn void hosted_main(const struct hosted_handoff *h)
 	boot->adopted = true;
 	boot->tid = boot->tgid = hosted_kernel_tgid = (int32_t)HOST(getpid);
 	hosted_task_attach(boot);
+	if (hosted_pkeys_init())
+		hosted_refuse("the host gives no protection key");
 	hosted_signals_init();
 	if (hosted_memory_init())
 		hosted_refuse("the host does not let go of the loader's memory");

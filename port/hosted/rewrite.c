@@ -11,11 +11,12 @@
 // copies the page.
 //
 // A stub is 64 bytes in a page that lies within reach of the site. The page is a frame of the kernel's, mapped read-execute in
-// the program, so stubs are written where the kernel has it, without changing any protection, and a forked child has them too:
+// the program, so stubs are written where the kernel has it, without changing any protection, and a forked child has them too. Its
+// first eight bytes are the address of the kernel's entry (pkeys.h); the first 64 are no stub.
 //
 //	prefix                                       what the site did before its `syscall`, up to 21 bytes
 //	48 8d 0d .. .. .. ..     lea  next(%rip), %rcx	next: behind the site's `syscall`, as that leaves it
-//	65 ff 24 25 28 00 00 00  jmp  *%gs:entry	hosted_entry_fast
+//	ff 25 .. .. .. ..        jmp  *page(%rip)	the kernel's entry
 //	prefix                                       STUB_SLOW: the way when the program has set GS
 //	0f 05                    syscall
 //	e9 .. .. .. ..           jmp  next
@@ -31,6 +32,7 @@
 #include "layout.h"
 #include "lib/compiler.h"
 #include "lib/string.h"
+#include "pkeys.h"
 #include "port/host.h"
 #include "site.h"
 #include "syscall.h"
@@ -41,12 +43,12 @@
 
 #define REWRITE_AFTER 4u
 #define STUB_BYTES    64u
-#define STUB_SLOW     36u
+#define STUB_SLOW     34u
 #define STUBS_A_PAGE  ((unsigned)(PAGE_BYTES / STUB_BYTES))
 #define REACH         (UINT64_C(1) << 30)
 #define BREAKPOINT    0xccu
 
-static_assert(SITE_PREFIX_MAX + 7 + 8 <= STUB_SLOW && STUB_SLOW + SITE_PREFIX_MAX + 2 + 5 <= STUB_BYTES,
+static_assert(SITE_PREFIX_MAX + 7 + 6 <= STUB_SLOW && STUB_SLOW + SITE_PREFIX_MAX + 2 + 5 <= STUB_BYTES,
 	      "a stub's parts");
 
 // One page of stubs; shared by a process and what it forked.
@@ -58,11 +60,9 @@ struct stub_page {
 
 struct stub_frame {
 	uint32_t refs; // atomic
-	uint32_t used; // atomic: stubs taken
+	uint32_t used; // atomic: stubs taken, the first 64 bytes included
 	uint8_t *bytes;
 };
-
-static_assert(offsetof(struct port_task, entry) == 40, "in the stubs' jump");
 
 // ---- stubs ----
 
@@ -74,14 +74,14 @@ static void put32(uint8_t *at, int64_t value)
 
 static bool stub_write(uint8_t *at, uint64_t va, const struct call_site *c, uint64_t next)
 {
-	static const uint8_t jump_to_entry[8] = { 0x65, 0xff, 0x24, 0x25, 40, 0, 0, 0 };
 	unsigned n = c->prefix_bytes;
 
 	if (!hosted_site_relocate(c, va, at))
 		return false;
 	at[n] = 0x48, at[n + 1] = 0x8d, at[n + 2] = 0x0d;
 	put32(at + n + 3, (int64_t)(next - (va + n + 7)));
-	memcpy(at + n + 7, jump_to_entry, sizeof(jump_to_entry));
+	at[n + 7] = 0xff, at[n + 8] = 0x25;
+	put32(at + n + 9, -(int64_t)(va % PAGE_BYTES + n + 13));
 	at += STUB_SLOW;
 	va += STUB_SLOW;
 	if (!hosted_site_relocate(c, va, at))
@@ -103,7 +103,8 @@ static struct stub_page *page_new(struct rewriting *w, uint64_t site)
 
 	if (va && HOST(mmap, va, PAGE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, hosted.memory_fd,
 		       port_frame_of(bytes)) == (long)va) {
-		*f = (struct stub_frame){ .refs = 1, .bytes = bytes };
+		memcpy(bytes, &hosted_ways->entry, sizeof(hosted_ways->entry));
+		*f = (struct stub_frame){ .refs = 1, .used = 1, .bytes = bytes };
 		*s = (struct stub_page){ w->stubs, va, f };
 		w->stubs = s;
 		return s;
@@ -295,7 +296,7 @@ void hosted_rewrite_forbid(void)
 	while (__atomic_exchange_n(&w->lock, 1, __ATOMIC_ACQUIRE))
 		port_task_yield();
 	for (struct stub_page *s = w->stubs; s; s = s->next)
-		for (unsigned i = 0; i < STUBS_A_PAGE; i++)
+		for (unsigned i = 1; i < STUBS_A_PAGE; i++)
 			__atomic_store_n((uint64_t *)(s->frame->bytes + i * STUB_BYTES), word, __ATOMIC_SEQ_CST);
 	serialise_register(w);
 	serialise();
