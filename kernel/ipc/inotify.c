@@ -304,6 +304,7 @@ static const struct file_ops inotify_ops = {
 	.release = inotify_release,
 	.read = inotify_read,
 	.poll = inotify_poll,
+	.async = true,
 	.ioctl = inotify_ioctl,
 	.stream = true,
 };

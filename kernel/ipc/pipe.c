@@ -156,8 +156,6 @@ static ssize_t pipe_read(struct file *f, struct iov_iter *to, loff_t *pos)
 			mutex_unlock(&p->lock);
 			if (wake)
 				pipe_wake_writers(p);
-			if (wake && f->owner_pid)
-				file_send_sigio(f);
 			return result;
 		}
 		bool closed = no_writers(p);
@@ -237,8 +235,6 @@ static ssize_t pipe_write(struct file *f, struct iov_iter *from, loff_t *pos)
 		mutex_unlock(&p->lock);
 		if (wake)
 			pipe_wake_readers(p);
-		if (f->owner_pid)
-			file_send_sigio(f);
 		if (error || !from->count)
 			break;
 		if (f->flags & O_NONBLOCK)
@@ -393,6 +389,7 @@ static const struct file_ops pipe_ops = {
 	.read = pipe_read,
 	.write = pipe_write,
 	.poll = pipe_poll,
+	.async = true,
 	.ioctl = pipe_ioctl,
 	.stream = true,
 };

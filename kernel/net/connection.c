@@ -315,7 +315,7 @@ int socket_shutdown(struct socket *s, int how)
 	return 0;
 }
 
-static void leave_peer(struct socket *s, struct socket *peer, bool unread)
+static void leave_peer(struct socket *s, struct socket *peer, bool reset)
 {
 	bool was_mine;
 
@@ -325,8 +325,11 @@ static void leave_peer(struct socket *s, struct socket *peer, bool unread)
 		peer->peer = NULL;
 		peer->peer_gone = true;
 		peer->shut_read = peer->shut_write = true;
-		if (unread)
+		if (reset) {
 			peer->error = ECONNRESET;
+			if (peer->family->refuses_async)
+				peer->peer_name.size = 0; // it is connected to nobody
+		}
 	}
 	spin_unlock(&peer->lock);
 	if (was_mine) {
@@ -340,7 +343,7 @@ void socket_close(struct socket *s)
 	struct list packets = LIST_INIT(packets), waiting = LIST_INIT(waiting);
 	struct socket *peer, *child;
 	struct net_channel *channel;
-	bool connection = socket_is_connection(s), unread;
+	bool connection = socket_is_connection(s), reset;
 
 	spin_lock(&s->lock);
 	channel = s->channel;
@@ -350,14 +353,17 @@ void socket_close(struct socket *s)
 	s->shut_read = s->shut_write = true;
 	peer = s->peer;
 	s->peer = NULL;
-	unread = !list_empty(&s->receive);
+	reset = !list_empty(&s->receive) ||
+		(s->family->refuses_async && s->flags & SOCKET_LINGER && !s->linger_seconds);
+	s->urgent_mark = NULL;
+	s->urgent_unread = false;
 	list_splice_tail(&packets, &s->receive);
 	list_splice_tail(&waiting, &s->backlog);
 	s->receive_bytes = s->receive_count = s->backlog_count = 0;
 	spin_unlock(&s->lock);
 	if (peer) {
 		if (connection)
-			leave_peer(s, peer, unread);
+			leave_peer(s, peer, reset);
 		socket_put(peer);
 	}
 	if (channel) {

@@ -217,6 +217,13 @@ static long file_socket_ioctl(struct file *f, unsigned command, uint64_t argumen
 			net_channel_put(channel);
 		}
 		return value < 0 ? value : put_user(value, (struct uptr){ argument });
+	case SIOCATMARK: value = urgent_at_mark(s); return put_user(value, (struct uptr){ argument });
+	case FIOSETOWN:
+	case SIOCSPGRP: return get_user(&value, (struct uptr){ argument }) ? -EFAULT : file_set_owner(f, value);
+	case FIOGETOWN:
+	case SIOCGPGRP:
+		value = f->owner.type == F_OWNER_PGRP ? -f->owner.pid : f->owner.pid;
+		return put_user(value, (struct uptr){ argument });
 	case SIOCOUTQ:
 		value = (int32_t)__atomic_load_n(&s->sent_bytes, __ATOMIC_RELAXED);
 		return put_user(value, (struct uptr){ argument });
@@ -238,6 +245,7 @@ const struct file_ops socket_file_ops = {
 	.read = file_socket_read,
 	.write = file_socket_write,
 	.poll = file_socket_poll,
+	.async = true,
 	.ioctl = file_socket_ioctl,
 	.release = file_socket_release,
 	.stream = true,

@@ -40,6 +40,7 @@ struct packet {
 	uint32_t size, offset; // offset: already read (streams)
 	uint32_t charge;       // bytes of send space
 	uint8_t order;         // of its pages; PACKET_SMALL: kalloc
+	bool urgent;           // the mark: one byte of urgent data (urgent.c)
 	char *data;            // size bytes
 };
 #define PACKET_SMALL 0xff
@@ -82,8 +83,10 @@ struct socket {
 	struct list receive;   // struct packet
 	size_t receive_bytes;
 	unsigned receive_count;
-	size_t sent_bytes; // of packets not yet read by others; atomic
-	int error;         // for SO_ERROR and the next call; atomic
+	struct packet *urgent_mark; // streams: of the urgent data that came last, while it is in the queue
+	bool urgent_unread;         // its byte can still be had by MSG_OOB
+	size_t sent_bytes;          // of packets not yet read by others; atomic
+	int error;                  // for SO_ERROR and the next call; atomic
 
 	struct list backlog; // listening: struct socket.backlog_node, each counted
 	struct list backlog_node;
@@ -188,6 +191,16 @@ ssize_t socket_receive(struct socket *s, struct message *m);
 unsigned socket_poll(struct socket *s);
 bool socket_deliver(struct socket *to,
 		    struct packet *p); // appends, wakes; false: it takes no more (p is still the caller's)
+
+// urgent.c: streams with one byte of urgent data. The first three: lock held.
+void urgent_deliver(struct socket *to, struct packet *p); // `p` joins the queue
+void urgent_taken(struct socket *s, struct packet *p);    // `p` leaves the queue
+bool urgent_readable(const struct socket *s);             // is there more than a mark that is not read in line?
+void urgent_signal(struct socket *s);                     // SIGURG to the owner. Task context
+// What a reader in line finds at the mark: true: the byte is part of what it reads.
+static inline bool urgent_in_line(const struct socket *s) { return s->flags & SOCKET_OOBINLINE; }
+ssize_t urgent_receive(struct socket *s, struct message *m); // MSG_OOB
+bool urgent_at_mark(struct socket *s);                       // sockatmark(3)
 
 // channel.c: sockets that leave the cell
 struct net_channel *socket_channel_get(struct socket *s); // reference or NULL

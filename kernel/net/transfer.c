@@ -32,19 +32,24 @@ static bool may_wait(const struct message *m) { return !m->nonblock && !(m->flag
 
 bool socket_deliver(struct socket *to, struct packet *p)
 {
-	bool taken;
+	bool taken, urgent = p->urgent;
 
 	spin_lock(&to->lock);
 	taken = to->state != SOCKET_CLOSED && !to->shut_read;
 	if (taken) {
 		list_add_tail(&to->receive, &p->node);
+		if (p->urgent)
+			urgent_deliver(to, p);
 		to->receive_bytes += p->size;
 		__atomic_store_n(&to->receive_count, to->receive_count + 1, __ATOMIC_RELAXED);
 	}
 	spin_unlock(&to->lock);
-	if (taken)
-		waitq_wake_events(&to->wait, 0, EPOLLIN | EPOLLRDNORM);
-	return taken;
+	if (!taken)
+		return false;
+	if (unlikely(urgent)) // p may be gone
+		urgent_signal(to);
+	waitq_wake_events(&to->wait, 0, EPOLLIN | EPOLLRDNORM | (urgent ? EPOLLPRI : 0));
+	return true;
 }
 
 static bool has_space(const struct socket *s)
@@ -91,6 +96,7 @@ static ssize_t send_stream(struct socket *s, struct message *m)
 		return s->domain == AF_UNIX ? -ENOTCONN : broken_pipe(m);
 	while (done < total) {
 		size_t size = min(total - done, (size_t)STREAM_CHUNK);
+		bool urgent = m->flags & MSG_OOB && size == total - done; // the last byte is
 		struct socket *peer;
 		struct packet *p;
 
@@ -107,11 +113,14 @@ static ssize_t send_stream(struct socket *s, struct message *m)
 			}
 			continue;
 		}
+		if (urgent && size > 1)
+			urgent = false, size--;
 		p = fill(s, m, size);
 		if (is_err(p)) {
 			error = (int)ptr_err(p);
 			break;
 		}
+		p->urgent = urgent;
 		peer = socket_peer_get(s);
 		p->rights = m->rights;
 		if (peer && socket_deliver(peer, p)) {
@@ -255,7 +264,7 @@ put_target:
 
 ssize_t socket_send(struct socket *s, struct message *m)
 {
-	if (m->flags & MSG_OOB)
+	if (m->flags & MSG_OOB && (s->type != SOCK_STREAM || s->channel))
 		return -EOPNOTSUPP;
 	if (s->channel && s->type == SOCK_STREAM)
 		return channel_send(s, m);
@@ -285,7 +294,7 @@ static bool can_receive(struct socket *s)
 	bool can;
 
 	spin_lock(&s->lock);
-	can = !list_empty(&s->receive) || s->shut_read || s->error;
+	can = urgent_readable(s) || s->shut_read || s->error;
 	spin_unlock(&s->lock);
 	return can;
 }
@@ -320,6 +329,8 @@ static void take_off(struct socket *s, struct packet *p)
 
 	spin_lock(&s->lock);
 	list_remove(&p->node);
+	if (p == s->urgent_mark)
+		urgent_taken(s, p);
 	s->receive_bytes -= p->size - p->offset;
 	was_full = s->receive_count == SOCKET_QUEUE_MAX;
 	__atomic_store_n(&s->receive_count, s->receive_count - 1, __ATOMIC_RELAXED);
@@ -359,31 +370,55 @@ static bool same_sender(const struct packet *p, const struct message *m)
 	return p->sender.pid == m->sender.pid && p->sender.uid == m->sender.uid && p->sender.gid == m->sender.gid;
 }
 
-// Copies from the first packets until the message is full or a border matters. Bytes, 0 with nothing there, or -EFAULT.
-static ssize_t copy_stream(struct socket *s, struct message *m, size_t *skip)
+// The packet that a peek which has seen `left` bytes goes on with, and where in it. NULL: there is none, or the mark stops it.
+static struct packet *peek_at(struct socket *s, size_t left, size_t *at)
+{
+	bool begun = left != 0;
+	struct packet *p, *found = NULL;
+
+	spin_lock(&s->lock);
+	list_for_each (p, &s->receive, node) {
+		if (p == s->urgent_mark && !left && begun)
+			break;
+		if (p == s->urgent_mark && !urgent_in_line(s))
+			continue;
+		if (left < p->size - p->offset) {
+			found = p;
+			*at = p->offset + left;
+			break;
+		}
+		left -= p->size - p->offset;
+	}
+	spin_unlock(&s->lock);
+	return found;
+}
+
+// The packet to read next; passes over a mark that is not read in line. NULL: there is none, or the mark stops the reader.
+static struct packet *read_at(struct socket *s, bool begun, size_t *at)
 {
 	struct packet *p = first_packet(s);
-	size_t size, at;
 
-	// A peek walks past what it has seen.
-	if (m->flags & MSG_PEEK) {
-		size_t left = *skip;
-
-		spin_lock(&s->lock);
-		p = NULL;
-		struct packet *q;
-		list_for_each (q, &s->receive, node) {
-			if (left < q->size - q->offset) {
-				p = q;
-				break;
-			}
-			left -= q->size - q->offset;
+	if (p && p == __atomic_load_n(&s->urgent_mark, __ATOMIC_RELAXED)) {
+		if (begun)
+			return NULL;
+		if (!urgent_in_line(s)) {
+			take_off(s, p);
+			packet_free(p);
+			p = first_packet(s);
 		}
-		spin_unlock(&s->lock);
-		at = p ? p->offset + left : 0;
-	} else {
-		at = p ? p->offset : 0;
 	}
+	if (p)
+		*at = p->offset;
+	return p;
+}
+
+// Copies from the first packets until the message is full or a border matters; `done`: bytes so far. Bytes, 0 with nothing there,
+// or -EFAULT.
+static ssize_t copy_stream(struct socket *s, struct message *m, size_t done)
+{
+	size_t size, at = 0;
+	struct packet *p = m->flags & MSG_PEEK ? peek_at(s, done, &at) : read_at(s, done != 0, &at);
+
 	if (!p || (m->rights && p->rights) || (m->has_sender && !same_sender(p, m)))
 		return 0;
 	if (!m->has_sender) {
@@ -396,10 +431,8 @@ static ssize_t copy_stream(struct socket *s, struct message *m, size_t *skip)
 		return -EFAULT;
 	if (p->rights && take_rights(p, m))
 		return -ENOMEM;
-	if (m->flags & MSG_PEEK) {
-		*skip += size;
+	if (m->flags & MSG_PEEK)
 		return (ssize_t)size;
-	}
 	spin_lock(&s->lock);
 	p->offset += (uint32_t)size;
 	s->receive_bytes -= size;
@@ -414,7 +447,7 @@ static ssize_t copy_stream(struct socket *s, struct message *m, size_t *skip)
 static ssize_t receive_stream(struct socket *s, struct message *m)
 {
 	uint64_t deadline = deadline_of(s->receive_timeout_ns);
-	size_t done = 0, skip = 0, wanted = m->flags & MSG_WAITALL ? m->data->count : 1;
+	size_t done = 0, wanted = m->flags & MSG_WAITALL ? m->data->count : 1;
 	struct packet *p;
 	int error = 0;
 
@@ -422,7 +455,7 @@ static ssize_t receive_stream(struct socket *s, struct message *m)
 		return s->domain == AF_UNIX ? -EINVAL : -ENOTCONN;
 	mutex_lock(&s->read_lock);
 	while (m->data->count) {
-		ssize_t n = copy_stream(s, m, &skip);
+		ssize_t n = copy_stream(s, m, done);
 
 		if (n > 0) {
 			done += (size_t)n;
@@ -485,7 +518,7 @@ out:
 ssize_t socket_receive(struct socket *s, struct message *m)
 {
 	if (m->flags & MSG_OOB)
-		return s->type == SOCK_STREAM && s->domain != AF_UNIX ? -EINVAL : -EOPNOTSUPP;
+		return s->type == SOCK_STREAM && !s->channel ? urgent_receive(s, m) : -EOPNOTSUPP;
 	if (m->flags & MSG_ERRQUEUE)
 		return -EAGAIN;
 	if (s->channel && s->type == SOCK_STREAM && s->state != SOCKET_LISTENING)
@@ -513,8 +546,10 @@ unsigned socket_poll(struct socket *s)
 		events |= EPOLLHUP;
 	if (s->shut_read)
 		events |= EPOLLRDHUP | EPOLLIN | EPOLLRDNORM;
-	if (!list_empty(&s->receive) || !list_empty(&s->backlog))
+	if (urgent_readable(s) || !list_empty(&s->backlog))
 		events |= EPOLLIN | EPOLLRDNORM;
+	if (s->urgent_unread)
+		events |= EPOLLPRI;
 	if (connection && s->state == SOCKET_FREE) // never connected
 		events |= EPOLLHUP | (s->family->refuses_async || s->domain == AF_UNIX ? EPOLLOUT | EPOLLWRNORM : 0);
 	else if (s->state != SOCKET_LISTENING &&

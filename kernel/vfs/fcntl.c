@@ -10,13 +10,13 @@
 // What F_SETFL may change.
 #define SETTABLE (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | FASYNC)
 
-int file_set_flags(struct file *f, unsigned flags)
+int file_set_flags(struct file *f, int fd, unsigned flags)
 {
 	if ((flags & ~f->flags & O_NOATIME) && !inode_owner_or_capable(f->inode))
 		return -EPERM;
-	if (((flags ^ f->flags) & FASYNC) && f->ops->fasync) {
-		int error = f->ops->fasync(f, flags & FASYNC);
-		if (error < 0)
+	if ((flags ^ f->flags) & FASYNC) {
+		int error = file_set_async(f, fd, flags & FASYNC);
+		if (error)
 			return error;
 	}
 	uint32_t old = __atomic_load_n(&f->flags, __ATOMIC_RELAXED);
@@ -37,59 +37,45 @@ static int owner_exists(int type, int pid)
 	return type >= F_OWNER_TID && type <= F_OWNER_PGRP ? 0 : -EINVAL;
 }
 
-static long set_owner(struct file *f, int type, int pid)
+static int set_owner(struct file *f, int type, int pid)
 {
 	if (type < F_OWNER_TID || type > F_OWNER_PGRP)
 		return -EINVAL;
 	int error = owner_exists(type, pid);
 	if (error)
 		return error;
-	f->owner_type = type;
-	f->owner_pid = pid;
+	f->owner.type = type;
+	f->owner.uid = current->cred->uid;
+	f->owner.euid = current->cred->euid;
+	f->owner.pid = pid;
 	return 0;
 }
 
-void file_send_sigio(struct file *f)
+int file_set_owner(struct file *f, int pid)
 {
-	int signal = f->owner_signal ? f->owner_signal : SIGIO;
-	if (!(f->flags & FASYNC) || !f->owner_pid)
-		return;
-	if (f->owner_type == F_OWNER_PGRP) {
-		signal_send_group(f->owner_pid, signal, NULL);
-		return;
-	}
-	struct task *t = task_find(f->owner_pid);
-	if (!t)
-		return;
-	if (f->owner_type == F_OWNER_TID)
-		signal_send_task(t, signal, NULL);
-	else
-		signal_send_process(t->process, signal, NULL);
-	task_put(t);
+	if (pid == INT32_MIN)
+		return -EINVAL;
+	return pid < 0 ? set_owner(f, F_OWNER_PGRP, -pid) : set_owner(f, F_OWNER_PID, pid);
 }
 
 static long owner_command(struct file *f, unsigned command, uint64_t argument)
 {
 	struct f_owner_ex owner;
-	int pid = (int)argument;
 	switch (command) {
-	case F_GETOWN: return f->owner_type == F_OWNER_PGRP ? -f->owner_pid : f->owner_pid;
-	case F_SETOWN:
-		if (pid == INT32_MIN)
-			return -EINVAL;
-		return pid < 0 ? set_owner(f, F_OWNER_PGRP, -pid) : set_owner(f, F_OWNER_PID, pid);
+	case F_GETOWN: return f->owner.type == F_OWNER_PGRP ? -f->owner.pid : f->owner.pid;
+	case F_SETOWN: return file_set_owner(f, (int)argument);
 	case F_GETOWN_EX:
-		owner = (struct f_owner_ex){ f->owner_type, f->owner_pid };
+		owner = (struct f_owner_ex){ f->owner.type, f->owner.pid };
 		return put_user(owner, (struct uptr){ argument });
 	case F_SETOWN_EX:
 		if (get_user(&owner, (struct uptr){ argument }))
 			return -EFAULT;
 		return set_owner(f, owner.type, owner.pid);
-	case F_GETSIG: return f->owner_signal;
+	case F_GETSIG: return f->owner.signal;
 	case F_SETSIG:
 		if (argument > SIGNALS_MAX)
 			return -EINVAL;
-		f->owner_signal = pid;
+		f->owner.signal = (int)argument;
 		return 0;
 	}
 	return -EINVAL;
@@ -110,7 +96,7 @@ static long write_hint(struct file *f, unsigned command, struct uptr argument)
 static long command_on_file(int fd, struct file *f, unsigned command, uint64_t argument)
 {
 	switch (command) {
-	case F_SETFL: return file_set_flags(f, (unsigned)argument);
+	case F_SETFL: return file_set_flags(f, fd, (unsigned)argument);
 	case F_GETLK:
 	case F_SETLK:
 	case F_SETLKW:

@@ -38,6 +38,8 @@ static void release(struct file *f)
 {
 	if (!list_empty(&f->epoll_items))
 		epoll_release_file(f);
+	if (f->async)
+		file_async_release(f);
 	if (f->inode && !(f->mode & FILE_PATH)) {
 		fsnotify(f->inode, f->path.dentry, f->mode & FILE_WRITE ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
 		if (!list_empty(&f->inode->locks))

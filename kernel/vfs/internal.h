@@ -146,4 +146,7 @@ long fcntl_lock(int fd, struct file *f, unsigned command, struct uptr argument);
 loff_t file_seek(struct file *f, loff_t offset, int whence);
 
 // ---- fcntl.c ----
-int file_set_flags(struct file *f, unsigned flags);
+int file_set_flags(struct file *f, int fd, unsigned flags);
+// async.c: starts or stops the signals of O_ASYNC; release: the last reference goes, and f->async is not NULL. 0, -ENOMEM, -EAGAIN.
+int file_set_async(struct file *f, int fd, bool on);
+void file_async_release(struct file *f);

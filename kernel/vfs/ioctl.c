@@ -6,13 +6,13 @@
 #include <asm/ioctls.h>
 #include <linux/fs.h>
 
-static long set_flag(struct file *f, unsigned flag, struct uptr argument)
+static long set_flag(int fd, struct file *f, unsigned flag, struct uptr argument)
 {
 	int on;
 	if (get_user(&on, argument))
 		return -EFAULT;
 	unsigned flags = on ? f->flags | flag : f->flags & ~flag;
-	return file_set_flags(f, flags);
+	return file_set_flags(f, fd, flags);
 }
 
 static long regular_file(struct file *f, unsigned command, struct uptr argument)
@@ -33,8 +33,8 @@ static long dispatch(int fd, struct file *f, unsigned command, uint64_t argument
 	switch (command) {
 	case FIOCLEX: return fd_set_cloexec(fd, true);
 	case FIONCLEX: return fd_set_cloexec(fd, false);
-	case FIONBIO: return set_flag(f, O_NONBLOCK, user);
-	case FIOASYNC: return f->ops->fasync ? set_flag(f, FASYNC, user) : -ENOTTY;
+	case FIONBIO: return set_flag(fd, f, O_NONBLOCK, user);
+	case FIOASYNC: return f->ops->async ? set_flag(fd, f, FASYNC, user) : -ENOTTY;
 	}
 	long result = f->ops->ioctl ? f->ops->ioctl(f, command, argument) : -ENOIOCTLCMD;
 	if (result == -ENOIOCTLCMD && inode_is_reg(f->inode))

@@ -292,6 +292,8 @@ int64_t clock_realtime_ns(void) { return INT64_C(1700000000000000000) + (int64_t
 uint64_t random_u64(void) { return 0x9e3779b97f4a7c15; }
 void klog(const char *format, ...) {}
 void epoll_release_file(struct file *f) {}
+int file_set_async(struct file *f, int fd, bool on) { return 0; }
+void file_async_release(struct file *f) {}
 const struct file_ops chrdev_open_ops;
 void kernel_assert_failed(const char *expression, const char *file, int line)
 {

@@ -126,6 +126,7 @@ const struct file_ops tty_file_ops = {
 	.read = tty_read,
 	.write = tty_write,
 	.poll = tty_poll,
+	.async = true,
 	.ioctl = tty_ioctl,
 	.stream = true,
 };

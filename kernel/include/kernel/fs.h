@@ -385,9 +385,16 @@ struct file_ops {
 	// Copies between two regular files of one superblock without the data passing here. Bytes, or -EOPNOTSUPP: read and write.
 	ssize_t (*copy_range)(struct file *in, loff_t in_pos, struct file *out, loff_t out_pos, size_t size);
 	int (*lock)(struct file *f, int command, struct file_lock *l); // NULL: local
-	int (*fasync)(struct file *f, bool on);
 	void (*show_fdinfo)(struct file *f, char *buffer, size_t size);
 	bool stream; // no position: pread gives ESPIPE
+	bool async;  // O_ASYNC has effect: poll names queues that live as long as the file
+};
+
+// Who gets the signals of a file. fcntl(2); changes race with sending, as on Linux.
+struct file_owner {
+	int pid, type;      // F_OWNER_*; pid 0: nobody
+	int signal;         // F_SETSIG; 0: SIGIO
+	uint32_t uid, euid; // of whoever said so
 };
 
 struct file {
@@ -404,9 +411,9 @@ struct file {
 	uint64_t readahead_next, readahead_size, readahead_start; // racy hints
 	struct list epoll_items;                                  // struct epitem: kernel/ipc/epoll.c
 	struct spinlock epoll_lock;
-	int owner_pid, owner_signal, owner_type;
+	struct file_owner owner;
+	struct file_async *async; // kernel/vfs/async.c; NULL
 	void *private;
-	void *watches; // fasync and leases: kernel/vfs/fcntl.c
 };
 #define FILE_READ          1u
 #define FILE_WRITE         2u
@@ -435,7 +442,8 @@ ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos); // checks m
 ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t size, loff_t pos); // exec and such
 unsigned file_poll(struct file *f, struct poll_table *t);
-void file_send_sigio(struct file *f); // readiness changed and FASYNC is set: the owner's signal
+void file_send_signal(struct file *f, int signal); // to its owner, if it has one. Task context, no spinlock held
+int file_set_owner(struct file *f, int pid);       // F_SETOWN: a process, or with -pid a group. 0, -ESRCH, -EINVAL
 // How many bytes of a write at `pos` may be done: RLIMIT_FSIZE (SIGXFSZ), the file system's and LFS limits. 0 or -EFBIG.
 int write_limit(struct file *f, loff_t pos, size_t *count);
 // Generic operations over inode->object.
