@@ -7,13 +7,18 @@
 #include <linux/virtio_ring.h>
 
 #include "fs.h"
+#include "kernel/core.h"
 #include "kernel/init.h"
 #include "kernel/log.h"
 #include "kernel/slab.h"
+#include "kernel/task.h"
+#include "kernel/timer.h"
 #include "lib/string.h"
 #include "virtio/virtio.h"
 
-#define QUEUES_MAX 8u
+#define QUEUES_MAX   8u
+#define WATCH_NS     (10 * (uint64_t)NSEC_PER_SEC)
+#define SILENT_LOOKS 3u // of the watch, before a device that answers nothing is given up
 
 static_assert(sizeof(struct fs_segment) == sizeof(struct vq_segment) &&
 		      offsetof(struct fs_segment, size) == offsetof(struct vq_segment, size),
@@ -32,6 +37,10 @@ struct fs_device {
 	struct fs_queue urgent; // FORGET and INTERRUPT
 	struct fs_queue queues[QUEUES_MAX];
 	unsigned queue_count;
+	struct ktimer watch; // armed while the device has requests
+	uint64_t answers;    // atomic
+	uint64_t answers_seen;
+	unsigned silent_looks; // the watch's
 };
 
 const char fs_transport_name[] = "virtiofs";
@@ -75,6 +84,8 @@ void fs_transport_send(struct fs_request *r)
 	spin_unlock(&q->lock);
 	if (added)
 		virtqueue_kick(q->queue);
+	if (!ktimer_armed(&d->watch))
+		ktimer_set(&d->watch, clock_monotonic_ns() + WATCH_NS);
 	if (error)
 		fs_request_finish(r, 0, -EIO);
 }
@@ -103,8 +114,10 @@ static void fs_queue_interrupt(struct virtqueue *queue, void *context)
 	struct fs_request *r;
 	uint32_t written;
 	do {
-		while ((r = virtqueue_take(queue, &written)))
+		while ((r = virtqueue_take(queue, &written))) {
+			__atomic_fetch_add(&q->device->answers, 1, __ATOMIC_RELAXED);
 			fs_request_finish(r, written, 0);
+		}
 		queue_drain(q);
 	} while (!virtqueue_enable_callback(queue));
 	if (virtqueue_is_broken(queue))
@@ -136,6 +149,29 @@ void fs_connection_fail(struct fs_connection *c, const char *why)
 	for (unsigned i = 0; i < d->queue_count; i++)
 		queue_fail(&d->queues[i]);
 	queue_fail(&d->urgent);
+}
+
+static bool has_requests(struct fs_device *d)
+{
+	bool some = virtqueue_in_flight(d->urgent.queue) > 0;
+	for (unsigned i = 0; i < d->queue_count; i++)
+		some |= virtqueue_in_flight(d->queues[i].queue) > 0;
+	return some;
+}
+
+// A server may take its time; but when it answers nothing at all, and somebody who was killed waits or the cell wants to end, its time
+// is limited.
+static void watch_expired(struct ktimer *t)
+{
+	struct fs_device *d = container_of(t, struct fs_device, watch);
+	uint64_t answers = __atomic_load_n(&d->answers, __ATOMIC_RELAXED);
+	bool silent = answers == d->answers_seen && has_requests(d) && (cell_is_ending() || killed_task_waits());
+	d->answers_seen = answers;
+	d->silent_looks = silent ? d->silent_looks + 1 : 0;
+	if (d->silent_looks == SILENT_LOOKS)
+		fs_connection_fail(&d->connection, "it is silent");
+	else if (has_requests(d))
+		ktimer_set(t, clock_monotonic_ns() + WATCH_NS);
 }
 
 static int queue_start(struct fs_device *d, struct fs_queue *q, unsigned index, unsigned cpu)
@@ -177,6 +213,7 @@ static int fs_probe(struct virtio_device *v)
 	d->device = v;
 	memcpy(c->tag, config.tag, sizeof(config.tag));
 	fs_connection_init(c);
+	ktimer_init(&d->watch, watch_expired);
 	error = queues_start(d, config.num_request_queues);
 	if (error) { // once per boot at most: what the queues hold stays with the dead device
 		virtio_stop(v);

@@ -48,6 +48,8 @@ static void shutdown(void *unused)
 	machine_stop(MACHINE_EXIT_DONE);
 }
 
+bool cell_is_ending(void) { return __atomic_load_n(&started, __ATOMIC_RELAXED); }
+
 void cell_shutdown(int wait_status)
 {
 	if (__atomic_exchange_n(&started, 1, __ATOMIC_SEQ_CST))

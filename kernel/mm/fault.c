@@ -245,11 +245,14 @@ static int object_page_get(struct fault *f, struct page **out)
 	}
 	if (p)
 		page_put(p);
-	else if (mobj_has_backing(o)) {
+	bool dropped = !p && mobj_has_backing(o) && thrash_wait_begin(o, index);
+	if (!p && mobj_has_backing(o)) {
 		readahead_fault(o, index);
 		current->maj_faults++;
 	}
 	int error = mobj_get_page(o, index, true, out);
+	if (dropped)
+		thrash_wait_end();
 	return !error || error == -ENOMEM ? error : FAULT_BUS;
 }
 

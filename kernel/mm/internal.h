@@ -49,6 +49,17 @@ uint64_t reclaim_pages(uint64_t target, bool shared);
 // Called when an allocation of `order` found nothing: reclaims, writes back, kills. True: try again.
 bool reclaim_for_allocation(unsigned order, unsigned flags, unsigned attempt);
 
+// Pages of files in the cache that could be dropped without writing. A racy estimate.
+uint64_t reclaim_clean_count(void);
+
+// ---- thrash.c ----
+
+void thrash_note_dropped(const struct mobj *o, uint64_t index);
+// A fault will wait for a page of a file. True: it was dropped a moment ago; call thrash_wait_end() when the page is there, which may kill
+// the greediest process. No spinlock may be held.
+bool thrash_wait_begin(const struct mobj *o, uint64_t index);
+void thrash_wait_end(void);
+
 // ---- writeback.c ----
 
 void writeback_kick(void); // write now: memory is short

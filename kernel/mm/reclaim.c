@@ -46,6 +46,13 @@ void reclaim_remove(struct page *p)
 	spin_unlock(&list_lock);
 }
 
+uint64_t reclaim_clean_count(void)
+{
+	int64_t clean = (int64_t)__atomic_load_n(&page_count, __ATOMIC_RELAXED) - mm_counted(COUNT_DIRTY) -
+			mm_counted(COUNT_WRITEBACK);
+	return clean > 0 ? (uint64_t)clean : 0;
+}
+
 // Takes the oldest page off the list, with a reference.
 static struct page *isolate_oldest(void)
 {
@@ -83,6 +90,8 @@ static bool try_evict(struct page *p)
 		if (refcount_read(&p->refs) > 2)
 			mobj_try_unmap_page(o, p->index);
 		gone = mobj_evict(o, p, 2);
+		if (gone)
+			thrash_note_dropped(o, p->index);
 	}
 	page_unlock(p);
 	return gone;

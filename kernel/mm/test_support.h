@@ -14,6 +14,7 @@
 #include "kernel/task.h"
 #include "kernel/waitq.h"
 #include "lib/string.h"
+#include "port/fake_spinlock.h"
 
 // port/fake.h cannot be had: <stdlib.h> and <asm/signal.h> do not go together.
 int rand(void);
@@ -66,17 +67,6 @@ static struct task fake_task;
 static struct process fake_process;
 struct boot_config boot_config;
 
-void spin_lock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 0);
-	l->word = 1;
-}
-void spin_unlock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 1);
-	l->word = 0;
-}
-bool spin_try_lock(struct spinlock *l) { return l->word ? false : (l->word = 1, true); }
 void mutex_init(struct mutex *m) { *m = (struct mutex){ 0 }; }
 void mutex_lock(struct mutex *m)
 {

@@ -465,40 +465,13 @@ static long inet_ioctl(struct socket *s, unsigned command, uint64_t argument)
 	return put_user(r, user);
 }
 
-const struct family inet_family = {
-	.domain = AF_INET,
-	.name = "INET",
-	.create = inet_create,
-	.bind = inet_bind,
-	.autobind = inet_autobind,
-	.find = inet_find,
-	.get_name = inet_get_name,
-	.source = inet_source,
-	.unbind = inet_unbind,
-	.set_option = inet_set_option,
-	.get_option = inet_get_option,
-	.ioctl = inet_ioctl,
-	.connect_outside = outside_connect,
-	.listen_outside = outside_listen,
-	.send_outside = outside_send,
-	.refuses_async = true,
-};
+#define INET_FAMILY(domain_, name_)                                                                                    \
+	{                                                                                                              \
+		.domain = domain_, .name = name_, .create = inet_create, .bind = inet_bind, .autobind = inet_autobind, \
+		.find = inet_find, .get_name = inet_get_name, .source = inet_source, .unbind = inet_unbind,            \
+		.set_option = inet_set_option, .get_option = inet_get_option, .ioctl = inet_ioctl,                     \
+		.connect_outside = outside_connect, .listen_outside = outside_listen, .send_outside = outside_send,    \
+		.refuses_async = true,                                                                                 \
+	}
 
-const struct family inet6_family = {
-	.domain = AF_INET6,
-	.name = "INET6",
-	.create = inet_create,
-	.bind = inet_bind,
-	.autobind = inet_autobind,
-	.find = inet_find,
-	.get_name = inet_get_name,
-	.source = inet_source,
-	.unbind = inet_unbind,
-	.set_option = inet_set_option,
-	.get_option = inet_get_option,
-	.ioctl = inet_ioctl,
-	.connect_outside = outside_connect,
-	.listen_outside = outside_listen,
-	.send_outside = outside_send,
-	.refuses_async = true,
-};
+const struct family inet_family = INET_FAMILY(AF_INET, "INET"), inet6_family = INET_FAMILY(AF_INET6, "INET6");

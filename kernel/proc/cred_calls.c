@@ -29,6 +29,61 @@ long sys_getresgid(struct uptr rgid, struct uptr egid, struct uptr sgid)
 	return put_user(c->gid, rgid) || put_user(c->egid, egid) || put_user(c->sgid, sgid) ? -EFAULT : 0;
 }
 
+// ---- what user and group ids have in common: setuid(2), setreuid(2), setresuid(2) ----
+
+struct ids {
+	uint32_t real, effective, saved;
+};
+
+static struct ids uids_of(const struct cred *c) { return (struct ids){ c->uid, c->euid, c->suid }; }
+static struct ids gids_of(const struct cred *c) { return (struct ids){ c->gid, c->egid, c->sgid }; }
+
+static bool is_one_of(struct ids i, uint32_t id) { return id == i.real || id == i.effective || id == i.saved; }
+
+// Each changes *i as the call does; `any`: the caller may take every id. 0, -EINVAL, -EPERM.
+static int set_id(struct ids *i, uint32_t id, bool any)
+{
+	if (id == NO_ID)
+		return -EINVAL;
+	if (!any && id != i->real && id != i->saved)
+		return -EPERM;
+	i->effective = id;
+	if (any)
+		i->real = i->saved = id;
+	return 0;
+}
+
+static int set_two_ids(struct ids *i, uint32_t real, uint32_t effective, bool any)
+{
+	struct ids old = *i;
+	if (real != NO_ID && !any && real != old.real && real != old.effective)
+		return -EPERM;
+	if (effective != NO_ID && !any && !is_one_of(old, effective))
+		return -EPERM;
+	if (real != NO_ID)
+		i->real = real;
+	if (effective != NO_ID)
+		i->effective = effective;
+	if (real != NO_ID || (effective != NO_ID && effective != old.real))
+		i->saved = i->effective;
+	return 0;
+}
+
+static int set_three_ids(struct ids *i, struct ids to, bool any)
+{
+	struct ids old = *i;
+	if (to.real != NO_ID)
+		i->real = to.real;
+	if (to.effective != NO_ID)
+		i->effective = to.effective;
+	if (to.saved != NO_ID)
+		i->saved = to.saved;
+	return any || (is_one_of(old, i->real) && is_one_of(old, i->effective) && is_one_of(old, i->saved)) ? 0
+													    : -EPERM;
+}
+
+static struct cred *copy_current(void) { return cred_copy(current->cred, current->cred->group_count); }
+
 // ---- user ids ----
 
 // The file-system capabilities follow the file-system uid.
@@ -70,15 +125,20 @@ static int change_account(struct cred *new, const struct cred *old)
 	return 0;
 }
 
-static long install_uids(struct cred *new)
+static long install_uids(struct ids i)
 {
 	const struct cred *old = current->cred;
+	struct cred *new = copy_current();
+	if (!new)
+		return -ENOMEM;
+	new->uid = i.real;
+	new->euid = new->fsuid = i.effective;
+	new->suid = i.saved;
 	int r = change_account(new, old);
 	if (r) {
 		cred_put(new);
 		return r;
 	}
-	new->fsuid = new->euid;
 	adjust_capabilities(new, old);
 	if (new->euid != old->euid || new->fsuid != old->fsuid) {
 		current->mm->dumpable = false;
@@ -88,73 +148,34 @@ static long install_uids(struct cred *new)
 	return 0;
 }
 
-static struct cred *copy_current(void) { return cred_copy(current->cred, current->cred->group_count); }
+static bool may_set_uids(void) { return cred_capable(current->cred, CAP_SETUID); }
 
 long sys_setuid(uid_t uid)
 {
-	const struct cred *old = current->cred;
-	if (uid == NO_ID)
-		return -EINVAL;
-	bool all = cred_capable(old, CAP_SETUID);
-	if (!all && uid != old->uid && uid != old->suid)
-		return -EPERM;
-	struct cred *new = copy_current();
-	if (!new)
-		return -ENOMEM;
-	new->euid = uid;
-	if (all)
-		new->uid = new->suid = uid;
-	return install_uids(new);
+	struct ids i = uids_of(current->cred);
+	int error = set_id(&i, uid, may_set_uids());
+	return error ? error : install_uids(i);
 }
 
 long sys_setreuid(uid_t ruid, uid_t euid)
 {
-	const struct cred *old = current->cred;
-	bool all = cred_capable(old, CAP_SETUID);
-	if (ruid != NO_ID && !all && ruid != old->uid && ruid != old->euid)
-		return -EPERM;
-	if (euid != NO_ID && !all && euid != old->uid && euid != old->euid && euid != old->suid)
-		return -EPERM;
-	struct cred *new = copy_current();
-	if (!new)
-		return -ENOMEM;
-	if (ruid != NO_ID)
-		new->uid = ruid;
-	if (euid != NO_ID)
-		new->euid = euid;
-	if (ruid != NO_ID || (euid != NO_ID && euid != old->uid))
-		new->suid = new->euid;
-	return install_uids(new);
-}
-
-static bool one_of_uids(const struct cred *c, uid_t id)
-{
-	return id == NO_ID || id == c->uid || id == c->euid || id == c->suid;
+	struct ids i = uids_of(current->cred);
+	int error = set_two_ids(&i, ruid, euid, may_set_uids());
+	return error ? error : install_uids(i);
 }
 
 long sys_setresuid(uid_t ruid, uid_t euid, uid_t suid)
 {
-	const struct cred *old = current->cred;
-	if (!cred_capable(old, CAP_SETUID) &&
-	    !(one_of_uids(old, ruid) && one_of_uids(old, euid) && one_of_uids(old, suid)))
-		return -EPERM;
-	struct cred *new = copy_current();
-	if (!new)
-		return -ENOMEM;
-	if (ruid != NO_ID)
-		new->uid = ruid;
-	if (euid != NO_ID)
-		new->euid = euid;
-	if (suid != NO_ID)
-		new->suid = suid;
-	return install_uids(new);
+	struct ids i = uids_of(current->cred);
+	int error = set_three_ids(&i, (struct ids){ ruid, euid, suid }, may_set_uids());
+	return error ? error : install_uids(i);
 }
 
 long sys_setfsuid(uid_t uid)
 {
 	const struct cred *old = current->cred;
 	uid_t before = old->fsuid;
-	if (uid == before || uid == NO_ID || !(one_of_uids(old, uid) || cred_capable(old, CAP_SETUID)))
+	if (uid == before || uid == NO_ID || !(is_one_of(uids_of(old), uid) || may_set_uids()))
 		return before;
 	struct cred *new = copy_current();
 	if (!new)
@@ -170,80 +191,48 @@ long sys_setfsuid(uid_t uid)
 
 // ---- group ids ----
 
-static long install_gids(struct cred *new)
+static long install_gids(struct ids i)
 {
-	new->fsgid = new->egid;
+	struct cred *new = copy_current();
+	if (!new)
+		return -ENOMEM;
+	new->gid = i.real;
+	new->egid = new->fsgid = i.effective;
+	new->sgid = i.saved;
 	if (new->egid != current->cred->egid)
 		current->mm->dumpable = false;
 	cred_install(new);
 	return 0;
 }
 
+static bool may_set_gids(void) { return cred_capable(current->cred, CAP_SETGID); }
+
 long sys_setgid(gid_t gid)
 {
-	const struct cred *old = current->cred;
-	if (gid == NO_ID)
-		return -EINVAL;
-	bool all = cred_capable(old, CAP_SETGID);
-	if (!all && gid != old->gid && gid != old->sgid)
-		return -EPERM;
-	struct cred *new = copy_current();
-	if (!new)
-		return -ENOMEM;
-	new->egid = gid;
-	if (all)
-		new->gid = new->sgid = gid;
-	return install_gids(new);
+	struct ids i = gids_of(current->cred);
+	int error = set_id(&i, gid, may_set_gids());
+	return error ? error : install_gids(i);
 }
 
 long sys_setregid(gid_t rgid, gid_t egid)
 {
-	const struct cred *old = current->cred;
-	bool all = cred_capable(old, CAP_SETGID);
-	if (rgid != NO_ID && !all && rgid != old->gid && rgid != old->egid)
-		return -EPERM;
-	if (egid != NO_ID && !all && egid != old->gid && egid != old->egid && egid != old->sgid)
-		return -EPERM;
-	struct cred *new = copy_current();
-	if (!new)
-		return -ENOMEM;
-	if (rgid != NO_ID)
-		new->gid = rgid;
-	if (egid != NO_ID)
-		new->egid = egid;
-	if (rgid != NO_ID || (egid != NO_ID && egid != old->gid))
-		new->sgid = new->egid;
-	return install_gids(new);
-}
-
-static bool one_of_gids(const struct cred *c, gid_t id)
-{
-	return id == NO_ID || id == c->gid || id == c->egid || id == c->sgid;
+	struct ids i = gids_of(current->cred);
+	int error = set_two_ids(&i, rgid, egid, may_set_gids());
+	return error ? error : install_gids(i);
 }
 
 long sys_setresgid(gid_t rgid, gid_t egid, gid_t sgid)
 {
-	const struct cred *old = current->cred;
-	if (!cred_capable(old, CAP_SETGID) &&
-	    !(one_of_gids(old, rgid) && one_of_gids(old, egid) && one_of_gids(old, sgid)))
-		return -EPERM;
-	struct cred *new = copy_current();
-	if (!new)
-		return -ENOMEM;
-	if (rgid != NO_ID)
-		new->gid = rgid;
-	if (egid != NO_ID)
-		new->egid = egid;
-	if (sgid != NO_ID)
-		new->sgid = sgid;
-	return install_gids(new);
+	struct ids i = gids_of(current->cred);
+	int error = set_three_ids(&i, (struct ids){ rgid, egid, sgid }, may_set_gids());
+	return error ? error : install_gids(i);
 }
 
 long sys_setfsgid(gid_t gid)
 {
 	const struct cred *old = current->cred;
 	gid_t before = old->fsgid;
-	if (gid == before || gid == NO_ID || !(one_of_gids(old, gid) || cred_capable(old, CAP_SETGID)))
+	if (gid == before || gid == NO_ID || !(is_one_of(gids_of(old), gid) || may_set_gids()))
 		return before;
 	struct cred *new = copy_current();
 	if (!new)

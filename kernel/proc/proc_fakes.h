@@ -6,6 +6,7 @@
 #include "kernel/init.h"
 
 #include "port/fake.h"
+#include "port/fake_spinlock.h"
 
 struct slab_cache {
 	size_t size;
@@ -31,17 +32,6 @@ void *kalloc(size_t size) { return calloc(1, size); }
 void *kalloc_atomic(size_t size) { return calloc(1, size); }
 void kfree(void *p) { free(p); }
 
-void spin_lock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 0);
-	l->word = 1;
-}
-void spin_unlock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 1);
-	l->word = 0;
-}
-bool spin_try_lock(struct spinlock *l) { return !l->word && (l->word = 1); }
 void spin_lock_slow(struct spinlock *l) { (void)l; }
 
 extern const struct init_entry __start_init_table_1[] __attribute__((weak));

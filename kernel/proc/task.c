@@ -357,6 +357,21 @@ char task_state_char(struct task *t)
 
 bool fatal_signal_pending(struct task *t) { return task_work_test(t, WORK_KILLED); }
 
+bool killed_task_waits(void)
+{
+	struct process *p;
+	struct task *t;
+	bool found = false;
+	spin_lock(&tasklist_lock);
+	list_for_each (p, &process_list, node)
+		list_for_each (t, &p->threads, thread_node)
+			found |= fatal_signal_pending(t) &&
+				 __atomic_load_n(&t->sched.state, __ATOMIC_RELAXED) == SCHED_PARKED &&
+				 __atomic_load_n(&t->sched.park_mode, __ATOMIC_RELAXED) == PARK_UNINTERRUPTIBLE;
+	spin_unlock(&tasklist_lock);
+	return found;
+}
+
 void task_add_callback(struct task_callback *c)
 {
 	struct task *t = current;

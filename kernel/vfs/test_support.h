@@ -15,6 +15,7 @@
 #include "kernel/timer.h"
 #include "kernel/tmpfs.h"
 #include "lib/string.h"
+#include "port/fake_spinlock.h"
 
 void *calloc(size_t count, size_t size); // <stdlib.h> and <asm/signal.h> do not go together
 void free(void *p);
@@ -197,17 +198,6 @@ ssize_t filemap_write(struct mobj *o, struct iov_iter *from, loff_t *pos)
 
 // ---- locks and sleeping: one task ----
 
-void spin_lock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 0);
-	l->word = 1;
-}
-void spin_unlock(struct spinlock *l)
-{
-	assert_int_equal(l->word, 1);
-	l->word = 0;
-}
-bool spin_try_lock(struct spinlock *l) { return l->word ? false : (l->word = 1, true); }
 void mutex_init(struct mutex *m) { *m = (struct mutex){ 0 }; }
 void mutex_lock(struct mutex *m)
 {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The start: from the loader's jump (abi/hosted.h) to the portable kernel. What is set up here is inherited by every thread and
 // process of the cell: signal handlers, the filter, the absence of anything else in memory.
+#include "amd64/log.h"
 #include "aspace.h"
 #include "cpu.h"
 #include "idle.h"
 #include "kernel/upcall.h"
 #include "layout.h"
-#include "log.h"
 #include "pkeys.h"
 #include "port/host.h"
 #include "signal.h"
@@ -26,14 +26,14 @@ _Noreturn void hosted_main(const struct hosted_handoff *h);
 static void check(const struct hosted_handoff *h)
 {
 	if (h->magic != HOSTED_MAGIC || h->version != HOSTED_VERSION || h->size_bytes != sizeof(*h))
-		hosted_refuse("the loader speaks another version");
+		amd64_refuse("the loader speaks another version");
 	if (h->image_start != (uint64_t)hosted_image_start || h->data_start != (uint64_t)hosted_data_start ||
 	    h->text_end != (uint64_t)hosted_text_end || h->image_end != (uint64_t)hosted_image_end)
-		hosted_refuse("the image is not where the loader says");
+		amd64_refuse("the image is not where the loader says");
 	if (h->arena_end <= h->arena_start || h->arena_start % PAGE_BYTES || h->arena_end % PAGE_BYTES)
-		hosted_refuse("the memory is none");
+		amd64_refuse("the memory is none");
 	if (!h->cpu_count || h->cpu_count > HOSTED_CPUS_MAX || h->channel_count > HOSTED_CHANNELS_MAX)
-		hosted_refuse("too many CPUs or channels");
+		amd64_refuse("too many CPUs or channels");
 }
 
 // From here on only what the filter admits, and only from kernel text.
@@ -43,9 +43,9 @@ static void confine(void)
 				      .filter = (struct sock_filter *)hosted.filter_start };
 
 	if (HOST(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		hosted_refuse("the host forbids no_new_privs");
+		amd64_refuse("the host forbids no_new_privs");
 	if (HOST(seccomp, SECCOMP_SET_MODE_FILTER, 0, &program))
-		hosted_refuse("the host refuses the seccomp filter");
+		amd64_refuse("the host refuses the seccomp filter");
 }
 
 _Noreturn void hosted_main(const struct hosted_handoff *h)
@@ -55,15 +55,15 @@ _Noreturn void hosted_main(const struct hosted_handoff *h)
 	hosted_blocks_init();
 	struct port_task *boot = hosted_block_alloc();
 	if (!boot)
-		hosted_refuse("not enough memory");
+		amd64_refuse("not enough memory");
 	boot->adopted = true;
 	boot->tid = boot->tgid = hosted_kernel_tgid = (int32_t)HOST(getpid);
 	hosted_task_attach(boot);
 	if (hosted_pkeys_init())
-		hosted_refuse("the host gives no protection key");
+		amd64_refuse("the host gives no protection key");
 	hosted_signals_init();
 	if (hosted_memory_init())
-		hosted_refuse("the host does not let go of the loader's memory");
+		amd64_refuse("the host does not let go of the loader's memory");
 	hosted_features_init();
 	hosted_xstate_init();
 	hosted_time_init();

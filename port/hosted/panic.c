@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The early console (the descriptor the loader named), the end, and the port's part of a panic: walk the stack, name functions.
-#include "abi/control.h"
+#include "amd64/log.h"
+#include "amd64/symbols.h"
 #include "kernel/upcall.h"
 #include "layout.h"
 #include "lib/compiler.h"
-#include "lib/fmt.h"
-#include "lib/string.h"
-#include "log.h"
 #include "port/inline.h"
 #include "syscall.h"
 #include "task.h"
@@ -20,25 +18,6 @@ void port_log_write(const char *text, size_t size)
 
 	if (hosted.streams[HOSTED_LOG] >= 0)
 		(void)HOST(pwritev2, hosted.streams[HOSTED_LOG], &v, 1, -1, -1, 0);
-}
-
-void hosted_log(const char *format, ...)
-{
-	char line[256];
-	va_list arguments;
-	va_start(arguments, format);
-	int n = fmt_vprint(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	if (n > (int)sizeof(line) - 1)
-		n = sizeof(line) - 1;
-	if (n > 0)
-		port_log_write(line, (size_t)n);
-}
-
-void hosted_refuse(const char *why)
-{
-	hosted_log("cloister: %s\n", why);
-	port_exit(MACHINE_EXIT_BOOT);
 }
 
 void port_exit(unsigned status)
@@ -59,8 +38,8 @@ bool port_panic_enter(void)
 void port_panic_registers(void)
 {
 	struct port_task *p = current_port();
-	hosted_log("image at %lx, task block %lx, process %d, thread %d, FS %lx\n", (unsigned long)hosted.image_start,
-		   (unsigned long)task_block(p), p->tgid, p->tid, (unsigned long)host_fs_base());
+	amd64_log("image at %lx, task block %lx, process %d, thread %d, FS %lx\n", (unsigned long)hosted.image_start,
+		  (unsigned long)task_block(p), p->tgid, p->tid, (unsigned long)host_fs_base());
 }
 
 uintptr_t port_image_slide(void) { return hosted.image_start; }
@@ -82,39 +61,12 @@ unsigned port_backtrace(uintptr_t *out, unsigned max)
 	return count;
 }
 
-// ---- symbols: made by tools of the build from the first link ----
-// Sorted by address: struct symbol entries, then the names.
-
-struct symbol {
-	uint32_t address; // from the image's start
-	uint32_t name;    // offset into the names
-};
-
-struct symbol_table {
-	uint32_t count;
-	uint32_t reserved;
-	struct symbol symbols[];
-};
-
 extern const char hosted_symbols_start[], hosted_symbols_end[];
 
 const char *port_symbol(uintptr_t address, size_t *offset)
 {
-	const struct symbol_table *t = (const struct symbol_table *)hosted_symbols_start;
-	if (hosted_symbols_end - hosted_symbols_start < (ptrdiff_t)sizeof(*t) || !in_kernel_text(address))
+	if (!in_kernel_text(address))
 		return NULL;
-	uint32_t at = (uint32_t)(address - hosted.image_start);
-	uint32_t low = 0, high = t->count; // symbols[low].address <= at < symbols[high].address
-	if (!high || at < t->symbols[0].address)
-		return NULL;
-	while (high - low > 1) {
-		uint32_t middle = low + (high - low) / 2;
-		if (t->symbols[middle].address <= at)
-			low = middle;
-		else
-			high = middle;
-	}
-	if (offset)
-		*offset = at - t->symbols[low].address;
-	return (const char *)&t->symbols[t->count] + t->symbols[low].name;
+	return amd64_symbol_find(hosted_symbols_start, hosted_symbols_end, (uint32_t)(address - hosted.image_start),
+				 offset);
 }

@@ -2,12 +2,12 @@
 // See xstate.h. Source: SDM vol. 1, ch. 13; the host's signal frames are in the standard format and end in FP_XSTATE_MAGIC2.
 #include "xstate.h"
 
+#include "amd64/log.h"
 #include "cpu.h"
 #include "layout.h"
 #include "lib/compiler.h"
 #include "port/host.h"
 #include "lib/string.h"
-#include "log.h"
 #include "syscall.h"
 #include "task.h"
 
@@ -47,7 +47,7 @@ void hosted_xstate_init(void)
 	features = hosted_features.xcr0;
 	size_bytes = amd64_xstate_size_bytes(&hosted_features);
 	if (size_bytes > XSTATE_MAX_BYTES)
-		hosted_refuse("the CPU's vector state is too large");
+		amd64_refuse("the CPU's vector state is too large");
 	amd64_xstate_initial(&hosted_features, &initial);
 }
 

@@ -3,9 +3,9 @@
 #include "cpu.h"
 
 #include "amd64/cpuid.h"
+#include "amd64/log.h"
 #include "io.h"
 #include "lib/string.h"
-#include "log.h"
 #include "xstate.h"
 
 struct cpu *x86_cpus[CPUS_MAX];
@@ -50,7 +50,7 @@ void x86_features_detect(void)
 	amd64_features_detect(&f->common);
 	struct cpuid_regs r = cpuid(1, 0);
 	if (!(r.c & 1u << 26))
-		x86_refuse("the CPU has no XSAVE");
+		amd64_refuse("the CPU has no XSAVE");
 	f->x2apic = r.c & 1u << 21;
 	f->tsc_deadline = r.c & 1u << 24;
 	f->rdrand = r.c & 1u << 30;

@@ -9,6 +9,7 @@
 
 #include "abi/boot.h"
 #include "abi/control.h"
+#include "amd64/log.h"
 #include "cpu.h"
 #include "amd64/cpuid.h"
 #include "io.h"
@@ -44,7 +45,7 @@ static void *must_pages(size_t count)
 {
 	void *p = early_pages(count);
 	if (!p)
-		x86_refuse("memory too small");
+		amd64_refuse("memory too small");
 	return p;
 }
 
@@ -204,7 +205,7 @@ static struct early_jump jump;
 static void check_machine(struct handoff *h)
 {
 	if (h->magic != HANDOFF_MAGIC || h->version != HANDOFF_VERSION || h->size_bytes != sizeof(*h))
-		x86_refuse("no handoff of this version");
+		amd64_refuse("no handoff of this version");
 	h->low_ram_end &= ~(REGION_BYTES - 1);
 	h->high_ram_end &= ~(REGION_BYTES - 1);
 	if (h->high_ram_end > PHYSICAL_MAX_GIB * GIB)
@@ -213,7 +214,7 @@ static void check_machine(struct handoff *h)
 		h->low_ram_end = ECAM_BASE;
 	struct cpuid_regs f = cpuid(0x80000001, 0);
 	if (!(f.d & 1u << 20))
-		x86_refuse("the CPU has no NX bit");
+		amd64_refuse("the CPU has no NX bit");
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE | EFER_SCE);
 }
 
@@ -233,7 +234,7 @@ struct early_jump *x86_early_boot(const struct handoff *from)
 	build_tables();
 	if (!elf_relocate(x86_rela_start, (size_t)(x86_rela_end - x86_rela_start), LINK_BASE, 0,
 			  LINK_BASE + (uint64_t)x86_image_start, LINK_BASE + (uint64_t)x86_image_end, x86_image_slide))
-		x86_refuse("the image has a relocation it cannot have");
+		amd64_refuse("the image has a relocation it cannot have");
 
 	struct cpu *boot_cpu = must_pages(sizeof(struct cpu) / PAGE_BYTES);
 	x86_cpus[0] = phys_to_virt((paddr_t)boot_cpu);

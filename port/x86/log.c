@@ -3,11 +3,8 @@
 // And the end of the machine: QEMU's isa-debug-exit.
 #include "log.h"
 
-#include "abi/control.h"
 #include "cpu.h"
 #include "io.h"
-#include "lib/fmt.h"
-#include "lib/string.h"
 
 static bool console_present;
 
@@ -18,28 +15,6 @@ void port_log_write(const char *text, size_t size)
 	if (!console_present)
 		return;
 	__asm__ volatile("rep outsb" : "+S"(text), "+c"(size) : "d"((uint16_t)PORT_DEBUGCON) : "memory");
-}
-
-void x86_log(const char *format, ...)
-{
-	char line[256];
-	va_list arguments;
-	va_start(arguments, format);
-	int n = fmt_vprint(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	if (n > (int)sizeof(line) - 1)
-		n = sizeof(line) - 1;
-	if (n > 0)
-		port_log_write(line, (size_t)n);
-}
-
-void x86_refuse(const char *why)
-{
-	static const char prefix[] = "cloister: ";
-	port_log_write(prefix, sizeof(prefix) - 1);
-	port_log_write(why, strlen(why));
-	port_log_write("\n", 1);
-	port_exit(MACHINE_EXIT_BOOT);
 }
 
 void port_exit(unsigned status)

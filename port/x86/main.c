@@ -5,7 +5,6 @@
 #include "early.h"
 #include "io.h"
 #include "kernel/upcall.h"
-#include "log.h"
 #include "memmap.h"
 #include "pci.h"
 #include "smp.h"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The port's part of a panic: stop the others, walk the stack, name functions. The symbol table is made by symbols.py
-// from the first link of the kernel and linked into the second; see there for its format.
+// The port's part of a panic: stop the others, walk the stack, name functions.
+#include "amd64/log.h"
+#include "amd64/symbols.h"
 #include "apic.h"
 #include "cpu.h"
 #include "io.h"
 #include "layout.h"
 #include "lib/compiler.h"
-#include "log.h"
 #include "smp.h"
 #include "task.h"
 
@@ -68,49 +68,22 @@ unsigned port_backtrace(uintptr_t *out, unsigned max)
 
 void port_panic_registers(void)
 {
-	x86_log("CR0 %016llx CR2 %016llx CR3 %016llx CR4 %016llx\n", (unsigned long long)read_cr0(),
-		(unsigned long long)read_cr2(), (unsigned long long)read_cr3(), (unsigned long long)read_cr4());
-	x86_log("EFER %llx GS %016llx user GS %016llx FS %016llx CPU %u slide %llx\n",
-		(unsigned long long)rdmsr(MSR_EFER), (unsigned long long)rdmsr(MSR_GS_BASE),
-		(unsigned long long)rdmsr(MSR_KERNEL_GS_BASE), (unsigned long long)rdmsr(MSR_FS_BASE), port_cpu_index(),
-		(unsigned long long)x86_image_slide);
+	amd64_log("CR0 %016llx CR2 %016llx CR3 %016llx CR4 %016llx\n", (unsigned long long)read_cr0(),
+		  (unsigned long long)read_cr2(), (unsigned long long)read_cr3(), (unsigned long long)read_cr4());
+	amd64_log("EFER %llx GS %016llx user GS %016llx FS %016llx CPU %u slide %llx\n",
+		  (unsigned long long)rdmsr(MSR_EFER), (unsigned long long)rdmsr(MSR_GS_BASE),
+		  (unsigned long long)rdmsr(MSR_KERNEL_GS_BASE), (unsigned long long)rdmsr(MSR_FS_BASE),
+		  port_cpu_index(), (unsigned long long)x86_image_slide);
 	if (x86_stack_guard_contains(read_cr2()))
-		x86_log("CR2 lies in the guard of a kernel stack: it overflowed\n");
+		amd64_log("CR2 lies in the guard of a kernel stack: it overflowed\n");
 }
-
-// ---- symbols ----
-// Sorted by address: struct symbol entries, an end mark, then the names.
-
-struct symbol {
-	uint32_t address; // from x86_image_start
-	uint32_t name;    // offset into the names
-};
-
-struct symbol_table {
-	uint32_t count;
-	uint32_t reserved;
-	struct symbol symbols[];
-};
 
 extern const char x86_symbols_start[], x86_symbols_end[];
 
 const char *port_symbol(uintptr_t address, size_t *offset)
 {
-	const struct symbol_table *t = (const struct symbol_table *)x86_symbols_start;
-	if (x86_symbols_end - x86_symbols_start < (ptrdiff_t)sizeof(*t) || !in_text(address))
+	if (!in_text(address))
 		return NULL;
-	uint32_t at = (uint32_t)(address - (uint64_t)x86_image_start);
-	uint32_t low = 0, high = t->count; // symbols[low].address <= at < symbols[high].address
-	if (!high || at < t->symbols[0].address)
-		return NULL;
-	while (high - low > 1) {
-		uint32_t middle = low + (high - low) / 2;
-		if (t->symbols[middle].address <= at)
-			low = middle;
-		else
-			high = middle;
-	}
-	if (offset)
-		*offset = at - t->symbols[low].address;
-	return (const char *)&t->symbols[t->count] + t->symbols[low].name;
+	return amd64_symbol_find(x86_symbols_start, x86_symbols_end, (uint32_t)(address - (uint64_t)x86_image_start),
+				 offset);
 }

@@ -12,7 +12,6 @@
 #include "io.h"
 #include "lib/compiler.h"
 #include "lock.h"
-#include "log.h"
 
 #include <asm/errno.h>
 #include <linux/pci_regs.h>

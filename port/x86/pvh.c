@@ -3,6 +3,7 @@
 // map when it has one, the boot record from the first module (`-initrd`) or from fw_cfg. Runs at physical addresses.
 // Source: Xen's public/arch-x86/hvm/start_info.h.
 #include "abi/boot.h"
+#include "amd64/log.h"
 #include "fwcfg.h"
 #include "layout.h"
 #include "log.h"
@@ -61,15 +62,15 @@ const struct handoff *x86_pvh_handoff(const struct start_info *s)
 	struct handoff *h = (struct handoff *)HANDOFF_ADDRESS;
 	x86_log_early_init();
 	if (s->magic != START_INFO_MAGIC)
-		x86_refuse("entered by something that does not speak PVH");
+		amd64_refuse("entered by something that does not speak PVH");
 	*h = (struct handoff){ 0 };
 	if (s->version >= 1)
 		read_memory_map(h, s);
 	read_module(h, s);
 	if (!fw_cfg_present())
-		x86_refuse("no fw_cfg device with DMA");
+		amd64_refuse("no fw_cfg device with DMA");
 	const char *why = machine_describe(h);
 	if (why)
-		x86_refuse(why);
+		amd64_refuse(why);
 	return h;
 }

@@ -17,7 +17,6 @@
 #include "io.h"
 #include "kernel/upcall.h"
 #include "lib/string.h"
-#include "log.h"
 #include "pci.h"
 
 bool x86_smp_started;

@@ -5,13 +5,13 @@
 // boot record (the launcher measured the host's TSC, which is ours under emulation too), or from calibration. The local
 // APIC's timer runs at 1 GHz in QEMU and KVM; the two are compared over the time the rest of the port takes to start, so
 // that no time is spent waiting. When they disagree the timer is right: a hypervisor makes it from its own clock.
+#include "amd64/log.h"
 #include "apic.h"
 #include "early.h"
 #include "amd64/cpuid.h"
 #include "io.h"
 #include "kernel/upcall.h"
 #include "lib/compiler.h"
-#include "log.h"
 #include "tscscale.h"
 
 #define MSR_TSC_DEADLINE 0x6e0u
@@ -107,7 +107,7 @@ void x86_time_init_finish(void)
 	x86_apic_timer_start(0);
 	x86_apic_timer_mode(x86_features.tsc_deadline);
 	if (tsc_hz < 1000000)
-		x86_refuse("the time-stamp counter does not count");
+		amd64_refuse("the time-stamp counter does not count");
 	tsc_to_ns = tsc_scale_make(tsc_hz, NS_PER_SECOND);
 	ns_to_tsc = tsc_scale_make(NS_PER_SECOND, tsc_hz);
 	ns_to_apic = tsc_scale_make(NS_PER_SECOND, APIC_HZ_VIRTUAL);

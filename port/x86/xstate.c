@@ -4,9 +4,9 @@
 #include "xstate.h"
 
 #include "amd64/cpuid.h"
+#include "amd64/log.h"
 #include "io.h"
 #include "lib/string.h"
-#include "log.h"
 
 static uint8_t initial[4096] __attribute__((aligned(64))); // the state after execve
 
@@ -124,7 +124,7 @@ void x86_xstate_init_cpu(void)
 	// The first CPU: now CPUID tells the size for this XCR0.
 	f->xstate_size_bytes = cpuid(0xd, 0).b;
 	if (f->xstate_size_bytes + sizeof(struct port_task) > PAGE_BYTES || f->xstate_size_bytes > sizeof(initial))
-		x86_refuse("the CPU's vector state is too large");
+		amd64_refuse("the CPU's vector state is too large");
 	amd64_xstate_detect(&f->common);
 	amd64_xstate_initial(&f->common, initial);
 	xrstor(initial);

@@ -13,6 +13,8 @@ from signals import alive, descendants, names_of, wait_gone
 PORTS = ("hosted",)
 
 PART_DIED = 120  # the launcher's status when a process of the cell or of its host side was killed
+# Where tests and measurements, of this run or of others, keep their files.
+TESTS_OWN = tuple(f"/tmp/cloister-{what}-" for what in ("system", "guest", "bench", "broker"))
 TIMES = 100 if os.environ.get("CLOISTER_SOAK") else 8
 END_SECONDS = 1.0
 
@@ -74,7 +76,7 @@ def traces():
             found |= {os.path.join(place, n) for n in os.listdir(place) if "cloister" in n}
         except OSError:
             pass
-    return {f for f in found if not f.startswith(("/tmp/cloister-system-", "/tmp/cloister-guest-", "/tmp/cloister-bench-"))}
+    return {f for f in found if not f.startswith(TESTS_OWN)}
 
 
 def memory_files():

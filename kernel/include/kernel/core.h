@@ -7,6 +7,7 @@
 // The first process ended with `wait_status` (as wait(2) encodes it): kills what is left, writes back, reports, ends the machine.
 // Returns at once; the work is done by a kernel task.
 void cell_shutdown(int wait_status);
+bool cell_is_ending(void); // cell_shutdown() was called
 // Waits until the launcher took everything, then port_exit(status). Task context.
 _Noreturn void machine_stop(unsigned status);
 // CONTROL_START_FAILED.

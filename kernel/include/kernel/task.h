@@ -214,6 +214,8 @@ static inline bool signal_pending(struct task *t)
 	return unlikely(task_work_test(t, WORK_SIGNAL | WORK_STOP | WORK_KILLED));
 }
 bool fatal_signal_pending(struct task *t);
+bool killed_task_waits(
+	void); // is there a task that was killed and waits uninterruptibly? Any context, no spinlock held
 void task_add_callback(struct task_callback *c); // current task
 
 struct mm *task_mm_get(struct task *t);           // with a user reference (mm_release_user), or NULL

@@ -2,17 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the kernel's symbol table from its first link: nm's text symbols as an assembly file.
 
-Format (panic.c reads it): count, 0, then count pairs (address - start of the image, offset of the name), then the names.
+Format (symbols.c reads it): count, 0, then count pairs (address - start of the image, offset of the name), then the names.
 The table comes last in the read-only data, behind all text, so the second link does not move what it names.
-Usage: symbols.py KERNEL.elf OUTPUT.S [SYMBOL at the image's start]
+Usage: symbols.py KERNEL.elf OUTPUT.S SYMBOL-AT-THE-START
 """
 import subprocess
 import sys
 
 
 def main():
-    elf, output = sys.argv[1:3]
-    first = sys.argv[3] if len(sys.argv) > 3 else "x86_image_start"
+    elf, output, first = sys.argv[1:]
     lines = subprocess.run(["nm", "-n", elf], check=True, capture_output=True, text=True).stdout.splitlines()
     start, symbols, names, offsets = None, [], [], {}
     for line in lines:
