@@ -10,7 +10,10 @@
 
 #define SLACK_PAGES 256 // stacks and the buffers of file requests, kept for the next use
 
-static int64_t at_start; // unexplained pages when the first process was about to start
+static int64_t
+	at_start; // unexplained pages when the first process was about to start; later those kept for good; atomic
+
+void leak_pages_kept(int64_t count) { __atomic_fetch_add(&at_start, count, __ATOMIC_RELAXED); }
 
 static int64_t unexplained(void)
 {
@@ -42,7 +45,7 @@ static int64_t mappings_left(void) { return slab_used("vma"); }
 
 static int64_t pages_left(void)
 {
-	int64_t more = unexplained() - at_start;
+	int64_t more = unexplained() - __atomic_load_n(&at_start, __ATOMIC_RELAXED);
 	return more > SLACK_PAGES ? more : 0;
 }
 

@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/timer.h"
 #include "lib/hash.h"
 #include "lib/string.h"
@@ -81,6 +82,7 @@ static void hash_grow(struct super *s)
 		old = s->inode_hash;
 		s->inode_hash = table;
 		s->inode_hash_size = size;
+		leak_pages_kept(inode_hash_pages(size) - inode_hash_pages(old_size));
 		for (unsigned k = 0; k < old_size; k++)
 			while (!list_empty(&old[k])) {
 				struct inode *i = list_first(&old[k], struct inode, hash_node);

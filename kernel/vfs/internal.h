@@ -45,6 +45,12 @@ void super_for_each(void (*fn)(struct super *s, void *context), void *context);
 extern struct super *anonymous_super;
 
 extern struct rwsem mount_lock;
+// Pages that a superblock's table of inodes takes.
+static inline int64_t inode_hash_pages(unsigned buckets)
+{
+	return (int64_t)(buckets * sizeof(struct list) / PAGE_SIZE);
+}
+
 extern struct spinlock mount_hash_lock; // parents and mount points; before dentry_tree_lock
 // What is mounted on `p`, all the way up: *p is replaced (references too). True when it moved.
 bool mount_cross_down(struct path *p);

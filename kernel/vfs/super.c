@@ -7,6 +7,7 @@
 #include <linux/magic.h>
 
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/pseudofs.h"
 #include "lib/string.h"
 
@@ -94,6 +95,7 @@ void super_put(struct super *s)
 	}
 	if (s->ops && s->ops->put_super)
 		s->ops->put_super(s);
+	leak_pages_kept(-inode_hash_pages(s->inode_hash_size));
 	kfree(s->inode_hash);
 	kfree(s);
 }

@@ -11,5 +11,7 @@ struct leak_counter {
 	struct leak_counter *next;
 };
 void leak_counter_register(struct leak_counter *c); // levels 1-3
+// So many pages more are the kernel's for good (fewer: < 0): a table that has grown with what was cached. Any context.
+void leak_pages_kept(int64_t pages);
 // "name count" lines of all counters that are not zero; empty when all is well.
 void leak_report(char *text, size_t size);
