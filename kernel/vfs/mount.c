@@ -176,7 +176,7 @@ static int make_up(struct path *parent, const char *name, size_t length)
 	return 0;                   // our reference to d is the pin's
 }
 
-// Resolves `target`, making up what is missing. Recursion: one level a component of a path of the launcher's 
+// Resolves `target`, making up what is missing. Recursion: one level a component of a path of the launcher's
 static int resolve_target(char *target, struct path *out, unsigned depth)
 {
 	int error = path_lookup(AT_FDCWD, target, LOOKUP_FOLLOW, out);
@@ -383,8 +383,8 @@ static long mount_strings(const char *source, const char *target, const char *ty
 	int error = path_lookup(AT_FDCWD, target, LOOKUP_FOLLOW, &at); // a program's mount point must exist
 	if (error)
 		return error;
-	error = flags & MS_BIND ? bind_new(source, (uint32_t)flags, &m) :
-				  mount_new(type, source, (uint32_t)flags, data, &m);
+	error = flags & MS_BIND ? bind_new(source, (uint32_t)flags, &m)
+				: mount_new(type, source, (uint32_t)flags, data, &m);
 	if (error) {
 		path_put(&at);
 		return error;

@@ -94,7 +94,9 @@ static uint32_t run(const struct sock_filter *program, unsigned count, const str
 		case BPF_STX: *scratch_word(&m, i->k, true) = m.x; break;
 		case BPF_JMP: at += distance(&m, i); break;
 		case BPF_RET: return BPF_RVAL(i->code) == BPF_A ? m.a : i->k;
-		case BPF_MISC: *(BPF_MISCOP(i->code) == BPF_TAX ? &m.x : &m.a) = BPF_MISCOP(i->code) == BPF_TAX ? m.a : m.x; break;
+		case BPF_MISC:
+			*(BPF_MISCOP(i->code) == BPF_TAX ? &m.x : &m.a) = BPF_MISCOP(i->code) == BPF_TAX ? m.a : m.x;
+			break;
 		case BPF_ALU:
 			if (!alu(&m, i))
 				return 0;
