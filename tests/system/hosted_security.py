@@ -27,7 +27,7 @@ ADMITTED = {
     17: "pread64", 18: "pwrite64",
     24: "sched_yield", 25: "mremap", 26: "msync", 27: "mincore", 28: "madvise", 46: "sendmsg", 47: "recvmsg", 56: "clone",
     60: "exit", 74: "fsync", 75: "fdatasync", 77: "ftruncate", 98: "getrusage", 131: "sigaltstack", 158: "arch_prctl",
-    202: "futex", 203: "sched_setaffinity", 228: "clock_gettime", 231: "exit_group", 234: "tgkill",
+    202: "futex", 203: "sched_setaffinity", 219: "restart_syscall", 228: "clock_gettime", 231: "exit_group", 234: "tgkill",
     271: "ppoll", 285: "fallocate", 324: "membarrier", 326: "copy_file_range", 327: "preadv2", 328: "pwritev2"}
 UPROBES = (335, 336)  # pass all filters on newer hosts, and do nothing for who is not at a probe
 LAST_CALL = 470  # the host may know a few more; numbers it does not know are refused like others
