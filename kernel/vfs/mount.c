@@ -176,7 +176,7 @@ static int make_up(struct path *parent, const char *name, size_t length)
 	return 0;                   // our reference to d is the pin's
 }
 
-// Resolves `target`, making up what is missing. Recursion: one level a component of a path of the launcher's or root's.
+// Resolves `target`, making up what is missing. Recursion: one level a component of a path of the launcher's
 static int resolve_target(char *target, struct path *out, unsigned depth)
 {
 	int error = path_lookup(AT_FDCWD, target, LOOKUP_FOLLOW, out);
@@ -270,7 +270,33 @@ static int fill_super(const char *type, const char *source, uint32_t flags, cons
 	return 0;
 }
 
-static int attach_new(struct mount *m, const char *target)
+// Puts `m` on `at`, which it consumes.
+static int attach_new(struct mount *m, struct path *at)
+{
+	int error;
+
+	rwsem_write_lock(&mount_lock);
+	error = attach(m, at);
+	rwsem_write_unlock(&mount_lock);
+	if (error)
+		path_put(at);
+	return error;
+}
+
+static int mount_new(const char *type, const char *source, uint32_t flags, const char *options, struct mount **out)
+{
+	struct super *s;
+	int error = fill_super(type, source, flags, options, &s);
+	if (error)
+		return error;
+	*out = mount_create(s, s->root, flags, source);
+	if (*out)
+		return 0;
+	super_put(s);
+	return -ENOMEM;
+}
+
+static int attach_made_up(struct mount *m, const char *target)
 {
 	if (!root_mount) {
 		root_mount = m;
@@ -280,34 +306,22 @@ static int attach_new(struct mount *m, const char *target)
 	struct path at;
 	int error = copy ? resolve_target(copy, &at, 0) : -ENOMEM;
 	kfree(copy);
-	if (error)
-		return error;
-	rwsem_write_lock(&mount_lock);
-	error = attach(m, &at);
-	rwsem_write_unlock(&mount_lock);
-	if (error)
-		path_put(&at);
-	return error;
+	return error ? error : attach_new(m, &at);
 }
 
 int mount_at(const char *type, const char *source, const char *target, uint32_t flags, const char *options)
 {
-	struct super *s;
-	int error = fill_super(type, source, flags, options, &s);
+	struct mount *m;
+	int error = mount_new(type, source, flags, options, &m);
 	if (error)
 		return error;
-	struct mount *m = mount_create(s, s->root, flags, source);
-	if (!m) {
-		super_put(s);
-		return -ENOMEM;
-	}
-	error = attach_new(m, target);
+	error = attach_made_up(m, target);
 	if (error)
 		mount_put(m);
 	return error;
 }
 
-static int bind(const char *source, const char *target, uint32_t flags)
+static int bind_new(const char *source, uint32_t flags, struct mount **out)
 {
 	struct path from;
 	int error = path_lookup(AT_FDCWD, source, LOOKUP_FOLLOW, &from);
@@ -321,12 +335,8 @@ static int bind(const char *source, const char *target, uint32_t flags)
 			super_put(from.mount->super);
 	}
 	path_put(&from);
-	if (!m)
-		return -ENOMEM;
-	error = attach_new(m, target);
-	if (error)
-		mount_put(m);
-	return error;
+	*out = m;
+	return m ? 0 : -ENOMEM;
 }
 
 static int remount(const char *target, uint32_t flags)
@@ -364,20 +374,25 @@ static long mount_strings(const char *source, const char *target, const char *ty
 		flags &= ~(uint64_t)MS_MGC_MSK;
 	if (flags & MS_REMOUNT)
 		return remount(target, (uint32_t)flags);
-	if (flags & MS_BIND)
-		return source ? bind(source, target, (uint32_t)flags) : -EINVAL;
-	if (flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE))
+	if (!(flags & MS_BIND) && flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE))
 		return 0; // there is one mount namespace: nothing propagates
-	if (flags & MS_MOVE)
+	if (flags & MS_BIND ? !source : flags & MS_MOVE || !type)
 		return -EINVAL;
-	if (!type)
-		return -EINVAL;
-	struct path p;
-	int error = path_lookup(AT_FDCWD, target, LOOKUP_FOLLOW, &p); // a program's mount point must exist
+	struct path at;
+	struct mount *m;
+	int error = path_lookup(AT_FDCWD, target, LOOKUP_FOLLOW, &at); // a program's mount point must exist
 	if (error)
 		return error;
-	path_put(&p);
-	return mount_at(type, source, target, (uint32_t)flags, data);
+	error = flags & MS_BIND ? bind_new(source, (uint32_t)flags, &m)
+				: mount_new(type, source, (uint32_t)flags, data, &m);
+	if (error) {
+		path_put(&at);
+		return error;
+	}
+	error = attach_new(m, &at);
+	if (error)
+		mount_put(m);
+	return error;
 }
 
 long sys_mount(struct uptr source_path, struct uptr path, struct uptr type_name, uint64_t flags, struct uptr data)

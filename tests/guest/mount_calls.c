@@ -83,6 +83,26 @@ static void bind_mounts(void)
 	CHECK_STR(check_read_file("two"), "2");
 }
 
+// A mount point that is not there is not made, nor what a link that leads nowhere names, nor the link replaced.
+static void absent_mount_points(void)
+{
+	char cwd[300], absent[320], deep[320], link[320], name[16];
+
+	CHECK(getcwd(cwd, sizeof(cwd)) != NULL);
+	snprintf(absent, sizeof(absent), "%s/absent", cwd);
+	snprintf(deep, sizeof(deep), "%s/absent/deep", cwd);
+	snprintf(link, sizeof(link), "%s/link", cwd);
+	CHECK_OK(mkdir("from", 0755));
+	CHECK_OK(symlink("nowhere", "link"));
+	CHECK_ERR(mount("from", absent, NULL, MS_BIND, NULL), ENOENT);
+	CHECK_ERR(mount("from", deep, NULL, MS_BIND, NULL), ENOENT);
+	CHECK_ERR(mount("from", link, NULL, MS_BIND, NULL), ENOENT);
+	CHECK_ERR(mount("none", link, "tmpfs", 0, NULL), ENOENT);
+	CHECK_ERR(access("absent", F_OK), ENOENT);
+	CHECK_ERR(access("nowhere", F_OK), ENOENT);
+	CHECK_EQ(readlink("link", name, sizeof(name)), 7);
+}
+
 int main(void)
 {
 	if (!getenv("CLOISTER_CELL") &&
@@ -91,5 +111,6 @@ int main(void)
 	check_tmpdir();
 	tmpfs_mounts();
 	bind_mounts();
+	absent_mount_points();
 	return check_done();
 }

@@ -50,6 +50,7 @@ FUZZERS = {
                         [f"drivers/network/{n}.c" for n in "channel connection datagram outside".split()], 4096),
     "network_requests": (HOST, [f"host/net/{n}.c" for n in "connection datagram peers resolve rules server socket".split()] +
                          [f"host/base/{n}.c" for n in "process buffer err".split()], 4096),
+    "bpf": (KERNEL + ["-Ikernel/proc"], ["kernel/proc/bpf.c"], 2048),
     "control": (HOST, ["host/cli/control.c", "host/base/relay.c", "host/base/buffer.c", "host/base/err.c"], 8192),
 }
 
@@ -67,8 +68,15 @@ def kernel_image():
     return header.ljust(4096, b"\xcc") + (tags + relocs).ljust(256, b"c") + b"d" * 128
 
 
+def seccomp_filter():
+    """A filter with an instruction of each class, and the call it looks at."""
+    instructions = ((0x20, 0, 0, 4), (0x15, 0, 8, 0xc000003e), (0x02, 0, 0, 1), (0x07, 0, 0, 0), (0x20, 0, 0, 16), (0x0c, 0, 0, 0),
+                    (0x61, 0, 0, 1), (0x3c, 0, 0, 0), (0x1d, 0, 1, 0), (0x06, 0, 0, 0x7fff0000), (0x16, 0, 0, 0))
+    return struct.pack("<iIQ6Q", 1, 0xc000003e, 0x1000, 1, 2, 3, 4, 5, 6) + b"".join(struct.pack("<HBBI", *i) for i in instructions)
+
+
 # First inputs of parsers that random bytes would hardly get into.
-SEEDS = {"hosted_image": kernel_image}
+SEEDS = {"hosted_image": kernel_image, "bpf": seccomp_filter}
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"
 
 

@@ -348,7 +348,7 @@ struct mount {
 	char source[64];
 };
 // Mounts at an absolute path (or the root when there is none yet). A missing mount point is made up: a directory that exists in the
-// mount's view only. For the boot record and mount(2). 0 or -errno.
+// mount's view only. For the boot record. 0 or -errno.
 int mount_at(const char *type, const char *source, const char *target, uint32_t flags, const char *options);
 // Text of /proc/PID/mounts (0), mountinfo (1) and mountstats (2).
 struct seq;
