@@ -27,6 +27,7 @@
 #endif
 #define BLOCK_SIGNAL_STACK_BYTES 12288
 
+#define TID_WAITED_FOR 0x40000000
 #define USER_CODE 0x33
 #define USER_DATA 0x2b
 #define FRAME_BYTES 168
@@ -245,12 +246,15 @@ hosted_clone:
 // hosted_thread_end(tid): the stack this runs on may be another thread's as soon as *tid is 0.
 	.globl	hosted_thread_end
 hosted_thread_end:
-	movl	$0, (%rdi)
+	xorl	%eax, %eax
+	xchgl	%eax, (%rdi)
+	testl	$TID_WAITED_FOR, %eax
+	jz	1f
 	movl	$1, %esi // FUTEX_WAKE
 	movl	$0x7fffffff, %edx
 	movl	$__NR_futex, %eax
 	syscall
-	xorl	%edi, %edi
+1:	xorl	%edi, %edi
 	movl	$__NR_exit, %eax
 	syscall
 	ud2
