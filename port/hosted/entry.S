@@ -26,6 +26,8 @@
 #define P_GS_BASE 48
 #define P_MOVED_SP 56
 
+#define TID_WAITED_FOR 0x40000000
+
 // struct entry_area, from GS
 #define ENTRY_AREA 0x40000000
 #define E_DX (ENTRY_AREA)
@@ -281,12 +283,15 @@ hosted_clone:
 // hosted_thread_end(tid): the stack this runs on may be another thread's as soon as *tid is 0.
 	.globl	hosted_thread_end
 hosted_thread_end:
-	movl	$0, (%rdi)
+	xorl	%eax, %eax
+	xchgl	%eax, (%rdi)
+	testl	$TID_WAITED_FOR, %eax
+	jz	1f
 	movl	$1, %esi // FUTEX_WAKE
 	movl	$0x7fffffff, %edx
 	movl	$__NR_futex, %eax
 	syscall
-	xorl	%edi, %edi
+1:	xorl	%edi, %edi
 	movl	$__NR_exit, %eax
 	syscall
 	ud2

@@ -24,6 +24,9 @@
 // The program clears the way to its own GS by hosted_rewrite_forbid(): each stub's first eight bytes become a jump to the slow way, by
 // one store.
 //
+// What only children do, such as their exit, each of them would rewrite for itself alone. So they tell where they trap (struct site_news),
+// and whoever forks next rewrites it before.
+//
 // A program that maps over a page of stubs (port_code_page_leave()) gets the sites that jump there back as they were; those that
 // still trap often enough are rewritten anew.
 //
@@ -74,6 +77,21 @@ struct stub_frame {
 	uint32_t used; // atomic: stubs taken, the first 64 bytes included
 	uint8_t *bytes;
 	struct stub_site sites[STUBS_A_PAGE]; // by stub; whoever took it writes
+};
+
+#define NEWS_COUNT     32u
+#define NEWS_NR_BITS   16u
+#define NEWS_KEY(s, n) ((s) << NEWS_NR_BITS | (n))
+
+// Sites that trapped, of a process and all that are its descendants by fork(2) alone: the same text is in the same place in all of them,
+// unless they mapped something else since.
+struct site_news {
+	uint32_t refs; // atomic
+	uint32_t hot;  // atomic: bits of entries with REWRITE_AFTER traps
+	struct {
+		uint64_t key;   // atomic: NEWS_KEY(address, number); 0: free, and so are all that follow
+		uint32_t traps; // atomic
+	} entries[NEWS_COUNT];
 };
 
 // ---- stubs ----
@@ -273,17 +291,65 @@ static void rewrite_locked(struct port_aspace *as, uint32_t nr, uint64_t site)
 					change, &c);
 }
 
+static void news_tell(struct site_news *news, uint64_t site, uint64_t nr)
+{
+	uint64_t key = NEWS_KEY(site, nr);
+
+	for (unsigned i = 0; i < NEWS_COUNT; i++) {
+		uint64_t seen = __atomic_load_n(&news->entries[i].key, __ATOMIC_RELAXED);
+		if (!seen && __atomic_compare_exchange_n(&news->entries[i].key, &seen, key, false, __ATOMIC_RELAXED,
+							 __ATOMIC_RELAXED))
+			seen = key;
+		if (seen != key)
+			continue;
+		if (__atomic_add_fetch(&news->entries[i].traps, 1, __ATOMIC_RELAXED) == REWRITE_AFTER)
+			__atomic_fetch_or(&news->hot, 1u << i, __ATOMIC_RELEASE);
+		return;
+	}
+}
+
 void hosted_rewrite(const struct user_regs *r, uint64_t site)
 {
 	struct port_aspace *as = current_port()->aspace;
 	struct rewriting *w = &as->rewriting;
 	uint8_t *traps = &w->traps[(site ^ site >> 10) % REWRITE_COUNTERS];
+	struct site_news *news = __atomic_load_n(&w->news, __ATOMIC_ACQUIRE);
 
+	if (news && r->orig_ax < 1u << NEWS_NR_BITS)
+		news_tell(news, site, r->orig_ax);
 	if (likely(++*traps != REWRITE_AFTER) || site < SITE_WINDOW_BYTES)
 		return;
 	if (__atomic_load_n(&w->forbidden, __ATOMIC_RELAXED) || __atomic_exchange_n(&w->lock, 1, __ATOMIC_ACQUIRE))
 		return;
 	rewrite_locked(as, (uint32_t)r->orig_ax, site);
+	__atomic_store_n(&w->lock, 0, __ATOMIC_RELEASE);
+}
+
+// The child's site may be something else here: then it is another instruction, or text that stays as it is.
+static void news_use(struct port_aspace *as, uint64_t key)
+{
+	static const uint8_t syscall[] = { 0x0f, 0x05 };
+	uint64_t site = key >> NEWS_NR_BITS;
+	uint8_t now[sizeof(syscall)];
+
+	if (site >= SITE_WINDOW_BYTES && !port_copy_in(now, site, sizeof(now)) && !memcmp(now, syscall, sizeof(now)))
+		rewrite_locked(as, (uint32_t)(key & ((1u << NEWS_NR_BITS) - 1)), site);
+}
+
+void hosted_rewrite_news(void)
+{
+	struct port_aspace *as = current_port()->aspace;
+	struct rewriting *w = as ? &as->rewriting : NULL;
+	struct site_news *news = w ? __atomic_load_n(&w->news, __ATOMIC_ACQUIRE) : NULL;
+
+	if (likely(!news || !(__atomic_load_n(&news->hot, __ATOMIC_RELAXED) & ~w->news_known)))
+		return;
+	if (__atomic_load_n(&w->forbidden, __ATOMIC_RELAXED) || __atomic_exchange_n(&w->lock, 1, __ATOMIC_ACQUIRE))
+		return;
+	for (uint32_t hot = __atomic_load_n(&news->hot, __ATOMIC_ACQUIRE) & ~w->news_known; hot; hot &= hot - 1) {
+		news_use(as, __atomic_load_n(&news->entries[__builtin_ctz(hot)].key, __ATOMIC_RELAXED));
+		w->news_known |= hot & -hot;
+	}
 	__atomic_store_n(&w->lock, 0, __ATOMIC_RELEASE);
 }
 
@@ -407,9 +473,33 @@ int port_code_page_leave(struct port_aspace *as, uint64_t va)
 
 // ---- fork, and the end ----
 
+// Nobody else forks the parent meanwhile. Without memory there are no news.
+static void news_share(struct rewriting *child, struct rewriting *parent)
+{
+	struct site_news *news = parent->news;
+
+	if (!news) {
+		news = kernel_upcall_alloc(sizeof(*news));
+		if (!news)
+			return;
+		*news = (struct site_news){ .refs = 1 };
+		__atomic_store_n(&parent->news, news, __ATOMIC_RELEASE);
+	}
+	__atomic_fetch_add(&news->refs, 1, __ATOMIC_RELAXED);
+	child->news_known = parent->news_known;
+	__atomic_store_n(&child->news, news, __ATOMIC_RELEASE);
+}
+
+static void news_put(struct site_news *news)
+{
+	if (news && !__atomic_sub_fetch(&news->refs, 1, __ATOMIC_ACQ_REL))
+		kernel_upcall_free(news);
+}
+
 void hosted_rewrite_inherit(struct rewriting *child, struct rewriting *parent)
 {
 	child->forbidden = parent->forbidden;
+	news_share(child, parent);
 	for (struct stub_page *s = parent->stubs; s; s = s->next) {
 		struct stub_page *copy = kernel_upcall_alloc(sizeof(*copy));
 		__atomic_fetch_add(&s->frame->refs, 1,
@@ -429,4 +519,5 @@ void hosted_rewrite_destroy(struct rewriting *w)
 		kernel_upcall_free(s);
 	}
 	w->stubs = NULL;
+	news_put(w->news);
 }

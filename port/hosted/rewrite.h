@@ -5,6 +5,7 @@
 #include "port/port.h"
 
 struct stub_page;
+struct site_news;
 
 #define REWRITE_COUNTERS 1024u
 
@@ -16,6 +17,8 @@ struct rewriting {
 	uint64_t busy;                   // atomic: address of the breakpoint that stands now, or 0
 	bool registered;                 // with the host, for barriers that serialise instruction streams
 	struct stub_page *stubs;         // lock
+	struct site_news *news;          // atomic: shared with what forked and was forked, NULL before
+	uint32_t news_known;             // lock: bits of those entries that need no look
 };
 
 // The program trapped at the `syscall` instruction at `site`. Task context.
@@ -24,6 +27,8 @@ void hosted_rewrite(const struct user_regs *r, uint64_t site);
 bool hosted_rewrite_retry(struct user_regs *r);
 // The program has set GS: from now on its system calls trap, rewritten sites too. Task context, current address space.
 void hosted_rewrite_forbid(void);
+// Rewrites what often traps in processes that this one forked, so that the next one has it. Task context, no lock of the kernel's.
+void hosted_rewrite_news(void);
 // A forked process has the stubs of its parent. Both address spaces are not changing.
 void hosted_rewrite_inherit(struct rewriting *child, struct rewriting *parent);
 void hosted_rewrite_destroy(struct rewriting *w);

@@ -2,7 +2,7 @@
 // What stands around a `syscall` instruction, and which of it can become a jump.
 //
 // A jump takes five bytes, and all of them must belong to one instruction: then nobody can be between them, and what jumps behind them
-// still finds what was there. Three shapes are known:
+// still finds what was there. Four shapes are known:
 //
 //  1.	mov $nr, %eax ; some simple instructions ; syscall		C libraries, Go's runtime
 //	The five bytes of `mov` become the jump.
@@ -12,6 +12,9 @@
 //	Two bytes take a short jump, to padding between functions that has room for a long one. Padding is what stands between the
 //	usual end of a system call (compare with -4095, branch if above, return) and a multiple of 16 and is made of
 //	no-operations: nobody comes there.
+//
+//  4.	mov %esi, %eax ; syscall					_exit(2) of glibc
+//	The same, with padding that is known because all of the function up to there is.
 //
 // Source: SDM vol. 2, ch. 2 (instruction format).
 #include "site.h"
@@ -195,6 +198,28 @@ static bool find_zero(struct call_site *out, const uint8_t *end, size_t before, 
 	return out->pad != 0;
 }
 
+static bool find_exit(struct call_site *out, const uint8_t *end, size_t before, uint64_t site)
+{
+	static const uint8_t glibc[] = {
+		0xbe, 0xe7, 0,    0,    0,                      // mov  $231, %esi
+		0xba, 0x3c, 0,    0,    0,                      // mov  $60, %edx
+		0xeb, 0x12,                                     // jmp  to the last line
+		0x0f, 0x1f, 0x44, 0,    0,                      // padding
+		0x89, 0xd0, 0x0f, 0x05,                         // mov  %edx, %eax ; syscall
+		0x48, 0x3d, 0,    0xf0, 0xff, 0xff, 0x77, 0x1c, // cmp  $-4096, %rax ; ja
+		0xf4,                                           // hlt
+		0x89, 0xf0,                                     // mov  %esi, %eax
+	};
+	const size_t pad = 12, move = 2;
+
+	if (before < sizeof(glibc) || !equal(end - sizeof(glibc), glibc, sizeof(glibc)))
+		return false;
+	take(out, end - move, move, site - move);
+	out->length = SITE_SHORT_BYTES;
+	out->pad = site - sizeof(glibc) + pad;
+	return true;
+}
+
 bool hosted_site_find(struct call_site *out, const uint8_t *before, size_t before_bytes, const uint8_t *after,
 		      size_t after_bytes, uint64_t site, uint32_t nr)
 {
@@ -202,7 +227,8 @@ bool hosted_site_find(struct call_site *out, const uint8_t *before, size_t befor
 
 	*out = (struct call_site){ 0 };
 	return find_move(out, end, before_bytes, site, nr) || find_function(out, end, before_bytes, site) ||
-	       (nr == 0 && find_zero(out, end, before_bytes, after, after_bytes, site));
+	       (nr == 0 && find_zero(out, end, before_bytes, after, after_bytes, site)) ||
+	       find_exit(out, end, before_bytes, site);
 }
 
 bool hosted_site_may_start(uint8_t byte) { return byte == 0xb8 || byte == 0x4c || byte == 0x48 || byte == 0x31; }

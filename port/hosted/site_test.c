@@ -83,13 +83,27 @@ static void padding(void **state)
 	assert_false(FIND(&s, "\x31\xc0", "\x48\x3d\x00\xf0\xff\xff\x77\x5b\xc3\xe9\x00\x00\x00\x00\x48", 0));
 }
 
+static void glibc_exit(void **state)
+{
+	struct call_site s;
+	char code[] = "\xbe\xe7\x00\x00\x00\xba\x3c\x00\x00\x00\xeb\x12\x0f\x1f\x44\x00\x00\x89\xd0\x0f\x05"
+		      "\x48\x3d\x00\xf0\xff\xff\x77\x1c\xf4\x89\xf0";
+	(void)state;
+	assert_true(FIND(&s, code, "\x48\x3d", 231));
+	assert_int_equal(s.length, 2);
+	assert_int_equal(s.at, SITE - 2);
+	assert_int_equal(s.pad, SITE - 20);
+	assert_int_equal(s.prefix_bytes, 2);
+	code[12] = (char)0xe9; // taken already
+	assert_false(FIND(&s, code, "\x48\x3d", 231));
+	assert_false(FIND(&s, "\x89\xf0", "\x48\x3d", 231));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_usual_site),
-		cmocka_unit_test(instructions_between),
-		cmocka_unit_test(functions),
-		cmocka_unit_test(padding),
+		cmocka_unit_test(the_usual_site), cmocka_unit_test(instructions_between), cmocka_unit_test(functions),
+		cmocka_unit_test(padding),        cmocka_unit_test(glibc_exit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,9 +103,16 @@ void hosted_reap(void)
 
 static void wait_gone(int32_t *tid)
 {
-	int32_t seen;
-	while ((seen = __atomic_load_n(tid, __ATOMIC_ACQUIRE)))
-		port_lock_wait((uint32_t *)tid, (uint32_t)seen);
+	int32_t seen = __atomic_load_n(tid, __ATOMIC_ACQUIRE);
+
+	while (seen) {
+		int32_t waited_for = seen | TID_WAITED_FOR;
+		if (seen != waited_for &&
+		    !__atomic_compare_exchange_n(tid, &seen, waited_for, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			continue;
+		port_lock_wait((uint32_t *)tid, (uint32_t)waited_for);
+		seen = __atomic_load_n(tid, __ATOMIC_ACQUIRE);
+	}
 }
 
 void port_task_reap(void)
@@ -161,6 +168,7 @@ void port_task_fork(struct port_task *child, uint64_t sp)
 	struct port_task *parent = current_port();
 	struct user_regs *regs = task_frame(child);
 
+	hosted_rewrite_news();
 	*regs = *task_frame(parent);
 	regs->ax = 0;
 	if (sp)
@@ -414,7 +422,7 @@ void port_task_set_gs_base(struct port_task *p, uint64_t base)
 
 void port_task_kick(struct port_task *p)
 {
-	int32_t tid = __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE);
+	int32_t tid = task_tid(p);
 	// A thread that was just made has its maker's signal stack yet, which is in use.
 	if (tid && __atomic_load_n(&p->ready, __ATOMIC_SEQ_CST))
 		(void)HOST(tgkill, p->tgid, tid, HOSTED_KICK_SIGNAL);

@@ -23,6 +23,7 @@
 
 #define BLOCK_BYTES        (UINT64_C(32768) << CLOISTER_ASAN) // the sanitizer pads what is on the stack
 #define SIGNAL_STACK_BYTES UINT64_C(16384)
+#define TID_WAITED_FOR     0x40000000 // no thread's number is so large
 
 struct port_aspace;
 
@@ -52,7 +53,7 @@ struct port_task {
 	bool spawned;
 
 	// the host's view; atomic
-	int32_t tid; // 0: no thread, or gone
+	int32_t tid; // 0: no thread, or gone; TID_WAITED_FOR: its end wakes somebody
 	int32_t tgid;
 	uint32_t gate;  // enum gate; the new thread waits here
 	uint32_t ready; // it has its own signal stack: before that it must not get a signal
@@ -93,6 +94,7 @@ struct entry_area {
 };
 
 static_assert(sizeof(struct entry_area) == 64 && offsetof(struct entry_area, ip) == 24, "known to entry.S");
+static_assert(TID_WAITED_FOR == 0x40000000, "known to entry.S");
 static_assert(HOSTED_OPEN_BYTES == 0x40000000, "known to entry.S");
 static_assert(sizeof(struct entry_area) <= sizeof(struct port_task) &&
 		      SIGNAL_STACK_BYTES + sizeof(struct port_task) <= BLOCK_BYTES,
@@ -110,6 +112,12 @@ static inline struct port_task *current_port(void)
 static inline struct user_regs *task_frame(struct port_task *p)
 {
 	return (struct user_regs *)(p->stack_top - sizeof(struct user_regs));
+}
+
+// The number of p's thread; 0: it has none.
+static inline int32_t task_tid(const struct port_task *p)
+{
+	return __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE) & ~TID_WAITED_FOR;
 }
 
 static inline uint64_t task_block(const struct port_task *p) { return (uint64_t)p & ~(BLOCK_BYTES - 1); }
@@ -136,6 +144,6 @@ void host_set_gs_base(uint64_t v);
 // entry.S
 _Noreturn void hosted_enter_user(struct user_regs *frame);          // work first
 long hosted_clone(uint64_t flags, void *child_stack, int32_t *tid); // in the child: hosted_child_main()
-_Noreturn void hosted_thread_end(int32_t *tid); // clears *tid, wakes who waits for that, ends the thread
+_Noreturn void hosted_thread_end(int32_t *tid); // clears *tid, wakes whoever waits for that, ends the thread
 _Noreturn void hosted_trap_main(uint64_t fn, struct user_regs *frame, uint64_t a, uint64_t b, uint64_t c); // see there
 _Noreturn void hosted_child_main(struct port_task *p);

@@ -119,7 +119,7 @@ void port_process_faults(uint64_t *minor, uint64_t *major)
 uint64_t port_task_time_ns(struct port_task *p)
 {
 	struct __kernel_timespec t = { 0 };
-	int32_t tid = __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE);
+	int32_t tid = task_tid(p);
 	if (!tid || p->tgid != current_port()->tgid || HOST(clock_gettime, (int)((~(unsigned)tid) << 3 | 6), &t))
 		return 0;
 	return (uint64_t)t.tv_sec * NSEC + (uint64_t)t.tv_nsec;

@@ -54,6 +54,9 @@ SITE(site_other_way, "mov $110, %eax\n jmp 2f\n 3: mov $110, %eax\n 2: syscall")
 SITE(site_64bit, "mov $110, %rax\n syscall")
 SITE(site_page_end, ".balign 4096\n .skip 4092, 0x90\n mov $110, %eax\n syscall")
 
+SITE(site_of_children, "mov $110, %eax\n syscall")
+SITE(site_of_grandchildren, "mov $110, %eax\n nop\n syscall\n mov $110, %eax\n syscall")
+
 __attribute__((used)) static long number = 110;
 
 static void sites_keep_registers(void)
@@ -99,6 +102,78 @@ static void jump_to_the_instruction_itself(void)
 		if (!CHECK_EQ(pid, getpid()) || !CHECK_EQ(uid, getuid()))
 			return;
 	}
+}
+
+// Forks a child that ends by the number of what its call of `site` changed.
+static int in_child(long (*site)(void))
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (!child) {
+		expected_ppid = getppid();
+		_exit((int)site());
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static long nested(void)
+{
+	for (int i = 0; i < 4; i++) {
+		int changed = in_child(site_of_grandchildren);
+		if (changed)
+			return changed;
+	}
+	return 0;
+}
+
+// Only children make these calls, each a few times.
+static void sites_of_children_keep_registers(void)
+{
+	for (int i = 0; i < 20; i++)
+		if (!CHECK_EQ(in_child(site_of_children), 0) || !CHECK_EQ(in_child(nested), 0))
+			return;
+	expected_ppid = getppid();
+	CHECK_EQ(site_of_children(), 0);
+	CHECK_EQ(site_of_grandchildren(), 0);
+}
+
+// What stood at a child's site may be something else in its parent: children with text of their own at one place.
+static void text_of_children_stays_theirs(void)
+{
+	static const uint8_t call[] = { 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3 }, // getpid
+		other[] = { 0xb8, 39, 0, 0, 0, 0x90, 0x90, 0xc3 };
+	char name[] = "/tmp/syscall-sites-XXXXXX";
+	int file = mkstemp(name), status;
+	long (*code)(void) = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *page = (uint8_t *)code;
+
+	CHECK(file >= 0);
+	unlink(name);
+	CHECK_EQ(pwrite(file, call, sizeof(call), 512), (ssize_t)sizeof(call));
+	CHECK_EQ(pwrite(file, other, sizeof(other), 4096 + 512), (ssize_t)sizeof(other));
+	code = (long (*)(void))(page + 512);
+	CHECK(mmap(page, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, file, 4096) == page);
+	for (int i = 0; i < 20; i++) {
+		pid_t child = fork();
+		if (!child) {
+			bool theirs = i % 3;
+			if (mmap(page, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, file, theirs ? 0 : 4096) !=
+			    page)
+				_exit(2);
+			_exit(code() != (theirs ? getpid() : 39));
+		}
+		CHECK_EQ(waitpid(child, &status, 0), child);
+		if (!CHECK_EQ(status, 0))
+			break;
+	}
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(in_child(site_of_children), 0);
+	CHECK_EQ(code(), 39);
+	CHECK(!memcmp((void *)code, other, sizeof(other)));
+	close(file);
 }
 
 // Threads use a site while it is new: each sees a whole call.
@@ -202,6 +277,8 @@ int main(void)
 	sites_keep_registers();
 	rcx_and_r11_are_what_syscall_leaves();
 	jump_to_the_instruction_itself();
+	sites_of_children_keep_registers();
+	text_of_children_stays_theirs();
 	threads_race_through_a_new_site();
 	calls_in_signal_handlers();
 	calls_in_vfork_children();
