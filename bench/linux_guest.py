@@ -120,13 +120,13 @@ class LinuxGuest:
 
     host = "10.0.2.2"  # the host's loopback, as QEMU's user network shows it
 
-    def __init__(self, work, memory="2048M", cpus=1):
+    def __init__(self, work, memory="2048M", cpus=1, cpu="max"):
         self.port = None
         self.kernel = fetch()
         self.initramfs = os.path.join(CACHE, "initramfs-2")
         if not os.path.exists(self.initramfs):
             initramfs()
-        self.work, self.memory, self.cpus = work, memory, cpus
+        self.work, self.memory, self.cpus, self.cpu = work, memory, cpus, cpu
 
     def start_share(self, directory, path):
         process = subprocess.Popen(
@@ -145,7 +145,7 @@ class LinuxGuest:
             shares += ["-chardev", f"socket,id=fs{i},path={scratch}/fs{i}",
                        "-device", f"vhost-user-fs-pci,chardev=fs{i},tag=fs{i},queue-size=1024"]
         return [QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-                "-machine", "q35,memory-backend=ram", "-cpu", "max", "-accel", "tcg,thread=multi",
+                "-machine", "q35,memory-backend=ram", "-cpu", self.cpu, "-accel", "tcg,thread=multi",
                 "-m", self.memory, "-object", f"memory-backend-memfd,id=ram,share=on,size={self.memory}",
                 "-smp", str(self.cpus), "-kernel", self.kernel, "-initrd", self.initramfs,
                 "-append", "quiet panic=-1",

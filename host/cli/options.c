@@ -36,6 +36,7 @@ const char run_usage[] =
 	"                            let the outside connect to a port of the cell\n"
 	"      --net none            no network to the outside, whatever the manifest grants\n"
 	"      --port PORT           what the cell stands on: auto, hosted (a confined process) or qemu (default auto: hosted)\n"
+	"      --no-pkeys            leave the kernel's memory open to the program's stray accesses (port hosted)\n"
 	"  -t, --tty / -T, --no-tty  give the cell a terminal or three plain streams (default: a terminal when all\n"
 	"                            three streams are the same one)\n"
 	"      --trace               print the program's system calls on standard error\n"
@@ -60,6 +61,7 @@ enum {
 	OPTION_GDB,
 	OPTION_LEAK_CHECK,
 	OPTION_NO_ASLR,
+	OPTION_NO_PKEYS,
 };
 
 static const struct option long_options[] = {
@@ -86,6 +88,7 @@ static const struct option long_options[] = {
 	{ "gdb", required_argument, NULL, OPTION_GDB },
 	{ "leak-check", no_argument, NULL, OPTION_LEAK_CHECK },
 	{ "no-aslr", no_argument, NULL, OPTION_NO_ASLR },
+	{ "no-pkeys", no_argument, NULL, OPTION_NO_PKEYS },
 	{ 0 },
 };
 static const char short_options[] = "+:m:e:w:u:p:tTvh";
@@ -199,6 +202,7 @@ static bool take_option(struct run_options *o, int option, char *value, struct e
 	case 'v': c->verbose = true; return true;
 	case OPTION_LEAK_CHECK: c->leak_check = true; return true;
 	case OPTION_NO_ASLR: c->no_aslr = true; return true;
+	case OPTION_NO_PKEYS: c->no_pkeys = true; return true;
 	case OPTION_KERNEL: o->kernel_path = value; return true;
 	case OPTION_ROM: o->rom_path = value; return true;
 	case OPTION_GDB: o->gdb_socket = value; return true;

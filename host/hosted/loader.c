@@ -48,7 +48,7 @@ static uint64_t page_up(uint64_t v) { return page_down(v + IMAGE_PAGE_BYTES - 1)
 
 struct place {
 	uint64_t base; // of the image
-	uint64_t data_start, handoff, filter, record, stack_top, arena_start, arena_end;
+	uint64_t data_start, handoff, filter, record, stack_top, arena_start, arena_end, end;
 };
 
 static void plan(struct place *p, const struct loader_spec *s)
@@ -64,6 +64,7 @@ static void plan(struct place *p, const struct loader_spec *s)
 	p->stack_top = page_up(p->record + s->record_size) + BOOT_GUARD_BYTES + BOOT_STACK_BYTES;
 	p->arena_start = p->stack_top;
 	p->arena_end = p->arena_start + page_up(s->arena_bytes);
+	p->end = p->arena_end + HOSTED_OPEN_BYTES;
 }
 
 static uint64_t choose_base(const struct loader_spec *s, uint64_t size, unsigned attempt)
@@ -89,7 +90,7 @@ static void reserve(struct place *p, const struct loader_spec *s)
 
 		p->base = 0;
 		plan(p, s);
-		size = p->arena_end;
+		size = p->end;
 		p->base = choose_base(s, size, attempt);
 		if (!same_4g(p->base + s->image->text_start, p->base + s->image->text_end))
 			continue;
@@ -307,7 +308,7 @@ _Noreturn void loader_enter(const struct loader_spec *s)
 	int memory;
 
 	reserve(&p, s);
-	size = p.arena_end - p.data_start;
+	size = p.end - p.data_start;
 	memory = make_memory(size);
 	map_read_only(&p, s);
 	map_fixed(p.data_start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory, 0);

@@ -12,6 +12,7 @@
 #include "net/published.h"
 #include "net/server.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
@@ -185,6 +186,30 @@ static uint64_t stacks_bytes(uint64_t memory_bytes)
 	return memory_bytes / 3 < STACKS_MAX_BYTES ? memory_bytes / 3 : STACKS_MAX_BYTES;
 }
 
+// pkeys(7). Leaf 7 of CPUID says what the processor has, and what the host's kernel makes of it.
+static bool choose_pkeys(const struct machine_spec *spec)
+{
+	unsigned a, b, c = 0, d;
+	const char *why = "--no-pkeys";
+	int key = -1;
+
+	if (!spec->cell->no_pkeys) {
+		key = pkey_alloc(0, 0);
+		why = strerror(errno);
+		if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & bit_PKU))
+			why = "the processor has no protection keys";
+		else if (!(c & bit_OSPKE))
+			why = "the host's kernel uses no protection keys";
+	}
+	if (key < 0) {
+		machine_say(spec, "the kernel's memory stays open to the program's stray accesses: %s", why);
+		return false;
+	}
+	pkey_free(key);
+	machine_say(spec, "the kernel's memory is closed by a protection key while programs run");
+	return true;
+}
+
 static void fill_loader(struct hosted_machine *h, const struct machine_spec *spec)
 {
 	struct loader_spec *l = &h->loader;
@@ -197,7 +222,7 @@ static void fill_loader(struct hosted_machine *h, const struct machine_spec *spe
 	l->no_aslr = spec->cell->no_aslr;
 	l->events = -1;
 	l->tsc_hz = spec->tsc->good_clock ? spec->tsc->hz : 0;
-	l->flags = spec->tsc->exact ? 0 : HOSTED_FLAG_TSC_MEASURED;
+	l->flags = (spec->tsc->exact ? 0 : HOSTED_FLAG_TSC_MEASURED) | (choose_pkeys(spec) ? HOSTED_FLAG_PKEYS : 0);
 }
 
 // ---- start ----

@@ -142,7 +142,8 @@ static void check_handoff(const struct hosted_handoff *h, uint64_t stack)
 	CHECK(h->image_start <= h->text_start && h->text_end <= h->data_start);
 	CHECK((uint64_t)h == h->image_end);
 	CHECK(h->image_end < h->arena_start && h->arena_start < h->arena_end);
-	CHECK(all_zero((char *)h->arena_start, 65536) && all_zero((char *)h->arena_end - 65536, 65536));
+	CHECK(all_zero((char *)h->arena_start, 65536) && all_zero((char *)h->arena_end - 65536, 131072));
+	CHECK(all_zero((char *)h->arena_end + HOSTED_OPEN_BYTES - 65536, 65536));
 	CHECK(h->record_start % 4096 == 0 && h->record_size_bytes && *(char *)h->record_start);
 	CHECK(h->filter_count && h->filter_start % 8 == 0);
 	CHECK(h->channel_count && h->channel_count <= HOSTED_CHANNELS_MAX);
@@ -197,7 +198,7 @@ static void check_memory(const struct hosted_handoff *h)
 static void unmap_others(const struct hosted_handoff *h)
 {
 	CHECK(CALL(__NR_munmap, 0x10000, h->image_start - 0x10000) == 0);
-	CALL(__NR_munmap, h->arena_end, 0x7ffffffff000 - h->arena_end);
+	CALL(__NR_munmap, h->arena_end + HOSTED_OPEN_BYTES, 0x7ffffffff000 - h->arena_end - HOSTED_OPEN_BYTES);
 }
 
 static void install_filter(const struct hosted_handoff *h)

@@ -56,6 +56,7 @@ struct cell {
 	enum cell_tty tty_mode;
 	bool tty; // decided
 	bool trace, verbose, leak_check, no_aslr;
+	bool no_pkeys;         // port hosted: leave the kernel's memory open while programs run
 	bool host_environment; // pass all of the launcher's environment
 };
 

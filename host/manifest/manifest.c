@@ -320,6 +320,14 @@ static bool key_port(const struct context *x, const struct toml_value *v, const 
 	return true;
 }
 
+static bool key_pkeys(const struct context *x, const struct toml_value *v, const char *key)
+{
+	if (!want(x, v, key, TOML_BOOLEAN))
+		return false;
+	x->cell->no_pkeys = !v->boolean;
+	return true;
+}
+
 static bool key_hostname(const struct context *x, const struct toml_value *v, const char *key)
 {
 	if (!take_string(x, v, key, &x->cell->hostname))
@@ -385,6 +393,7 @@ static const struct key keys[] = {
 	{ "cell.cpus", key_cpus },
 	{ "cell.port", key_port },
 	{ "cell.hostname", key_hostname },
+	{ "cell.pkeys", key_pkeys },
 	{ "net.connect", key_connect },
 	{ "net.publish", key_publish },
 	{ "sgx", key_ignored },

@@ -35,7 +35,8 @@ static void test_a_manifest_in_gramines_words(void **state)
 				   "[cell]\n"
 				   "memory = \"1G\"\n"
 				   "cpus = 2\n"
-				   "port = \"qemu\"\n";
+				   "port = \"qemu\"\n"
+				   "pkeys = false\n";
 	struct cell c;
 	struct err e = { 0 };
 
@@ -60,6 +61,7 @@ static void test_a_manifest_in_gramines_words(void **state)
 	assert_int_equal(c.memory_bytes, 1 << 30);
 	assert_int_equal(c.cpus, 2);
 	assert_int_equal(c.port, CELL_PORT_QEMU);
+	assert_true(c.no_pkeys);
 	cell_fini(&c);
 }
 
@@ -76,6 +78,7 @@ static void test_bad_manifests_name_the_place(void **state)
 		{ "cell.cpus = \"2\"", "cell.cpus must be an integer, not a string", EXIT_USAGE },
 		{ "cell.cpus = -1", "cell.cpus must be 0 to 64", EXIT_USAGE },
 		{ "cell.memory = \"lots\"", "cell.memory: want a size", EXIT_USAGE },
+		{ "cell.pkeys = 1", "cell.pkeys must be a boolean", EXIT_USAGE },
 		{ "cell.port = \"sgx\"", "cell.port: want", EXIT_USAGE },
 		{ "loader.argv = [1]", "loader.argv must be a string", EXIT_USAGE },
 		{ "loader.env.A = { passthrough = 1 }", "loader.env.A must be a boolean", EXIT_USAGE },

@@ -351,8 +351,10 @@ void __asan_handle_no_return(void)
 
 	if (from < hosted.arena_start)
 		end = hosted.boot_stack_top;
+	else if (from < hosted.arena_end)
+		end = block + BLOCK_BYTES;
 	else
-		end = block + (from - block < BLOCK_SIGNAL_STACK_BYTES ? BLOCK_SIGNAL_STACK_BYTES : BLOCK_BYTES);
+		end = ((from - HOSTED_OPEN_BYTES) & ~(BLOCK_BYTES - 1)) + BLOCK_TASK_OFFSET + HOSTED_OPEN_BYTES;
 	asan_unpoison((const void *)from, end - from);
 }
 
@@ -361,13 +363,13 @@ void __asan_handle_no_return(void)
 void hosted_asan_init(void)
 {
 	uint64_t start = (uint64_t)shadow_of(hosted.image_start) & ~(PAGE_BYTES - 1);
-	uint64_t end = ((uint64_t)shadow_of(hosted.arena_end) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	uint64_t last = hosted.arena_end + HOSTED_OPEN_BYTES;
+	uint64_t end = ((uint64_t)shadow_of(last) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 
-	if (start < hosted.arena_end ||
-	    HOST(mmap, start, end - start, PROT_READ | PROT_WRITE,
-		 MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != (long)start)
+	if (start < last || HOST(mmap, start, end - start, PROT_READ | PROT_WRITE,
+				 MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != (long)start)
 		port_exit(MACHINE_EXIT_BOOT);
-	region_bytes = hosted.arena_end - hosted.image_start;
+	region_bytes = last - hosted.image_start;
 	region_start = hosted.image_start;
 	for (void (*const *c)(void) = hosted_constructors_start; c < hosted_constructors_end; c++)
 		(*c)();

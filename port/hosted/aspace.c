@@ -97,8 +97,10 @@ uint64_t port_aspace_time_ns(struct port_aspace *as)
 int hosted_memory_init(void)
 {
 	long error = HOST(munmap, 0, hosted.image_start);
+	uint64_t end = hosted.arena_end + HOSTED_OPEN_BYTES;
+
 	if (!error)
-		error = HOST(munmap, hosted.arena_end, USER_LIMIT - hosted.arena_end);
+		error = HOST(munmap, end, USER_LIMIT - end);
 	return (int)error;
 }
 

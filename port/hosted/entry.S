@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every way into the kernel and out of it, on a host thread.
 //
-// In: (a) a rewritten call site (rewrite.c) jumps to hosted_entry_fast; (b) a host signal (signal.c) whose handler has filled
-// the program's frame and leaves to hosted_trap_main. Out: one way, hosted_leave. Between hosted_leave and the jump to the
-// program a kick may have set task->work behind the check: the signal handler sees the address and starts over at hosted_leave
+// In: (a) a rewritten call site (rewrite.c) jumps to hosted_entry_*; (b) a host signal (signal.c) whose handler has filled
+// the program's frame and leaves to hosted_trap_main. Out: one way, hosted_leave_*. Between hosted_leave_* and the jump to the
+// program a kick may have set task->work behind the check: the signal handler sees the address and starts over at hosted_again_*
 // (the frame is whole until the jump). So no work is lost.
+//
+// These ways exist twice (struct hosted_ways, pkeys.h): plain, and keyed for a kernel whose region a protection key closes while the
+// program runs. Keyed ways open it first and close it last, and while it is closed they access the entry area only.
 //
 // A frame is struct user_regs at the top of the task's kernel stack, 168 bytes below a 16-byte boundary, hence the 8 bytes around
 // calls into C. Vector registers are the program's all the time.
+
+#include "amd64/frame.S"
 
 #include <asm/prctl.h>
 #include <asm/unistd.h>
@@ -17,80 +22,49 @@
 #define P_STACK_TOP 16
 #define P_USER_SP 24
 #define P_USER_IP 32
-#define P_GS_USER 48
-#define P_GS_BASE 56
-#define P_MOVED_SP 64
-#if CLOISTER_ASAN
-#define BLOCK_BYTES 65536
-#else
-#define BLOCK_BYTES 32768
-#endif
-#define BLOCK_SIGNAL_STACK_BYTES 12288
+#define P_GS_USER 40
+#define P_GS_BASE 48
+#define P_MOVED_SP 56
 
-#define USER_CODE 0x33
-#define USER_DATA 0x2b
-#define FRAME_BYTES 168
+// struct entry_area, from GS
+#define ENTRY_AREA 0x40000000
+#define E_DX (ENTRY_AREA)
+#define E_CX (ENTRY_AREA+8)
+#define E_AX (ENTRY_AREA+16)
+#define E_IP (ENTRY_AREA+24)
 
-// offsets in struct user_regs
-#define R_R11 48
-#define R_AX 80
-#define R_CX 88
-#define R_ORIG_AX 120
-#define R_IP 128
-#define R_FLAGS 144
-#define R_SP 152
+#define WAYS_LEAVE 8
 
-	.macro PUSH_REGISTERS_BELOW_DI
-	pushq	%rsi
-	pushq	%rdx
-	pushq	%rcx
-	pushq	$-38 // ax: -ENOSYS until somebody says otherwise, as ptrace expects
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	pushq	%rbx
-	pushq	%rbp
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
-	.endm
+// PKRU (SDM vol. 3, 4.6.2): in the kernel everything is open; for programs all keys but 0 are closed, as Linux starts them
+#define PKRU_KERNEL 0
+#define PKRU_PROGRAM 0x55555554
 
-	.macro POP_REGISTERS_TO_DI
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbp
-	popq	%rbx
-	popq	%r11
-	popq	%r10
-	popq	%r9
-	popq	%r8
-	popq	%rax
-	popq	%rcx
-	popq	%rdx
-	popq	%rsi
-	popq	%rdi
-	.endm
-
-	.cfi_sections .debug_frame
-
-	// A debugger must not look for callers beyond an entry.
-	.macro OUTERMOST
-	.cfi_startproc simple
-	.cfi_def_cfa rsp, 8
-	.cfi_undefined rip
+	// Changes no flags; AX, CX and DX are lost.
+	.macro SET_PKRU value
+	movl	$\value, %eax
+	movl	$0, %ecx
+	movl	$0, %edx
+	wrpkru
 	.endm
 
 	.section .text.hot, "ax"
 
+	.macro WAYS name, keyed
+
 // ---- from a rewritten call site: RAX = number, RCX = return address; R11 may be used, as `syscall` does ----
 	.balign 64
-	.globl	hosted_entry_fast
-hosted_entry_fast:
+	.globl	hosted_entry_\name
+hosted_entry_\name:
 	OUTERMOST
+	.if \keyed
+	movq	%rax, %gs:E_AX
+	movq	%rdx, %gs:E_DX
+	movq	%rcx, %r11
+	SET_PKRU PKRU_KERNEL
+	movq	%r11, %rcx
+	movq	%gs:E_DX, %rdx
+	movq	%gs:E_AX, %rax
+	.endif
 	movq	%rsp, %gs:P_USER_SP
 	movq	%gs:P_STACK_TOP, %rsp
 	pushq	$USER_DATA
@@ -101,7 +75,7 @@ hosted_entry_fast:
 	pushq	%rcx
 	pushq	%rax // orig_ax
 	pushq	%rdi
-	PUSH_REGISTERS_BELOW_DI
+	PUSH_REGISTERS_BELOW_DI ax=$-38 // -ENOSYS until somebody says otherwise, as ptrace expects
 	cld
 	movq	%rsp, %rdi
 	xorl	%ebp, %ebp // ends backtraces
@@ -109,58 +83,138 @@ hosted_entry_fast:
 	call	kernel_upcall_syscall
 	addq	$8, %rsp
 
-	.globl	hosted_leave
-hosted_leave: // RSP = frame
+	.globl	hosted_leave_\name
+hosted_leave_\name: // RSP = frame
 	movq	%gs:P_CURRENT, %rax
 	cmpl	$0, (%rax) // task->work
-	jne	leave_work
+	jne	leave_work_\name
 	cmpq	$0, %gs:P_GS_USER
-	jne	leave_with_gs
-leave_now:
+	jne	leave_with_gs_\name
+leave_now_\name:
 	testb	$1, R_FLAGS+1(%rsp) // TF: the program's next instruction is to trap, not ours
-	jnz	leave_by_iret
+	jnz	leave_by_iret_\name
 	POP_REGISTERS_TO_DI
 	addq	$8, %rsp
+	.if \keyed
+	movq	%rax, %gs:E_AX
+	movq	%rcx, %gs:E_CX
+	movq	%rdx, %gs:E_DX
+	popq	%gs:E_IP
+	.else
 	popq	%gs:P_USER_IP
+	.endif
 	addq	$8, %rsp
 	popfq
 	popq	%rsp
-	.globl	hosted_leave_jump
-hosted_leave_jump:
+	.if \keyed
+	SET_PKRU PKRU_PROGRAM
+	movq	%gs:E_AX, %rax
+	movq	%gs:E_CX, %rcx
+	movq	%gs:E_DX, %rdx
+	.globl	hosted_leave_jump_\name
+hosted_leave_jump_\name:
+	jmpq	*%gs:E_IP
+	.else
+	.globl	hosted_leave_jump_\name
+hosted_leave_jump_\name:
 	jmpq	*%gs:P_USER_IP
-leave_with_gs: // the program has set GS itself: it is loaded by a call, and nothing after that may use ours
+	.endif
+leave_with_gs_\name: // the program has set GS itself: it is loaded by a call, and nothing after that may use ours
 	movq	%gs:P_GS_BASE, %rsi
 	movl	$ARCH_SET_GS, %edi
 	movl	$__NR_arch_prctl, %eax
 	syscall
-leave_by_iret:
+leave_by_iret_\name:
+	.if \keyed
+	leaq	ENTRY_AREA+FRAME_BYTES(%rsp), %rdi
+	movq	R_DX(%rsp), %rax
+	movq	%rax, (%rdi)
+	movq	R_CX(%rsp), %rax
+	movq	%rax, 8(%rdi)
+	movq	R_AX(%rsp), %rax
+	movq	%rax, 16(%rdi)
+	addq	$24, %rdi
+	leaq	R_IP(%rsp), %rsi
+	movl	$5, %ecx
+	cld
+	rep movsq
+	POP_REGISTERS_TO_DI
+	leaq	ENTRY_AREA+FRAME_BYTES-R_ORIG_AX(%rsp), %rsp
+	SET_PKRU PKRU_PROGRAM
+	popq	%rdx
+	popq	%rcx
+	popq	%rax
+	.else
 	POP_REGISTERS_TO_DI
 	addq	$8, %rsp
-	.globl	hosted_leave_iret
-hosted_leave_iret:
+	.endif
+	.globl	hosted_leave_iret_\name
+hosted_leave_iret_\name:
 	iretq
-leave_work: // some bits of task->work stay: a kick, not the word, tells that there is more
-	cld // started over, the flags may be the program's already
+leave_work_\name: // some bits of task->work stay: a kick, not the word, tells that there is more
 	movl	$0, %gs:P_KICKED
 	movq	%rsp, %rdi
 	subq	$8, %rsp
 	call	kernel_upcall_user_return
 	addq	$8, %rsp
 	cmpl	$0, %gs:P_KICKED
-	jne	leave_work
+	jne	leave_work_\name
 	cmpq	$0, %gs:P_GS_USER
-	jne	leave_with_gs
-	jmp	leave_now
-	.globl	hosted_leave_end
-hosted_leave_end:
+	jne	leave_with_gs_\name
+	jmp	leave_now_\name
+	.globl	hosted_again_\name
+hosted_again_\name: // RSP = frame; registers, flags and PKRU may be the program's already
+	.if \keyed
+	SET_PKRU PKRU_KERNEL
+	.endif
+	cld
+	jmp	hosted_leave_\name
+	.globl	hosted_leave_end_\name
+hosted_leave_end_\name:
 	.cfi_endproc
+
+// ---- the host's signals ----
+// The host enters here on the signal stack, with PKRU as it starts programs: EDI = signal, RSI = siginfo, RDX = ucontext.
+	.globl	hosted_signal_\name
+hosted_signal_\name:
+	OUTERMOST
+	.if \keyed
+	movq	%rdx, %r8
+	SET_PKRU PKRU_KERNEL
+	movq	%r8, %rdx
+	.endif
+	cld
+	movq	%rsp, %rcx
+	subq	$8, %rsp // the host has pushed the address of hosted_signal_return
+	call	hosted_signal
+	addq	$8, %rsp
+	ret
+	.cfi_endproc
+
+	.pushsection .data.rel.ro, "aw"
+	.globl	hosted_ways_\name
+hosted_ways_\name: // struct hosted_ways
+	.quad	hosted_entry_\name, hosted_leave_\name, hosted_leave_jump_\name, hosted_leave_iret_\name
+	.quad	hosted_leave_end_\name, hosted_again_\name, hosted_signal_\name
+	.popsection
+	.endm
+
+	WAYS	plain, 0
+	WAYS	keyed, 1
+
+	.globl	hosted_signal_return
+hosted_signal_return:
+	movl	$__NR_rt_sigreturn, %eax
+	syscall
+	ud2
 
 	.globl	hosted_enter_user
 	OUTERMOST
 hosted_enter_user: // RDI = frame at the top of the kernel stack
 	movq	%rdi, %rsp
 	xorl	%ebp, %ebp
-	jmp	hosted_leave
+	movq	hosted_ways(%rip), %rax
+	jmpq	*WAYS_LEAVE(%rax)
 	.cfi_endproc
 
 // hosted_trap_main(fn, frame, a, b, c): from the signal stack to the kernel stack; fn(frame, a, b, c), then to the program.
@@ -177,27 +231,9 @@ hosted_trap_main:
 	subq	$8, %rsp
 	call	*%rax
 	addq	$8, %rsp
-	jmp	hosted_leave
+	movq	hosted_ways(%rip), %rax
+	jmpq	*WAYS_LEAVE(%rax)
 	.cfi_endproc
-
-// ---- the host's signals ----
-// The host enters here on the signal stack: EDI = signal, RSI = siginfo, RDX = ucontext.
-	.globl	hosted_signal_entry
-hosted_signal_entry:
-	OUTERMOST
-	cld
-	movq	%rsp, %rcx
-	subq	$8, %rsp // the host has pushed the address of hosted_signal_return
-	call	hosted_signal
-	addq	$8, %rsp
-	ret
-	.cfi_endproc
-
-	.globl	hosted_signal_return
-hosted_signal_return:
-	movl	$__NR_rt_sigreturn, %eax
-	syscall
-	ud2
 
 // ---- calls that wait ----
 // long hosted_call_interruptible(nr, a, b, c, d, e, f). The signal handler moves a thread between _start and _wait to _kicked.
@@ -265,9 +301,7 @@ hosted_migrate:
 	pushq	%r14
 	pushq	%r15
 	movq	%rsp, P_MOVED_SP(%rdi)
-	movq	%rdi, %rsp
-	andq	$-BLOCK_BYTES, %rsp
-	addq	$BLOCK_SIGNAL_STACK_BYTES, %rsp
+	leaq	ENTRY_AREA(%rdi), %rsp
 	call	hosted_migrate_post
 	ud2
 

@@ -6,12 +6,14 @@
 //	              hand-off, filter, boot record
 //	arena_start   frames: struct page and what the page allocator hands out
 //	stacks_start  task blocks (task.h), up to arena_end
+//	              their entry areas, each HOSTED_OPEN_BYTES behind its block
 //
 // A physical address (paddr_t) is an offset in memory_fd.
 #pragma once
 
 #include "abi/hosted.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +23,8 @@
 
 extern struct hosted_handoff hosted; // a checked copy
 extern uint64_t hosted_stacks_start;
+
+static_assert(STACKS_MAX_BYTES <= HOSTED_OPEN_BYTES, "entry areas stand behind all blocks");
 
 // Linker script.
 extern char hosted_image_start[], hosted_text_end[], hosted_data_start[], hosted_image_end[];

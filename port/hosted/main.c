@@ -8,6 +8,7 @@
 #include "idle.h"
 #include "kernel/upcall.h"
 #include "layout.h"
+#include "pkeys.h"
 #include "port/host.h"
 #include "signal.h"
 #include "syscall.h"
@@ -62,6 +63,8 @@ _Noreturn asan_exempt void hosted_main(const struct hosted_handoff *h)
 	boot->adopted = true;
 	boot->tid = boot->tgid = hosted_kernel_tgid = (int32_t)HOST(getpid);
 	hosted_task_attach(boot);
+	if (hosted_pkeys_init())
+		amd64_refuse("the host gives no protection key");
 	hosted_signals_init();
 	hosted_features_init();
 	hosted_xstate_init();

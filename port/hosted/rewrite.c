@@ -11,11 +11,12 @@
 // copies the page.
 //
 // A stub is 64 bytes in a page that lies within reach of the site. The page is a frame of the kernel's, mapped read-execute in
-// the program, so stubs are written where the kernel has it, without changing any protection, and a forked child has them too:
+// the program, so stubs are written where the kernel has it, without changing any protection, and a forked child has them too. Its
+// first eight bytes are the address of the kernel's entry (pkeys.h); the first 64 are no stub.
 //
 //	prefix                                       what the site did before its `syscall`, up to 21 bytes
 //	48 8d 0d .. .. .. ..     lea  next(%rip), %rcx	next: behind the site's `syscall`, as that leaves it
-//	65 ff 24 25 28 00 00 00  jmp  *%gs:entry	hosted_entry_fast
+//	ff 25 .. .. .. ..        jmp  *page(%rip)	the kernel's entry
 //	prefix                                       STUB_SLOW: the way when the program has set GS
 //	0f 05                    syscall
 //	e9 .. .. .. ..           jmp  next
@@ -35,6 +36,7 @@
 #include "lib/asan.h"
 #include "lib/compiler.h"
 #include "lib/string.h"
+#include "pkeys.h"
 #include "port/host.h"
 #include "site.h"
 #include "syscall.h"
@@ -46,12 +48,12 @@
 
 #define REWRITE_AFTER 4u
 #define STUB_BYTES    64u
-#define STUB_SLOW     36u
+#define STUB_SLOW     34u
 #define STUBS_A_PAGE  ((unsigned)(PAGE_BYTES / STUB_BYTES))
 #define REACH         (UINT64_C(1) << 30)
 #define BREAKPOINT    0xccu
 
-static_assert(SITE_PREFIX_MAX + 7 + 8 <= STUB_SLOW && STUB_SLOW + SITE_PREFIX_MAX + 2 + 5 <= STUB_BYTES,
+static_assert(SITE_PREFIX_MAX + 7 + 6 <= STUB_SLOW && STUB_SLOW + SITE_PREFIX_MAX + 2 + 5 <= STUB_BYTES,
 	      "a stub's parts");
 
 // One page of stubs; shared by a process and what it forked.
@@ -69,12 +71,10 @@ struct stub_site {
 
 struct stub_frame {
 	uint32_t refs; // atomic
-	uint32_t used; // atomic: stubs taken
+	uint32_t used; // atomic: stubs taken, the first 64 bytes included
 	uint8_t *bytes;
 	struct stub_site sites[STUBS_A_PAGE]; // by stub; whoever took it writes
 };
-
-static_assert(offsetof(struct port_task, entry) == 40, "in the stubs' jump");
 
 // ---- stubs ----
 
@@ -86,14 +86,14 @@ static void put32(uint8_t *at, int64_t value)
 
 static bool stub_write(uint8_t *at, uint64_t va, const struct call_site *c, uint64_t next)
 {
-	static const uint8_t jump_to_entry[8] = { 0x65, 0xff, 0x24, 0x25, 40, 0, 0, 0 };
 	unsigned n = c->prefix_bytes;
 
 	if (!hosted_site_relocate(c, va, at))
 		return false;
 	at[n] = 0x48, at[n + 1] = 0x8d, at[n + 2] = 0x0d;
 	put32(at + n + 3, (int64_t)(next - (va + n + 7)));
-	memcpy(at + n + 7, jump_to_entry, sizeof(jump_to_entry));
+	at[n + 7] = 0xff, at[n + 8] = 0x25;
+	put32(at + n + 9, -(int64_t)(va % PAGE_BYTES + n + 13));
 	at += STUB_SLOW;
 	va += STUB_SLOW;
 	if (!hosted_site_relocate(c, va, at))
@@ -117,7 +117,9 @@ static struct stub_page *page_new(struct rewriting *w, uint64_t site)
 		       port_frame_of(bytes)) == (long)va) {
 		memset(f, 0, sizeof(*f));
 		f->refs = 1;
+		f->used = 1;
 		f->bytes = bytes;
+		memcpy(bytes, &hosted_ways->entry, sizeof(hosted_ways->entry));
 		*s = (struct stub_page){ w->stubs, va, f };
 		w->stubs = s;
 		return s;
@@ -290,12 +292,13 @@ bool hosted_rewrite_retry(struct user_regs *r)
 	struct port_aspace *as = current_port()->aspace;
 	uint8_t now;
 
-	// Ours still, or written over between the trap and here.
-	if (!as || !as->rewriting.registered || port_copy_in(&now, r->ip - 1, 1))
+	if (!as || !as->rewriting.registered)
 		return false;
-	if (now == BREAKPOINT && __atomic_load_n(&as->rewriting.busy, __ATOMIC_SEQ_CST) != r->ip - 1)
+	// Ours still, or written over since the trap. In this order: the last byte is written before the place is no longer busy.
+	bool busy = __atomic_load_n(&as->rewriting.busy, __ATOMIC_SEQ_CST) == r->ip - 1;
+	if (port_copy_in(&now, r->ip - 1, 1) || (now == BREAKPOINT && !busy))
 		return false;
-	if (now != BREAKPOINT && now != 0xe9 && now != 0xeb)
+	if (now != BREAKPOINT && now != 0xe9 && now != 0xeb && !hosted_site_may_start(now))
 		return false;
 	r->ip--;
 	return true;
@@ -317,7 +320,7 @@ void hosted_rewrite_forbid(void)
 	while (__atomic_exchange_n(&w->lock, 1, __ATOMIC_ACQUIRE))
 		port_task_yield();
 	for (struct stub_page *s = w->stubs; s; s = s->next)
-		for (unsigned i = 0; i < STUBS_A_PAGE; i++)
+		for (unsigned i = 1; i < STUBS_A_PAGE; i++)
 			__atomic_store_n((uint64_t *)(s->frame->bytes + i * STUB_BYTES), word, __ATOMIC_SEQ_CST);
 	serialise_register(w);
 	serialise();
@@ -359,7 +362,7 @@ static void restore(void *context)
 		return;
 	instruction_write(&c->as->rewriting, s->at, s->bytes, s->length, alone);
 	if (padded && alone) // another thread may be on its way there
-		memcpy((void *)s->pad, s->pad_bytes, sizeof(s->pad_bytes));
+		(void)port_copy_out(s->pad, s->pad_bytes, sizeof(s->pad_bytes));
 	(void)HOST(mprotect, start, end - start, PROT_READ | PROT_EXEC);
 }
 
@@ -383,7 +386,7 @@ int port_code_page_leave(struct port_aspace *as, uint64_t va)
 	while ((s = *link) && s->va != va)
 		link = &s->next;
 	if (s) {
-		for (unsigned i = 0; i < STUBS_A_PAGE; i++) {
+		for (unsigned i = 1; i < STUBS_A_PAGE; i++) {
 			struct restoring c = { as, &s->frame->sites[i], va + i * STUB_BYTES };
 			if (c.site->at)
 				(void)kernel_upcall_code_change(site_first(c.site->at, c.site->pad),

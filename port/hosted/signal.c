@@ -16,6 +16,7 @@
 
 #include "aspace.h"
 #include "layout.h"
+#include "pkeys.h"
 #include "rewrite.h"
 #include "syscall.h"
 #include "task.h"
@@ -36,7 +37,7 @@
 #define SA_RESTORER     0x04000000
 
 struct host_sigaction {
-	void (*handler)(void);
+	uint64_t handler;
 	uint64_t flags;
 	void (*restorer)(void);
 	uint64_t mask;
@@ -48,10 +49,8 @@ struct fixup {
 
 extern const struct fixup hosted_fixups_start[], hosted_fixups_end[];
 
-void hosted_signal_entry(void);
 void hosted_signal_return(void);
 void hosted_signal(int signal, siginfo_t *info, struct ucontext *context, uint64_t sp);
-extern char hosted_leave[], hosted_leave_jump[], hosted_leave_iret[], hosted_leave_end[];
 extern char hosted_wait_start[], hosted_wait_call[], hosted_wait_kicked[];
 
 // ---- where the program was hit ----
@@ -156,18 +155,13 @@ static bool fixup_apply(struct port_task *p, struct sigcontext_64 *c, int signal
 	return false;
 }
 
-static bool within(uint64_t ip, const char *start, const char *end)
-{
-	return ip >= (uint64_t)start && ip < (uint64_t)end;
-}
-
 static void kicked_in_kernel(struct port_task *p, struct sigcontext_64 *c)
 {
 	__atomic_store_n(&p->kicked, 1, __ATOMIC_RELAXED);
-	if (within(c->ip, hosted_leave, hosted_leave_end)) {
-		c->ip = (uint64_t)hosted_leave;
+	if (c->ip >= hosted_ways->leave && c->ip < hosted_ways->leave_end) {
+		c->ip = hosted_ways->again;
 		c->sp = (uint64_t)task_frame(p);
-	} else if (within(c->ip, hosted_wait_start, hosted_wait_call + 1)) {
+	} else if (c->ip >= (uint64_t)hosted_wait_start && c->ip <= (uint64_t)hosted_wait_call) {
 		c->ip = (uint64_t)hosted_wait_kicked;
 	}
 }
@@ -196,7 +190,7 @@ static void from_kernel(struct port_task *p, int signal, const siginfo_t *info, 
 	if ((signal == SIGSEGV || signal == SIGBUS) && fixup_apply(p, c, signal))
 		return;
 	// The program's address was no place to jump to, or its frame none to return to: the program's fault.
-	if (signal == SIGSEGV && (c->ip == (uint64_t)hosted_leave_jump || c->ip == (uint64_t)hosted_leave_iret)) {
+	if (signal == SIGSEGV && (c->ip == hosted_ways->leave_jump || c->ip == hosted_ways->leave_iret)) {
 		hosted_xstate_load((void *)c->fpstate);
 		enter(p, (void *)handle_trap, c->trapno, c->err, 0);
 	}
@@ -245,7 +239,8 @@ void hosted_signal(int signal, siginfo_t *info, struct ucontext *u, uint64_t sp)
 
 void hosted_signal_stack_set(struct port_task *p)
 {
-	struct sigaltstack stack = { .ss_sp = (void *)task_block(p), .ss_size = BLOCK_SIGNAL_STACK_BYTES };
+	struct sigaltstack stack = { .ss_sp = (void *)(task_entry_area(p) - SIGNAL_STACK_BYTES),
+				     .ss_size = SIGNAL_STACK_BYTES };
 
 	(void)HOST(sigaltstack, &stack, 0);
 }
@@ -254,11 +249,11 @@ void hosted_signals_init(void)
 {
 	static const int handled[] = { SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, HOSTED_KICK_SIGNAL };
 	struct host_sigaction a = {
-		.handler = hosted_signal_entry,
+		.handler = hosted_ways->signal,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER,
 		.restorer = hosted_signal_return,
 	};
-	struct host_sigaction ignore = { .handler = (void (*)(void))SIG_IGN };
+	struct host_sigaction ignore = { .handler = (uint64_t)SIG_IGN };
 
 	for (unsigned i = 0; i < sizeof(handled) / sizeof(*handled); i++)
 		(void)HOST(rt_sigaction, handled[i], &a, 0, sizeof(a.mask));

@@ -205,6 +205,8 @@ bool hosted_site_find(struct call_site *out, const uint8_t *before, size_t befor
 	       (nr == 0 && find_zero(out, end, before_bytes, after, after_bytes, site));
 }
 
+bool hosted_site_may_start(uint8_t byte) { return byte == 0xb8 || byte == 0x4c || byte == 0x48 || byte == 0x31; }
+
 bool hosted_site_relocate(const struct call_site *s, uint64_t place, uint8_t *out)
 {
 	size_t rip;

@@ -25,5 +25,7 @@ struct call_site {
 // before: the bytes up to `site`, the address of the instruction; after: those behind its two. nr: RAX at the call.
 bool hosted_site_find(struct call_site *out, const uint8_t *before, size_t before_bytes, const uint8_t *after,
 		      size_t after_bytes, uint64_t site, uint32_t nr);
+// Can the bytes at call_site.at, as they were, begin with this one?
+bool hosted_site_may_start(uint8_t byte);
 // The prefix as it has to read at `place`, into `out` (prefix_bytes). False: an address in it cannot be reached from there.
 bool hosted_site_relocate(const struct call_site *s, uint64_t place, uint8_t *out);

@@ -36,8 +36,6 @@ static uint64_t blocks_used;          // blocks_lock: those before it were used 
 static uint32_t next_slot;            // atomic
 static struct port_task *dead;        // atomic stack
 
-void hosted_entry_fast(void);
-
 // ---- blocks ----
 
 void hosted_blocks_init(void)
@@ -65,7 +63,6 @@ struct port_task *hosted_block_alloc(void)
 	asan_unpoison((void *)task_block(p), BLOCK_TASK_OFFSET);
 	*p = (struct port_task){
 		.stack_top = (uint64_t)p,
-		.entry = (uint64_t)hosted_entry_fast,
 		.slot = __atomic_fetch_add(&next_slot, 1, __ATOMIC_RELAXED) % hosted.cpu_count,
 	};
 	return p;

@@ -2,13 +2,18 @@
 // The port's part of a task, at the top of the task's block. A block is BLOCK_BYTES, aligned, in shared memory: every
 // process of the cell can follow pointers to what stands on another task's stack.
 //
-//     block + 0        the host's signal stack, grows down from BLOCK_SIGNAL_STACK_BYTES
-//     block + 12 KiB   kernel stack, grows down from struct port_task; the program's frame is its first 168 bytes
+//     block + 0        kernel stack, grows down from struct port_task; the program's frame is its first 168 bytes
 //     end              struct port_task
+//
+// HOSTED_OPEN_BYTES behind struct port_task is the task's entry area, where no protection key closes anything (pkeys.h):
+//
+//     area - 16 KiB    the host's signal stack, grows down from the area
+//     area             struct entry_area
 //
 // GS points at struct port_task while the kernel runs, and while the program runs unless it has set GS itself.
 #pragma once
 
+#include "abi/hosted.h"
 #include "kernel/upcall.h"
 #include "lib/asan.h"
 #include "port/inline.h"
@@ -16,8 +21,8 @@
 #include <linux/types.h>
 #include <stddef.h>
 
-#define BLOCK_BYTES              (UINT64_C(32768) << CLOISTER_ASAN) // the sanitizer pads what is on the stack
-#define BLOCK_SIGNAL_STACK_BYTES UINT64_C(12288)
+#define BLOCK_BYTES        (UINT64_C(32768) << CLOISTER_ASAN) // the sanitizer pads what is on the stack
+#define SIGNAL_STACK_BYTES UINT64_C(16384)
 
 struct port_aspace;
 
@@ -31,7 +36,6 @@ struct port_task {
 	uint32_t kicked;           // a kick came while the kernel ran: the next call that waits must not
 	uint64_t stack_top;        // = address of struct port_task
 	uint64_t user_sp, user_ip; // scratch of entry and exit
-	uint64_t entry;            // where rewritten call sites jump
 	uint64_t gs_user;          // the program has set GS: leave by the way that loads it
 	uint64_t gs_base;          // of the program
 	uint64_t moved_sp;         // where the task goes on in another host process: hosted_migrate()
@@ -78,11 +82,21 @@ static_assert(offsetof(struct port_task, kicked) == 12, "known to entry.S");
 static_assert(offsetof(struct port_task, stack_top) == 16, "known to entry.S");
 static_assert(offsetof(struct port_task, user_sp) == 24, "known to entry.S");
 static_assert(offsetof(struct port_task, user_ip) == 32, "known to entry.S");
-static_assert(offsetof(struct port_task, entry) == 40, "known to entry.S");
-static_assert(offsetof(struct port_task, gs_user) == 48, "known to entry.S");
-static_assert(offsetof(struct port_task, gs_base) == 56, "known to entry.S");
-static_assert(offsetof(struct port_task, moved_sp) == 64, "known to entry.S");
-static_assert(BLOCK_BYTES == 32768 << CLOISTER_ASAN && BLOCK_SIGNAL_STACK_BYTES == 12288, "known to entry.S");
+static_assert(offsetof(struct port_task, gs_user) == 40, "known to entry.S");
+static_assert(offsetof(struct port_task, gs_base) == 48, "known to entry.S");
+static_assert(offsetof(struct port_task, moved_sp) == 56, "known to entry.S");
+
+// Scratch of entry and exit. Whatever may write to it, the program included, can change the program's registers only.
+struct entry_area {
+	uint64_t dx, cx, ax;
+	uint64_t ip, cs, flags, sp, ss; // as IRETQ takes them
+};
+
+static_assert(sizeof(struct entry_area) == 64 && offsetof(struct entry_area, ip) == 24, "known to entry.S");
+static_assert(HOSTED_OPEN_BYTES == 0x40000000, "known to entry.S");
+static_assert(sizeof(struct entry_area) <= sizeof(struct port_task) &&
+		      SIGNAL_STACK_BYTES + sizeof(struct port_task) <= BLOCK_BYTES,
+	      "entry areas do not overlap");
 
 // The running thread's.
 static inline struct port_task *current_port(void)
@@ -100,10 +114,13 @@ static inline struct user_regs *task_frame(struct port_task *p)
 
 static inline uint64_t task_block(const struct port_task *p) { return (uint64_t)p & ~(BLOCK_BYTES - 1); }
 
-// The task block that contains `address` on a signal stack.
+// The end of the task's signal stack, and where its entry area begins.
+static inline uint64_t task_entry_area(const struct port_task *p) { return (uint64_t)p + HOSTED_OPEN_BYTES; }
+
+// The task whose signal stack contains `address`.
 static inline struct port_task *task_of_signal_stack(uint64_t address)
 {
-	return (struct port_task *)((address & ~(BLOCK_BYTES - 1)) + BLOCK_TASK_OFFSET);
+	return (struct port_task *)((address & ~(BLOCK_BYTES - 1)) - HOSTED_OPEN_BYTES + BLOCK_TASK_OFFSET);
 }
 
 // task.c

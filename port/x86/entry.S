@@ -6,70 +6,13 @@
 // A frame is struct user_regs; it always ends at the top of the current task's kernel stack when it is a program's.
 // Source: SDM vol. 2 SYSCALL, SYSRET, SWAPGS, IRET; vol. 3, 6.14 (64-bit interrupt frames).
 
+#include "amd64/frame.S"
+
 #define CPU_CURRENT 0
 #define CPU_KERNEL_STACK 16
 #define CPU_USER_SP 24
 
-#define USER_CODE 0x33
-#define USER_DATA 0x2b
-
-// offsets in struct user_regs
-#define R_R15 0
-#define R_BX 40
-#define R_R11 48
-#define R_AX 80
-#define R_CX 88
-#define R_ORIG_AX 120
-#define R_IP 128
-#define R_CS 136
-#define R_FLAGS 144
-#define R_SP 152
-
 #define MSR_GS_BASE 0xc0000101
-
-	.macro PUSH_REGISTERS_BELOW_DI
-	pushq	%rsi
-	pushq	%rdx
-	pushq	%rcx
-	pushq	%rax
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	pushq	%rbx
-	pushq	%rbp
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
-	.endm
-
-	.macro POP_REGISTERS_TO_DI
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbp
-	popq	%rbx
-	popq	%r11
-	popq	%r10
-	popq	%r9
-	popq	%r8
-	popq	%rax
-	popq	%rcx
-	popq	%rdx
-	popq	%rsi
-	popq	%rdi
-	.endm
-
-	.cfi_sections .debug_frame
-
-	// A debugger must not look for callers beyond an entry.
-	.macro OUTERMOST
-	.cfi_startproc simple
-	.cfi_def_cfa rsp, 8
-	.cfi_undefined rip
-	.endm
 
 	.section .text.hot, "ax"
 
@@ -88,8 +31,7 @@ x86_syscall_entry:
 	pushq	%rcx
 	pushq	%rax // orig_ax
 	pushq	%rdi
-	PUSH_REGISTERS_BELOW_DI
-	movq	$-38, R_AX(%rsp) // -ENOSYS until somebody says otherwise, as ptrace expects
+	PUSH_REGISTERS_BELOW_DI ax=$-38 // -ENOSYS until somebody says otherwise, as ptrace expects
 	movq	%rsp, %rdi
 	xorl	%ebp, %ebp // ends backtraces
 	subq	$8, %rsp

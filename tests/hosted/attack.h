@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 struct kernel_places {
-	uintptr_t task;   // the running task's block: in the shared memory
-	uintptr_t text;   // some address in the kernel's text
-	uintptr_t gadget; // `syscall; ret` there
+	uintptr_t task;    // the running task's block: in the shared memory
+	uintptr_t current; // the portable kernel's part of it
+	uintptr_t text;    // some address in the kernel's text
+	uintptr_t gadget;  // `syscall; ret` there
 };
 extern struct kernel_places places;
+void attack_find_kernel(void); // fills it in; opens the kernel's memory where a protection key closes it
 
 // A call of the host's kernel with all six arguments, from kernel text; the result, unless the filter ends it all.
 long host(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
@@ -32,3 +34,5 @@ int attack_broker(const char *what, int argc, char **argv);
 int attack_network(const char *what, int argc, char **argv);
 // attack_memory.c
 int attack_memory(const char *what, int argc, char **argv);
+// attack_stray.c
+int attack_stray(int argc, char **argv);

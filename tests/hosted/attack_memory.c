@@ -4,7 +4,6 @@
 //     attack memory scribble HOW SEED   all shared memory overwritten; HOW: zero, ones, random, bits (a few bits a page),
 //                                       pointers (words that look like addresses replaced by others), stacks, low
 //     attack memory text HOW            the text itself: protect, unmap, replace, move, forget
-//     attack memory stray HOW           one wild access to the kernel's data, as a program's mistake; HOW: read, write
 //     attack memory copy PATH           kernel memory mapped again, executable, and a syscall instruction run there
 #define _GNU_SOURCE
 #include "attack.h"
@@ -179,26 +178,12 @@ static int copy(const char *path)
 	return 0;
 }
 
-static int stray(const char *how)
-{
-	volatile uint64_t *word = (volatile uint64_t *)(places.task & ~(PAGE_BYTES - 1));
-
-	if (strcmp(how, "read") == 0)
-		(void)*word;
-	else
-		*word = *word;
-	printf("NO FAULT\n");
-	return 0;
-}
-
 int attack_memory(const char *what, int argc, char **argv)
 {
 	if (strcmp(what, "scribble") == 0 && argc > 1)
 		return scribble(argv[0], strtoull(argv[1], NULL, 0));
 	if (strcmp(what, "text") == 0 && argc > 0)
 		return text(argv[0]);
-	if (strcmp(what, "stray") == 0 && argc > 0)
-		return stray(argv[0]);
 	if (strcmp(what, "copy") == 0 && argc > 0)
 		return copy(argv[0]);
 	return 2;

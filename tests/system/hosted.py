@@ -100,6 +100,20 @@ def group_of(process, t):
     raise AssertionError("no word of a control group")
 
 
+def test_verbose_tells_of_protection_keys(t):
+    def said(*options):
+        done = t.cell(["/bin/true"], "--verbose", *options, status=0)
+        return re.search(rb"the kernel's memory (?:is closed|stays open).*", done.err).group(0).decode()
+
+    with open("/proc/cpuinfo") as f:
+        flags = f.read()
+    if " ospke" in flags:
+        t.equal(said(), "the kernel's memory is closed by a protection key while programs run")
+    elif " pku" not in flags:
+        t.equal(said(), "the kernel's memory stays open to the program's stray accesses: the processor has no protection keys")
+    t.equal(said("--no-pkeys"), "the kernel's memory stays open to the program's stray accesses: --no-pkeys")
+
+
 def test_control_group_goes_with_the_cell(t):
     process = t.start(["/bin/sh", "-c", "echo ready; sleep 1000"], "--verbose", "--memory", "256M")
     group = group_of(process, t)

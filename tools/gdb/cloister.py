@@ -321,7 +321,7 @@ class EntryUnwinder(gdb.unwinder.Unwinder):
     def __call__(self, pending):
         pc = int(pending.read_register("rip"))
         name = gdb.execute(f"info symbol {pc:#x}", to_string=True).split(" ")[0]
-        if not re.match(r"hosted_(entry_fast|leave\w*|trap_main)$|leave_\w+$", name):
+        if not re.match(r"hosted_(entry\w*|leave\w*|again\w*|trap_main)$|leave_\w+$", name):
             return None
         task = int(pending.read_register("gs_base"))
         kind = gdb.lookup_type("struct user_regs")

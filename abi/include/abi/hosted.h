@@ -7,18 +7,20 @@
 //	data_start     its writable segments, relocated; here the cell's memory begins, one memfd (memory_fd) mapped MAP_SHARED
 //	handoff        page aligned: this structure, then the filter program, the boot record, a guard page, the boot stack
 //	arena_start    free frames up to arena_end, all zero
+//	arena_end      HOSTED_OPEN_BYTES for what must stay accessible while a protection key closes the rest, all zero
 //
 // Offset 0 of memory_fd is data_start. The loader then jumps to the image's ELF entry with RDI = address of this structure
 // and RSP = boot_stack_top, in a process with one thread, no signal handlers, every signal unblocked and none ignored but
 // SIGPIPE and SIGXFSZ (writes then say EPIPE and EFBIG). The text does not cross a multiple of 4 GiB. Everything mapped
-// outside [image_start, arena_end) is the loader's and is unmapped by the kernel, which then installs the filter.
+// outside [image_start, arena_end + HOSTED_OPEN_BYTES) is the loader's and is unmapped by the kernel, which then installs the filter.
 #pragma once
 
 #include <assert.h>
 #include <stdint.h>
 
 #define HOSTED_MAGIC        UINT64_C(0x31545348534c4f43) // "COLSHST1"
-#define HOSTED_VERSION      1u
+#define HOSTED_VERSION      2u
+#define HOSTED_OPEN_BYTES   (UINT64_C(1) << 30)
 #define HOSTED_CHANNELS_MAX 8u
 #define HOSTED_CPUS_MAX     256u
 #define HOSTED_KICK_SIGNAL  23 // SIGURG: takes a thread out of program code
@@ -26,6 +28,7 @@
 #define HOSTED_FLAG_FSGSBASE     1u // programs may use rdfsbase and kin
 #define HOSTED_FLAG_NAMESPACES   2u // the cell has a pid namespace of its own
 #define HOSTED_FLAG_TSC_MEASURED 4u // tsc_hz is good to some parts in a hundred thousand only: worth refining
+#define HOSTED_FLAG_PKEYS        8u // the kernel is to close its region by a protection key while programs run
 
 enum hosted_stream {
 	HOSTED_STDIN,

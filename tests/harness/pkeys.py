@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pkeys suite: port hosted where the processor has protection keys, which few machines do. QEMU's emulation has them: cells run
+in a Debian guest there, which sees this machine's files (bench/linux_guest.py)."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from . import common
+from .common import FAIL, PASS, SKIP, Result
+
+# Ways between program and kernel, and what they carry over. Not those that are slow where two CPUs are emulated (thread_many).
+GUEST_TESTS = ("exec_state", "exec_threads", "fault_stray", "fork_basic", "fork_cow", "fork_threads", "process_prctl", "ptrace_stops",
+               "signal_altstack", "signal_fault", "signal_frame", "signal_nesting", "signal_storm", "signal_threads", "syscall_places",
+               "syscall_sites", "syscall_sites_shared", "thread_basic", "vector_state", "vfork_suspends")
+# QEMU 7.2 reads what IRET pops as the supervisor does, also in user mode, which SMAP forbids.
+CPU = "max,smap=off"
+TIMEOUT_S = 900
+
+PYTHON = """import subprocess, threading
+def work(n): print(n, subprocess.run(["/bin/echo", str(n)], capture_output=True).stdout)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+[t.start() for t in threads], [t.join() for t in threads]
+"""
+
+# What runs in the guest, with the option --no-pkeys or without: a name, the rest of `cloister run`, and what the cell says.
+CELLS = (
+    ("verbose", "--verbose -- /bin/true", r"the kernel's memory is closed by a protection key while programs run"),
+    ("verbose_off", "--no-pkeys --verbose -- /bin/true", r"the kernel's memory stays open to the program's stray accesses: --no-pkeys"),
+    ("stray", "--mount {tests}/hosted:/attack -- /attack/attack stray closed", r"[1-9]\d+ checks, 0 wrong"),
+    ("stray_off", "--no-pkeys --mount {tests}/hosted:/attack -- /attack/attack stray open", r"[1-9]\d+ checks, 0 wrong"),
+    ("bash", """-- /bin/bash -c 'trap "echo caught" USR1; seq 5 | while read n; do (echo $n) | cat; done; kill -USR1 $$; wait'""",
+     r"1\n2\n3\n4\n5\ncaught"),
+    ("python", f"-- /usr/bin/python3 -c '{PYTHON}'", r"(\d b'\d\\n'\n){4}"),
+)
+
+
+def why_not():
+    """Why there can be no guest; None when there can."""
+    sys.path.insert(0, os.path.join(common.TOP, "bench"))
+    import linux_guest
+    for path in (linux_guest.QEMU, linux_guest.VIRTIOFSD, "/bin/busybox"):
+        if not os.path.exists(path):
+            return f"{path} is missing (./dev setup run bench)"
+    if not shutil.which("cpio"):
+        return "cpio is missing (./dev setup bench)"
+    if common.BUILD.startswith("/tmp/"):
+        return "the build directory lies in /tmp, which a guest has for itself"
+    try:
+        linux_guest.fetch()
+    except (OSError, IndexError, subprocess.CalledProcessError) as error:
+        return f"the guest's kernel, Debian's linux-image-cloud-amd64, cannot be fetched: {error}"
+    return None
+
+
+def script(build):
+    tests = os.path.join(common.BUILD, "tests")
+    run = f"timeout 300 {os.path.abspath(common.cloister_path(build))} run --port hosted --no-tty --leak-check"
+    lines = ["cd /", "grep -q ' ospke' /proc/cpuinfo && echo the guest has protection keys"]
+    for name, rest, _ in CELLS:
+        lines += [f"echo @cell {name}", f"{run} {rest.replace('{tests}', tests)} 2>&1", "echo @status $?"]
+    driver = " ".join(["/tests/driver --timeout 120", *("/tests/" + name for name in GUEST_TESTS)])
+    lines += ["echo @cell guest_tests",
+              f"{run.replace('300', '800')} --cpus 2 --env CLOISTER_CELL=1 --workdir / --mount {tests}/guest:/tests -- {driver} 2>&1",
+              "echo @status $?"]
+    return "\n".join(lines) + "\n"
+
+
+def run_guest(build):
+    from linux_guest import LinuxGuest
+    work = tempfile.mkdtemp(prefix="cloister-pkeys-")
+    try:
+        return LinuxGuest(work, cpus=2, cpu=CPU).run(script(build), TIMEOUT_S)[0]
+    finally:
+        shutil.rmtree(work)
+
+
+def judge(name, text, results):
+    """A cell by its output, status and leak report."""
+    found = re.search(rf"^@cell {name}\n(.*?)^@status (\d+)$", text, re.M | re.S)
+    said = found.group(1) if found else "the guest ended before: " + text[-1000:]
+    wanted = next((w for n, _, w in CELLS if n == name), "@done")
+    good = found and found.group(2) == "0" and re.search(wanted, said) and "leaked: " not in said
+    results.add(Result(name, "hosted", PASS if good else FAIL, said[-3000:]))
+    return said
+
+
+def run(arguments):
+    results = common.Results()
+    why = why_not()
+    if why:
+        results.add(Result("pkeys", "hosted", SKIP, why))
+        return results.show("pkeys", ["hosted"], arguments.verbose)
+    for target in ("guest-tests", "hosted-attack"):
+        common.ninja(target)
+    text = run_guest(arguments.kernel_build)
+    if "the guest has protection keys" not in text:
+        results.add(Result("(protection keys)", "hosted", FAIL, "QEMU's guest has none:\n" + text[-1000:]))
+    for name, _, _ in CELLS:
+        judge(name, text, results)
+    ended = dict(re.findall(r"^@end (\S+) (.*)$", judge("guest_tests", text, results), re.M))
+    for name in GUEST_TESTS:
+        how = ended.get(name, "did not end")
+        results.add(Result(name, "hosted", PASS if how.startswith("exit 0 ") else FAIL, how))
+    return results.show("pkeys", ["hosted"], arguments.verbose)
