@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // eventfd(2): a 64-bit counter with a descriptor.
 
+#include "eventfd.h"
+
 #include "kernel/fs.h"
 #include "kernel/slab.h"
 #include "kernel/syscalls.h"
@@ -109,6 +111,16 @@ static const struct file_ops eventfd_ops = {
 	.show_fdinfo = eventfd_show,
 	.stream = true,
 };
+
+bool file_is_eventfd(const struct file *f) { return f->ops == &eventfd_ops; }
+
+void eventfd_signal(struct file *f)
+{
+	struct eventfd *e = f->private;
+
+	(void)give(e, 1);
+	waitq_wake_events(&e->wait, 0, EPOLLIN);
+}
 
 long sys_eventfd2(unsigned value, int flags)
 {

@@ -113,6 +113,7 @@ static const struct file_ops signalfd_ops = {
 	.release = signalfd_release,
 	.show_fdinfo = signalfd_show,
 	.stream = true,
+	.poll_by_caller = true,
 };
 
 static long create(sigmask_t mask, int flags)

@@ -19,6 +19,7 @@
 
 bool process_oom_kill(void) { return false; }
 void oom_forget(struct mm *m) {}
+void aio_release(struct mm *m) {}
 
 #define AT    UINT64_C(0x10000000)
 #define BYTES (8 * PAGE_SIZE)

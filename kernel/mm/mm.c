@@ -9,6 +9,7 @@
 
 #include "host.h"
 #include "internal.h"
+#include "kernel/aio.h"
 #include "kernel/boot_config.h"
 #include "kernel/errno.h"
 #include "kernel/fs.h"
@@ -73,6 +74,7 @@ struct mm *mm_create(void)
 	refcount_set(&mm->refs, 1);
 	rwsem_init(&mm->lock);
 	mutex_init(&mm->unmap_lock);
+	spin_init(&mm->aio_lock);
 	remote_init(mm);
 	mm->dumpable = true;
 	mm_layout(mm, STACK_DEFAULT, !(boot_config.options.flags & BOOT_OPTION_NO_ASLR));
@@ -132,8 +134,11 @@ static void tear_down(struct mm *mm)
 
 void mm_release_user(struct mm *mm)
 {
-	if (refcount_put(&mm->users))
+	if (refcount_put(&mm->users)) {
+		if (mm->aio_contexts.node)
+			aio_release(mm);
 		tear_down(mm);
+	}
 	mm_put(mm);
 }
 

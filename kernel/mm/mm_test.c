@@ -24,6 +24,7 @@
 
 bool process_oom_kill(void) { return false; }
 void oom_forget(struct mm *m) {}
+void aio_release(struct mm *m) {}
 
 // ---- the model ----
 

@@ -357,29 +357,29 @@ long sys_getpriority(int which, int who)
 
 // ---- I/O priorities: checked and remembered in the task; requests to the broker are not ordered by them ----
 
-long sys_ioprio_set(int which, int who, int priority)
+int io_priority_check(int priority)
 {
 	int class = priority >> IOPRIO_CLASS_SHIFT, data = priority & ((1 << IOPRIO_CLASS_SHIFT) - 1);
-	struct task *t;
 
 	switch (class) {
 	case IOPRIO_CLASS_RT:
 		if (!cred_capable(current->cred, CAP_SYS_ADMIN) && !cred_capable(current->cred, CAP_SYS_NICE))
 			return -EPERM;
-		if (data >= IOPRIO_NR_LEVELS)
-			return -EINVAL;
-		break;
-	case IOPRIO_CLASS_BE:
-		if (data >= IOPRIO_NR_LEVELS)
-			return -EINVAL;
-		break;
-	case IOPRIO_CLASS_IDLE: break;
-	case IOPRIO_CLASS_NONE:
-		if (data)
-			return -EINVAL;
-		break;
+		return data < IOPRIO_NR_LEVELS ? 0 : -EINVAL;
+	case IOPRIO_CLASS_BE: return data < IOPRIO_NR_LEVELS ? 0 : -EINVAL;
+	case IOPRIO_CLASS_IDLE: return 0;
+	case IOPRIO_CLASS_NONE: return data ? -EINVAL : 0;
 	default: return -EINVAL;
 	}
+}
+
+long sys_ioprio_set(int which, int who, int priority)
+{
+	struct task *t;
+	int error = io_priority_check(priority);
+
+	if (error)
+		return error;
 	if (which < IOPRIO_WHO_PROCESS || which > IOPRIO_WHO_USER)
 		return -EINVAL;
 	if (which != IOPRIO_WHO_PROCESS)

@@ -12,8 +12,7 @@
 
 #include "lib/string.h"
 
-#define RW_MAX_BYTES (INT32_MAX & PAGE_MASK) // as Linux: one call moves at most this
-#define COPY_CHUNK   (32u << 10)
+#define COPY_CHUNK (32u << 10)
 
 // ---- one transfer ----
 
@@ -208,10 +207,22 @@ static int sync_after(struct file *f, loff_t end, ssize_t count, int flags)
 	return f->ops->fsync(f, end - count, end, !(flags & RWF_SYNC));
 }
 
+unsigned file_transfer_flags(bool write) { return RWF_HIPRI | RWF_DSYNC | RWF_SYNC | (write ? RWF_APPEND : 0); }
+
+ssize_t file_transfer(struct file *f, struct iov_iter *i, loff_t *pos, int flags, bool write)
+{
+	i->append = flags & RWF_APPEND;
+	ssize_t result = write ? file_write(f, i, pos) : file_read(f, i, pos);
+	if (result <= 0 || !write)
+		return result;
+	int error = sync_after(f, pos ? *pos : f->position, result, flags);
+	return error ? error : result;
+}
+
 // offset -1: the file's position.
 static long transfer_vector(int fd, struct uptr vector, size_t count, loff_t offset, int flags, bool write)
 {
-	if (flags & ~(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | (write ? RWF_APPEND : 0)))
+	if ((unsigned)flags & ~file_transfer_flags(write))
 		return -EOPNOTSUPP;
 	struct fd_borrow b = fd_begin(fd);
 	if (!b.file)
@@ -220,18 +231,10 @@ static long transfer_vector(int fd, struct uptr vector, size_t count, loff_t off
 	struct iov_iter i;
 	loff_t pos = offset;
 	long result = iov_import(&v, vector, count, &i);
-	if (!result)
-		i.append = flags & RWF_APPEND;
 	if (!result && offset != -1 && (b.file->mode & FILE_STREAM))
 		result = -ESPIPE;
 	if (!result)
-		result = write ? file_write(b.file, &i, offset == -1 ? NULL : &pos)
-			       : file_read(b.file, &i, offset == -1 ? NULL : &pos);
-	if (result > 0 && write) {
-		int error = sync_after(b.file, offset == -1 ? b.file->position : pos, result, flags);
-		if (error)
-			result = error;
-	}
+		result = file_transfer(b.file, &i, offset == -1 ? NULL : &pos, flags, write);
 	iov_import_done(&v);
 	fd_end(b);
 	return result;

@@ -5,16 +5,20 @@
 #include <linux/fadvise.h>
 #include <linux/fs.h>
 
+int file_sync(struct file *f, bool data_only)
+{
+	if (f->ops->fsync)
+		return f->ops->fsync(f, 0, INT64_MAX, data_only);
+	// In memory only: nothing is more durable than it is.
+	return inode_is_reg(f->inode) || inode_is_dir(f->inode) ? 0 : -EINVAL;
+}
+
 static long sync_file(int fd, bool data_only)
 {
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	long result = -EINVAL;
-	if (f->ops->fsync)
-		result = f->ops->fsync(f, 0, INT64_MAX, data_only);
-	else if (inode_is_reg(f->inode) || inode_is_dir(f->inode))
-		result = 0; // memory only: nothing is more durable than it is
+	long result = file_sync(f, data_only);
 	file_put(f);
 	return result;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/sys: settings that programs read, and the few that they may write.
+#include "kernel/aio.h"
 #include "kernel/boot_config.h"
 #include "kernel/errno.h"
 #include "kernel/mqueue.h"
@@ -88,6 +89,13 @@ static int inode_nr_show(struct seq *s, struct pseudo *n)
 	(void)n;
 	dentry_stats_get(&d);
 	seq_printf(s, "%lu\t0\n", d.inodes);
+	return 0;
+}
+
+static int aio_nr_show(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	seq_printf(s, "%lu\n", aio_requests());
 	return 0;
 }
 
@@ -220,8 +228,8 @@ static const struct pseudo_entry fs_entries[] = {
 	VALUE("pipe-user-pages-hard", "0"),
 	VALUE("pipe-user-pages-soft", "16384"),
 	VALUE("lease-break-time", "45"),
-	VALUE("aio-max-nr", "65536"),
-	VALUE("aio-nr", "0"),
+	NUMBER("aio-max-nr", &aio_max_nr, 0, UINT32_MAX),
+	{ .name = "aio-nr", .mode = S_IFREG | 0444, .show = aio_nr_show },
 	VALUE("protected_symlinks", "1"),
 	VALUE("protected_hardlinks", "1"),
 	VALUE("protected_fifos", "1"),

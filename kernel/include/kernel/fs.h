@@ -387,8 +387,9 @@ struct file_ops {
 	ssize_t (*copy_range)(struct file *in, loff_t in_pos, struct file *out, loff_t out_pos, size_t size);
 	int (*lock)(struct file *f, int command, struct file_lock *l); // NULL: local
 	void (*show_fdinfo)(struct file *f, char *buffer, size_t size);
-	bool stream; // no position: pread gives ESPIPE
-	bool async;  // O_ASYNC has effect: poll names queues that live as long as the file
+	bool stream;         // no position: pread gives ESPIPE
+	bool async;          // O_ASYNC has effect: poll names queues that live as long as the file
+	bool poll_by_caller; // poll answers for whoever asks, and its queue may go before the file
 };
 
 // Who gets the signals of a file. fcntl(2); changes race with sending, as on Linux.
@@ -442,6 +443,11 @@ void epoll_release_file(struct file *f);
 ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos); // checks mode; pos NULL: f->position
 ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos);
 ssize_t file_read_kernel(struct file *f, void *buffer, size_t size, loff_t pos); // exec and such
+// One transfer with RWF_* flags, of which file_transfer_flags() are known; *pos (NULL: the file's own) moves on. preadv2(2).
+ssize_t file_transfer(struct file *f, struct iov_iter *i, loff_t *pos, int flags, bool write);
+unsigned file_transfer_flags(bool write);
+#define RW_MAX_BYTES (INT32_MAX & PAGE_MASK)   // as Linux: one call moves at most this
+int file_sync(struct file *f, bool data_only); // fsync(2); -EINVAL: not a file of that kind
 unsigned file_poll(struct file *f, struct poll_table *t);
 void file_send_signal(struct file *f, int signal); // to its owner, if it has one. Task context, no spinlock held
 int file_set_owner(struct file *f, int pid);       // F_SETOWN: a process, or with -pid a group. 0, -ESRCH, -EINVAL

@@ -153,7 +153,9 @@ struct mm {
 	uint64_t auxv[48];
 	unsigned auxv_words;
 	bool dumpable;
-	uint32_t membarrier; // registered commands; atomic
+	uint32_t membarrier;         // registered commands; atomic
+	struct spinlock aio_lock;    // guards aio_contexts; then aio_context.lock
+	struct rb_root aio_contexts; // struct aio_context: kernel/ipc/aio.c
 	// Who runs in it, and what others ask of them: kernel/mm/remote.c. Only with PORT_HOST.
 	struct spinlock remote_lock; // guards the lists; a leaf
 	struct list tasks;           // struct task.mm_node

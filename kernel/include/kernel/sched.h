@@ -109,6 +109,7 @@ void sched_kick_task(struct task *t);
 // -EINVAL: no such policy or priority. Rights are the caller's business.
 int sched_set_policy(struct task *t, int policy, int rt_priority);
 void sched_set_nice(struct task *t, int nice);
+int io_priority_check(int priority); // may the current task ask for it? 0, -EINVAL, -EPERM. ioprio_set(2)
 // A kernel task, started; err_ptr. It ends when fn returns; the pointer is good until then and no reference.
 struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg);
 struct sched_cpu_stats {
