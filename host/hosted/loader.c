@@ -20,9 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102 // linux/mman.h, since 6.13
-#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8u // linux/memfd.h, since 6.3
 #endif
@@ -146,14 +143,6 @@ static void map_read_only(const struct place *p, const struct loader_spec *s)
 		if (mprotect((void *)(p->base + start), size, PROT_READ | (l->executable ? PROT_EXEC : 0)))
 			fail("cannot protect the kernel");
 	}
-}
-
-// The same for the cell's memory: the host copies entries of mappings that have guards. Before 6.15 it knows no guards in shared
-// mappings; then processes fault, and the page is just not used.
-static void guard_boot_stack(const struct place *p)
-{
-	(void)madvise((void *)(p->stack_top - BOOT_STACK_BYTES - BOOT_GUARD_BYTES), BOOT_GUARD_BYTES,
-		      MADV_GUARD_INSTALL);
 }
 
 static void protect_relocated(const struct place *p, const struct image *im)
@@ -312,7 +301,6 @@ _Noreturn void loader_enter(const struct loader_spec *s)
 	memory = make_memory(size);
 	map_read_only(&p, s);
 	map_fixed(p.data_start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory, 0);
-	guard_boot_stack(&p);
 	image_fill_data(s->image, p.base, (unsigned char *)p.data_start);
 	h = write_handoff(&p, s);
 	protect_relocated(&p, s->image);
