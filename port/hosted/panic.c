@@ -44,18 +44,25 @@ void port_panic_registers(void)
 
 uintptr_t port_image_slide(void) { return hosted.image_start; }
 
+// The stack that `bp` lies on: a task's kernel or signal stack.
+static bool on_stack(uint64_t bp, uint64_t stack) { return bp >= stack && bp + 16 <= stack + BLOCK_BYTES; }
+
+// Frames lie one above the other, but where a signal's are followed by those of the kernel that it interrupted.
 unsigned port_backtrace(uintptr_t *out, unsigned max)
 {
-	uint64_t bp = (uint64_t)__builtin_frame_address(0), block = bp & ~(BLOCK_BYTES - 1);
+	uint64_t bp = (uint64_t)__builtin_frame_address(0), stack = bp & ~(BLOCK_BYTES - 1);
+	const uint64_t interrupted = task_block(current_port());
 	unsigned count = 0;
 
-	while (count < max && bp % 8 == 0 && bp >= block && bp + 16 <= block + BLOCK_BYTES) {
+	while (count < max && bp % 8 == 0 && on_stack(bp, stack)) {
 		const uint64_t *frame = (const uint64_t *)bp;
 		if (!in_kernel_text(frame[1]))
 			break;
 		out[count++] = frame[1];
-		if (frame[0] <= bp)
-			break; // stacks grow down: callers are above
+		if (stack != interrupted && on_stack(frame[0], interrupted))
+			stack = interrupted;
+		else if (frame[0] <= bp)
+			break;
 		bp = frame[0];
 	}
 	return count;
