@@ -125,8 +125,6 @@ class FileServer(vhost.Backend):
         else:
             data = self.lie(unique, payload, request.room_bytes)
             self.complete(ring, request, data)
-            if self.random.randrange(4) == 0:
-                request.write(self.random.randbytes(len(data)))  # after the fact
 
     def tick(self):
         while self.late and self.random.randrange(3):
