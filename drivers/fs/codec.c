@@ -17,7 +17,8 @@ int fuse_decode_header(const void *message, size_t written, uint64_t unique, siz
 	if (h.error > 0 || h.error <= -512) // no error number a program may see
 		return -EIO;
 	*payload_bytes = h.error ? 0 : h.len - sizeof(h);
-	return h.error;
+	return h.error == -ENOMEM ? -EIO
+				  : h.error; // it is not here that memory is short: nobody is to be killed for it
 }
 
 int fuse_decode_init(const void *payload, size_t size, struct fuse_parameters *out)
