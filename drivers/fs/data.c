@@ -29,8 +29,11 @@ static bool attach_page(struct fs_request *r, unsigned k, struct page *p, uint32
 		r->bounce[k] = seen;
 		if (out)
 			memcpy(page_address(seen), page_address(p), size);
-	} else if (r->bounce) {
-		r->bounce[k] = NULL;
+	} else {
+		if (r->bounce)
+			r->bounce[k] = NULL;
+		if (!out)
+			port_page_expect_device(page_address(p));
 	}
 	fs_payload(r, page_to_frame(seen), size, out);
 	return true;

@@ -143,6 +143,8 @@ void *port_frame_address(paddr_t frame) { return (void *)(hosted.data_start + fr
 
 paddr_t port_frame_of(const void *kernel_address) { return (uint64_t)kernel_address - hosted.data_start; }
 
+void port_page_expect_device(void *page) { (void)page; } // the host's devices write to no frame
+
 void port_zero_page(void *page)
 {
 	size_t words = PAGE_BYTES / 8;

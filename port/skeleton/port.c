@@ -138,6 +138,8 @@ int port_user_cmpxchg32_atomic(uint64_t user, uint32_t old, uint32_t new, uint32
 void *port_frame_address(paddr_t frame) { return (void *)(uintptr_t)frame; }
 paddr_t port_frame_of(const void *kernel_address) { return (uintptr_t)kernel_address; }
 void port_zero_page(void *page) { (void)page; }
+
+void port_page_expect_device(void *page) { (void)page; }
 void port_copy_page(void *to, const void *from) { (void)to, (void)from; }
 size_t port_held_pages(void) { return 0; }
 unsigned port_memory_ranges(struct port_memory_range *out, unsigned max) { return (void)out, (void)max, 0; }

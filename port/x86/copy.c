@@ -235,4 +235,11 @@ void port_zero_page(void *page)
 	}
 }
 
+// Stores make the emulation drop what it has translated from there.
+void port_page_expect_device(void *page)
+{
+	if (x86_features.tcg)
+		port_zero_page(page);
+}
+
 void port_copy_page(void *to, const void *from) { move(to, from, PAGE_BYTES); }

@@ -192,6 +192,10 @@ void *port_frame_address(paddr_t frame);
 paddr_t port_frame_of(const void *kernel_address); // inverse, for direct-mapped addresses only
 
 void port_zero_page(void *page);                 // 4 KiB, aligned
+// A device may write to this page from now on, and programs may run what it writes: nothing that the CPU keeps of instructions the page
+// had before may be used again. The page's contents are lost. (A processor sees what devices write; software emulation keeps translated
+// instructions, and learns of the writes of its own CPUs only, not of another process that shares the memory.) Any context.
+void port_page_expect_device(void *page);
 void port_copy_page(void *to, const void *from); // 4 KiB, aligned
 
 // Pages the port holds from kernel_upcall_page_alloc() for reuse (kernel stacks, living or cached, and the tables that map

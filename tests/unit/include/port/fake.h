@@ -24,6 +24,7 @@ __attribute__((weak)) void port_lock_wait(uint32_t *word, uint32_t seen)
 __attribute__((weak)) void port_lock_wake(uint32_t *word) { (void)word; }
 __attribute__((weak)) bool port_stable_code(void) { return false; }
 __attribute__((weak)) void port_zero_page(void *page) { memset(page, 0, 4096); }
+__attribute__((weak)) void port_page_expect_device(void *page) { (void)page; }
 __attribute__((weak)) void port_copy_page(void *to, const void *from) { memcpy(to, from, 4096); }
 __attribute__((weak)) void port_log_write(const char *text, size_t size) { fwrite(text, 1, size, stderr); }
 __attribute__((weak)) uint64_t port_time_ns(void)
