@@ -44,8 +44,9 @@ void page_clear_and_wake(struct page *p, enum page_flag f);
 // Puts a page-cache page under reclaim's eye, or takes it away (with reclaim not holding it on return).
 void reclaim_add(struct page *p);
 void reclaim_remove(struct page *p);
-// Frees up to `target` clean cache pages, preferring those of the device window when `shared`. Sleeps. Pages freed.
-uint64_t reclaim_pages(uint64_t target, bool shared);
+// Frees up to `target` clean cache pages, preferring those of the device window when `shared`. remember: memory is short, and whoever
+// waits for one of them soon is thrashing (thrash.c). Sleeps. Pages freed.
+uint64_t reclaim_pages(uint64_t target, bool shared, bool remember);
 // Called when an allocation of `order` found nothing: reclaims, writes back, kills. True: try again.
 bool reclaim_for_allocation(unsigned order, unsigned flags, unsigned attempt);
 

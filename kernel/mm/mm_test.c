@@ -237,7 +237,7 @@ static void random_operations_agree_with_the_model(void **state)
 			break;
 		case 10:
 			if (rand() % 4 == 0)
-				(void)reclaim_pages((uint64_t)rand() % 64, false);
+				(void)reclaim_pages((uint64_t)rand() % 64, false, false);
 			break;
 		default: step_store(at); break;
 		}

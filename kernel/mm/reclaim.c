@@ -80,7 +80,7 @@ static void put_back(struct page *p)
 }
 
 // True: the page was freed. The isolated page's reference is ours (2 with the cache's).
-static bool try_evict(struct page *p)
+static bool try_evict(struct page *p, bool remember)
 {
 	if (page_test(p, PAGE_DIRTY) || page_test(p, PAGE_WRITEBACK) || !page_try_lock(p))
 		return false;
@@ -90,14 +90,14 @@ static bool try_evict(struct page *p)
 		if (refcount_read(&p->refs) > 2)
 			mobj_try_unmap_page(o, p->index);
 		gone = mobj_evict(o, p, 2);
-		if (gone)
+		if (gone && remember)
 			thrash_note_dropped(o, p->index);
 	}
 	page_unlock(p);
 	return gone;
 }
 
-uint64_t reclaim_pages(uint64_t target, bool shared)
+uint64_t reclaim_pages(uint64_t target, bool shared, bool remember)
 {
 	uint64_t freed = 0;
 	uint64_t budget =
@@ -108,7 +108,7 @@ uint64_t reclaim_pages(uint64_t target, bool shared)
 		if (!p)
 			break;
 		bool wanted = !shared || page_test(p, PAGE_SHARED_ZONE);
-		if (!wanted || page_test_clear(p, PAGE_ACTIVE) || !try_evict(p))
+		if (!wanted || page_test_clear(p, PAGE_ACTIVE) || !try_evict(p, remember))
 			put_back(p);
 		else
 			freed++;
@@ -135,7 +135,7 @@ uint64_t page_drop_caches(bool write)
 		if (write)
 			writeback_sync_all();
 		uint64_t freed = shrink_others(UINT64_MAX);
-		freed += reclaim_pages(UINT64_MAX / 16, false);
+		freed += reclaim_pages(UINT64_MAX / 16, false, false);
 		freed += slab_reclaim();
 		if (!freed)
 			break;
@@ -167,7 +167,7 @@ bool reclaim_for_allocation(unsigned order, unsigned flags, unsigned attempt)
 	if (!current) // boot
 		return false;
 	uint64_t target = max(UINT64_C(64), UINT64_C(2) << order);
-	uint64_t freed = reclaim_pages(target, flags & PAGE_DEVICE);
+	uint64_t freed = reclaim_pages(target, flags & PAGE_DEVICE, true);
 	if (mm_counted(COUNT_DIRTY) > 0)
 		writeback_kick();
 	if (!freed || attempt > 0) {

@@ -191,7 +191,7 @@ int port_user_cmpxchg32_atomic(uint64_t user, uint32_t old, uint32_t new, uint32
 void *port_frame_address(paddr_t frame);
 paddr_t port_frame_of(const void *kernel_address); // inverse, for direct-mapped addresses only
 
-void port_zero_page(void *page);                 // 4 KiB, aligned
+void port_zero_page(void *page); // 4 KiB, aligned
 // A device may write to this page from now on, and programs may run what it writes: nothing that the CPU keeps of instructions the page
 // had before may be used again. The page's contents are lost. (A processor sees what devices write; software emulation keeps translated
 // instructions, and learns of the writes of its own CPUs only, not of another process that shares the memory.) Any context.
