@@ -128,8 +128,6 @@ def file_server(t, habit, given_up=b"", seeds=SEEDS):
 
 
 def test_file_server_that_lies(t):
-    if not os.environ.get("CLOISTER_SOAK"):
-        t.skip("fails about every second time: CAVEATS.md, 'a file server that lies'; in ./dev soak until it is mended")
     t.check(b"worked 1 1" in file_server(t, "lie"))
 
 

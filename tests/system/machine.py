@@ -89,6 +89,16 @@ print(sum(x[::4096]))
     t.equal(done.out, b"-9 [0, 0, 0]\n" * 3 + b"0\n", done.err)
 
 
+def test_programs_whose_pages_are_dropped_run_on(t):
+    # One CPU: the programs and the dropping take turns, and pages are used again at once.
+    done = t.cell(["/bin/bash", "-c", """
+(while :; do echo 3 > /proc/sys/vm/drop_caches; done) & dropping=$!
+for ((i = 0; i < 60; i++)); do seq 9 | sort -n | tail -1; date +%Z; done | sort | uniq -c
+kill $dropping
+"""], "--cpus", "1", "--env", "TZ=UTC", status=0, timeout=150)
+    t.equal(done.out.split(), b"60 9 60 UTC".split(), done.text())
+
+
 def test_page_cache_is_dropped_before_anybody_dies(t):
     bounded(t)
     os.mkdir(t.scratch + "/work")
