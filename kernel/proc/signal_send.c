@@ -275,7 +275,8 @@ void signal_entry_cancel(struct process *p, struct sigqueue_entry *e)
 	spin_unlock(&s->lock);
 }
 
-int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info)
+int signal_send_group_if(pid_t pgrp, int signal, const siginfo_t *info,
+			 bool (*may)(const void *context, struct task *t), const void *context)
 {
 	int result = -ESRCH;
 	spin_lock(&tasklist_lock);
@@ -283,12 +284,17 @@ int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info)
 	struct process *p;
 	if (g)
 		list_for_each (p, &g->group, pgrp_node) {
-			int r = signal_send_process(p, signal, info);
+			int r = may && !may(context, p->leader) ? 0 : signal_send_process(p, signal, info);
 			if (result)
 				result = r;
 		}
 	spin_unlock(&tasklist_lock);
 	return result;
+}
+
+int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info)
+{
+	return signal_send_group_if(pgrp, signal, info, NULL, NULL);
 }
 
 // A fault of the current task: cannot be held back. Blocked or ignored, it gets its default action.

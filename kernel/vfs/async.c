@@ -42,8 +42,9 @@ static struct task *sender; // setting_lock
 
 // ---- sending ----
 
-static bool may_signal(const struct file_owner *o, struct task *t)
+static bool may_signal(const void *owner, struct task *t)
 {
+	const struct file_owner *o = owner;
 	const struct cred *c = task_cred_get(t);
 	bool may = !o->euid || o->euid == c->uid || o->euid == c->suid || o->uid == c->uid || o->uid == c->suid;
 
@@ -66,8 +67,8 @@ static void send(const struct file_owner *o, int signal, const siginfo_t *info)
 	int error;
 
 	if (o->type == F_OWNER_PGRP) {
-		if (signal_send_group(o->pid, signal, info) == -EAGAIN)
-			(void)signal_send_group(o->pid, SIGIO, NULL);
+		if (signal_send_group_if(o->pid, signal, info, may_signal, o) == -EAGAIN)
+			(void)signal_send_group_if(o->pid, SIGIO, NULL, may_signal, o);
 		return;
 	}
 	t = task_find(o->pid);

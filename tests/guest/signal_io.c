@@ -189,6 +189,43 @@ static void of_a_group(void)
 	CHECK_EQ(check_wait(child), 0);
 }
 
+// Whom the setter could not kill gets nothing, not even as one of a group.
+static void of_others(void)
+{
+	struct f_owner_ex owner = { F_OWNER_PGRP, 0 };
+	pid_t victim, setter;
+	int fd[2], status;
+
+	if (geteuid() != 0)
+		return;
+	CHECK_OK(pipe(fd));
+	victim = fork();
+	if (victim == 0) {
+		check_sleep_ms(10000);
+		_exit(0);
+	}
+	CHECK_OK(setpgid(victim, victim));
+	setter = fork();
+	if (setter == 0) {
+		CHECK_OK(setresuid(65534, 65534, 65534));
+		owner.pid = victim;
+		CHECK_OK(fcntl(fd[0], F_SETOWN_EX, &owner));
+		CHECK_OK(fcntl(fd[0], F_SETSIG, SIGUSR1));
+		set_async(fd[0], true);
+		CHECK_EQ(write(fd[1], "a", 1), 1);
+		check_sleep_ms(50);
+		CHECK_OK(fcntl(fd[0], F_SETOWN, victim));
+		CHECK_EQ(write(fd[1], "a", 1), 1);
+		check_sleep_ms(50);
+		check_child_exit();
+	}
+	CHECK_EQ(check_wait(setter), 0);
+	CHECK_EQ(waitpid(victim, &status, WNOHANG), 0);
+	kill(victim, SIGKILL);
+	check_wait(victim);
+	close(fd[0]), close(fd[1]);
+}
+
 static void arguments(void)
 {
 	int fd[2], on = 1;
@@ -212,6 +249,7 @@ int main(void)
 	of_the_end();
 	of_a_thread();
 	of_a_group();
+	of_others();
 	arguments();
 	return check_done();
 }

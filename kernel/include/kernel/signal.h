@@ -52,6 +52,9 @@ int signal_send_process(struct process *p, int signal, const siginfo_t *info);
 int signal_send_entry(struct process *p, struct task *t, struct sigqueue_entry *e);
 void signal_entry_cancel(struct process *p, struct sigqueue_entry *e);
 int signal_send_group(pid_t pgrp, int signal, const siginfo_t *info); // every process of it; -ESRCH when none
+// The same, but for those of which `may` says no, asked with the process's first thread under tasklist_lock.
+int signal_send_group_if(pid_t pgrp, int signal, const siginfo_t *info,
+			 bool (*may)(const void *context, struct task *t), const void *context);
 // Synchronous, cannot be blocked or ignored (SIGSEGV and kin) on the current task.
 void signal_force(int signal, int code, uint64_t address);
 // A filter refused call `nr` at `address`: SIGSYS with its data as si_errno.
