@@ -366,6 +366,7 @@ static void does_a_rwsem_keep_writers_alone(void **state)
 	run_all(use_rwsem);
 	assert_int_equal(rwsem.word, 0);
 	assert_int_equal(rwsem.waiting_writers, 0);
+	assert_int_equal(rwsem.turn, 0); // one that nobody used would keep all writers out
 	assert_true(waitq_empty(&rwsem.waiters));
 }
 

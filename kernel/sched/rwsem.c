@@ -47,7 +47,8 @@ bool rwsem_read_try_lock(struct rwsem *s)
 	return !__atomic_load_n(&s->waiting_writers, __ATOMIC_RELAXED) && read_try(s);
 }
 
-// A waiting reader's try: with a turn, writers that wait do not matter.
+// A waiting reader's try: with a turn, writers that wait do not matter. The turn is looked at again once the lock is held: the writer
+// may have granted it, and let go, since. A turn nobody uses would keep all writers out.
 static bool read_turn_try(struct rwsem *s)
 {
 	uint32_t turn = __atomic_load_n(&s->turn, __ATOMIC_ACQUIRE);
@@ -56,6 +57,7 @@ static bool read_turn_try(struct rwsem *s)
 		return false;
 	if (!read_try(s))
 		return false;
+	turn = __atomic_load_n(&s->turn, __ATOMIC_ACQUIRE);
 	while (turn &&
 	       !__atomic_compare_exchange_n(&s->turn, &turn, turn - 1, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		;
