@@ -44,6 +44,7 @@ struct process kernel_process = {
 static int32_t task_count, process_count; // atomic; of programs
 static int64_t tasks_left(void) { return __atomic_load_n(&task_count, __ATOMIC_RELAXED); }
 static int64_t processes_left(void) { return __atomic_load_n(&process_count, __ATOMIC_RELAXED); }
+int process_total(void) { return __atomic_load_n(&process_count, __ATOMIC_RELAXED); }
 static int64_t pids_left(void) { return pid_count(); }
 static struct leak_counter task_leaks = { .name = "tasks", .left = tasks_left };
 static struct leak_counter process_leaks = { .name = "processes", .left = processes_left };

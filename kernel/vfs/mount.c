@@ -471,9 +471,9 @@ static void show_one(struct seq *s, struct mount *m, const char *where, int kind
 	const char *type = m->super->type->name;
 	if (kind == 2) {
 		seq_puts(s, "device ");
-		seq_puts_escaped(s, m->source);
+		seq_puts_escaped(s, m->source, SEQ_ESCAPED_FIELD);
 		seq_puts(s, " mounted on ");
-		seq_puts_escaped(s, where);
+		seq_puts_escaped(s, where, SEQ_ESCAPED_FIELD);
 		seq_printf(s, " with fstype %s\n", type);
 		return;
 	}
@@ -483,19 +483,19 @@ static void show_one(struct seq *s, struct mount *m, const char *where, int kind
 		char root[256];
 		struct path inside = { NULL, m->root };
 		char *text = path_print(&inside, root, sizeof(root));
-		seq_puts_escaped(s, is_err(text) ? "/" : text);
+		seq_puts_escaped(s, is_err(text) ? "/" : text, SEQ_ESCAPED_FIELD);
 		seq_putc(s, ' ');
-		seq_puts_escaped(s, where);
+		seq_puts_escaped(s, where, SEQ_ESCAPED_FIELD);
 		seq_putc(s, ' ');
 		show_options(s, m->flags);
 		seq_printf(s, " - %s ", type);
-		seq_puts_escaped(s, m->source);
+		seq_puts_escaped(s, m->source, SEQ_ESCAPED_FIELD);
 		seq_printf(s, " %s%s%s\n", m->super->flags & MS_RDONLY ? "ro" : "rw", options[0] ? "," : "", options);
 		return;
 	}
-	seq_puts_escaped(s, m->source);
+	seq_puts_escaped(s, m->source, SEQ_ESCAPED_FIELD);
 	seq_putc(s, ' ');
-	seq_puts_escaped(s, where);
+	seq_puts_escaped(s, where, SEQ_ESCAPED_FIELD);
 	seq_printf(s, " %s ", type);
 	show_options(s, m->flags | m->super->flags);
 	seq_printf(s, "%s%s 0 0\n", options[0] ? "," : "", options);

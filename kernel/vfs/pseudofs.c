@@ -159,10 +159,20 @@ static const struct dentry_ops pseudo_dentry_ops = {
 
 // ---- attributes and links ----
 
+static unsigned count_subdirectories(struct pseudo *n)
+{
+	unsigned count = n->entry->subdirectories ? n->entry->subdirectories(n) : 0;
+	for (const struct pseudo_entry *e = n->entry->children; e && e->name; e++)
+		count += (e->mode & S_IFMT) == S_IFDIR;
+	return count;
+}
+
 static int pseudo_getattr(struct inode *i, struct kstat *out)
 {
 	refresh(i);
 	generic_getattr(i, out);
+	if (inode_is_dir(i))
+		out->nlink = 2 + count_subdirectories(pseudo_of(i));
 	return 0;
 }
 

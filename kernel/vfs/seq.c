@@ -71,11 +71,11 @@ void seq_printf(struct seq *s, const char *format, ...)
 	}
 }
 
-void seq_puts_escaped(struct seq *s, const char *text)
+void seq_puts_escaped(struct seq *s, const char *text, const char *escaped)
 {
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
-		if (c == ' ' || c == '\t' || c == '\n' || c == '\\')
+		if (strchr(escaped, c))
 			seq_printf(s, "\\%03o", c);
 		else
 			seq_putc(s, (char)c);

@@ -168,6 +168,13 @@ static void maps(void)
 	fstat(fd, &st);
 	CHECK_EQ(sscanf(line, "%*s %*s %*s %*s %lu", &inode), 1);
 	CHECK_EQ(inode, st.st_ino);
+	check_write_file("two\nlines", "x");
+	int odd = open("two\nlines", O_RDWR);
+	CHECK(strstr(mapping_of(mmap(NULL, 1, PROT_READ, MAP_PRIVATE, odd, 0)), "/two\\012lines") != NULL);
+	close(odd);
+	line = mapping_of(mmap(NULL, CHECK_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	CHECK(strlen(line) > 9 &&
+	      !strcmp(line + strlen(line) - 9, " 00:00 0 ")); // the blank is there without a name, too
 	mprotect(m + CHECK_PAGE, CHECK_PAGE, PROT_NONE);
 	CHECK(strstr(mapping_of(m + CHECK_PAGE), " ---s 00002000 ") != NULL);
 	munmap(m, 3 * CHECK_PAGE);
@@ -235,6 +242,13 @@ static void *thread(void *argument)
 	return NULL;
 }
 
+static nlink_t links(const char *directory)
+{
+	struct stat st = { 0 };
+	CHECK_OK(stat(directory, &st));
+	return st.st_nlink;
+}
+
 static void tasks(void)
 {
 	pthread_t id;
@@ -253,6 +267,7 @@ static void tasks(void)
 		closedir(directory);
 	}
 	CHECK_EQ(count, 2);
+	CHECK_EQ(links("/proc/self/task"), 2 + 2);
 	snprintf(path, sizeof(path), "/proc/self/task/%d/status", thread_tid);
 	char *text = check_read_file(path);
 	CHECK_EQ(status_number(text, "\nPid:\t"), thread_tid);
@@ -262,6 +277,9 @@ static void tasks(void)
 	CHECK_OK(access(path, F_OK));
 	atomic_store(&leave, 1);
 	pthread_join(id, NULL);
+	WAIT_UNTIL(links("/proc/self/task") == 2 + 1);
+	CHECK_EQ(links("/proc/self/fd"), 2);
+	CHECK(links("/proc") > links("/proc/self")); // one for each process, and its own
 }
 
 static void others(void)

@@ -27,11 +27,12 @@ static void show_line(struct seq *s, const struct vma_info *v, char *path_buffer
 		if (is_err(name))
 			name = NULL;
 	}
+	seq_putc(s, ' '); // also before no name
 	if (name) {
-		do
+		while (s->length - start < 72)
 			seq_putc(s, ' ');
-		while (s->length - start < 73);
-		seq_puts(s, name);
+		seq_putc(s, ' ');
+		seq_puts_escaped(s, name, SEQ_ESCAPED_LINE);
 	}
 	seq_putc(s, '\n');
 }

@@ -316,6 +316,7 @@ static int syscall_show(struct seq *s, struct pseudo *n)
 
 static int task_dir_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);
 static int task_dir_iterate(struct pseudo *dir, struct dir_context *c);
+static unsigned task_dir_subdirectories(struct pseudo *dir);
 
 #define TEXT(text, function)                                           \
 	{                                                              \
@@ -389,7 +390,11 @@ const struct pseudo_entry proc_thread_entries[] = {
 
 const struct pseudo_entry proc_process_entries[] = {
 	COMMON_ENTRIES,
-	{ .name = "task", .mode = S_IFDIR | 0555, .lookup = task_dir_lookup, .iterate = task_dir_iterate },
+	{ .name = "task",
+	  .mode = S_IFDIR | 0555,
+	  .lookup = task_dir_lookup,
+	  .iterate = task_dir_iterate,
+	  .subdirectories = task_dir_subdirectories },
 	{ .name = "coredump_filter",
 	  .mode = S_IFREG | 0644,
 	  .show = text_show,
@@ -466,6 +471,12 @@ int proc_pid_iterate(struct pseudo *dir, struct dir_context *c)
 	return 0;
 }
 
+unsigned proc_pid_subdirectories(struct pseudo *dir)
+{
+	(void)dir;
+	return (unsigned)process_total();
+}
+
 static int task_dir_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out)
 {
 	pid_t tid;
@@ -497,4 +508,10 @@ static int task_dir_iterate(struct pseudo *dir, struct dir_context *c)
 			break;
 	}
 	return 0;
+}
+
+// By the number of links a program sees whether it is alone (Chromium's zygote does).
+static unsigned task_dir_subdirectories(struct pseudo *dir)
+{
+	return __atomic_load_n(&proc_task(dir)->process->thread_count, __ATOMIC_RELAXED);
 }

@@ -19,6 +19,7 @@ static inline bool proc_whole_process(struct pseudo *n) { return !(n->key & 1); 
 
 int proc_pid_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);
 int proc_pid_iterate(struct pseudo *dir, struct dir_context *c);
+unsigned proc_pid_subdirectories(struct pseudo *dir);
 
 // fd.c
 int proc_fd_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);

@@ -237,6 +237,7 @@ static const struct pseudo_entry root = {
 	.children = proc_root_entries,
 	.lookup = proc_pid_lookup,
 	.iterate = proc_pid_iterate,
+	.subdirectories = proc_pid_subdirectories,
 };
 
 static int proc_mount(struct super *s, const char *source, const char *options)

@@ -29,8 +29,10 @@ void seq_printf(struct seq *s, const char *format, ...) printf_like(2, 3);
 void seq_puts(struct seq *s, const char *text);
 void seq_putc(struct seq *s, char c);
 void seq_write(struct seq *s, const void *data, size_t size);
-// Text with \ooo for white space and backslash, as /proc/mounts has it.
-void seq_puts_escaped(struct seq *s, const char *text);
+// Text with \ooo for each character that is in `escaped`.
+void seq_puts_escaped(struct seq *s, const char *text, const char *escaped);
+#define SEQ_ESCAPED_FIELD " \t\n\\" // as in /proc/mounts
+#define SEQ_ESCAPED_LINE  "\n"      // as in /proc/PID/maps
 
 struct pseudo;
 
@@ -77,7 +79,8 @@ struct pseudo_entry {
 	int (*lookup)(struct pseudo *dir, const char *name, struct pseudo_child *out); // 0, -ENOENT, -errno
 	// Emits dynamic entries after c->position (>= PSEUDO_DYNAMIC_FIRST) with pseudo_emit(); stops when that says false.
 	int (*iterate)(struct pseudo *dir, struct dir_context *c);
-	// Directories may create and remove names (cgroup-like); NULL: EPERM.
+	// How many of the dynamic entries are directories, for the number of links. NULL: none.
+	unsigned (*subdirectories)(struct pseudo *dir);
 	const void *data; // the callbacks' own
 };
 

@@ -243,6 +243,7 @@ struct task *task_alloc_kernel(const char *name); // NULL
 extern struct process kernel_process;
 // Every process in order of its pid: the first one with pid >= `from`, with a reference; NULL past the end. The same for threads.
 struct process *process_next(pid_t from);
+int process_total(void); // processes of programs, zombies too; racy
 struct task *process_thread_next(struct process *p, pid_t from);
 char task_state_char(struct task *t); // R S D T t Z X, as /proc/PID/stat has it
 void task_comm_get(struct task *t, char out[16]);
