@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pkeys suite: port hosted where the processor has protection keys, which few machines do. QEMU's emulation has them: cells run
-in a Debian guest there, which sees this machine's files (bench/linux_guest.py)."""
+"""The emulated suite: port hosted on a machine that has what few test machines do: a processor with protection keys, and control
+groups of version 2. Cells run in a Debian guest under QEMU's emulation, which sees this machine's files (bench/linux_guest.py)."""
 import os
 import re
 import shutil
@@ -25,7 +25,25 @@ threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
 [t.start() for t in threads], [t.join() for t in threads]
 """
 
-# What runs in the guest, with the option --no-pkeys or without: a name, the rest of `cloister run`, and what the cell says.
+# Three children keep what they have while three greedy ones, one after the other, take what there is.
+GREEDY = """import os, time
+ready, settled = os.pipe()
+modest = []
+for _ in range(3):
+    modest.append(os.fork())
+    if not modest[-1]:
+        mine = bytearray(5 << 20)
+        os.write(settled, b"x")
+        while True: time.sleep(250)
+    os.read(ready, 1)
+for _ in range(3):
+    greedy = os.fork()
+    while not greedy: modest.append(bytearray(1 << 20))
+    print(os.waitstatus_to_exitcode(os.waitpid(greedy, 0)[1]), [os.waitpid(pid, os.WNOHANG)[0] for pid in modest])
+for pid in modest: os.kill(pid, 9)
+"""
+
+# What runs in the guest: a name, the rest of `cloister run`, and what the cell says.
 CELLS = (
     ("verbose", "--verbose -- /bin/true", r"the kernel's memory is closed by a protection key while programs run"),
     ("verbose_off", "--no-pkeys --verbose -- /bin/true", r"the kernel's memory stays open to the program's stray accesses: --no-pkeys"),
@@ -34,6 +52,8 @@ CELLS = (
     ("bash", """-- /bin/bash -c 'trap "echo caught" USR1; seq 5 | while read n; do (echo $n) | cat; done; kill -USR1 $$; wait'""",
      r"1\n2\n3\n4\n5\ncaught"),
     ("python", f"-- /usr/bin/python3 -c '{PYTHON}'", r"(\d b'\d\\n'\n){4}"),
+    ("cgroup_2", "--verbose --memory 192M -- /bin/true", r"control group /sys/fs/cgroup/cloister-\d+-\d+, 192 MiB"),
+    ("cgroup_2_spares_the_modest", f"--memory 192M -- /usr/bin/python3 -c '{GREEDY}'", r"(-9 \[0, 0, 0\]\n){3}"),
 )
 
 
@@ -58,19 +78,20 @@ def why_not():
 def script(build):
     tests = os.path.join(common.BUILD, "tests")
     run = f"timeout 300 {os.path.abspath(common.cloister_path(build))} run --port hosted --no-tty --leak-check"
-    lines = ["cd /", "grep -q ' ospke' /proc/cpuinfo && echo the guest has protection keys"]
+    lines = ["grep -q ' ospke' /proc/cpuinfo && echo the guest has protection keys", "mount -t cgroup2 none /sys/fs/cgroup",
+             "echo +memory +pids > /sys/fs/cgroup/cgroup.subtree_control", "cd /"]
     for name, rest, _ in CELLS:
         lines += [f"echo @cell {name}", f"{run} {rest.replace('{tests}', tests)} 2>&1", "echo @status $?"]
     driver = " ".join(["/tests/driver --timeout 120", *("/tests/" + name for name in GUEST_TESTS)])
     lines += ["echo @cell guest_tests",
               f"{run.replace('300', '800')} --cpus 2 --env CLOISTER_CELL=1 --workdir / --mount {tests}/guest:/tests -- {driver} 2>&1",
-              "echo @status $?"]
+              "echo @status $?", "ls -d /sys/fs/cgroup/cloister*"]
     return "\n".join(lines) + "\n"
 
 
 def run_guest(build):
     from linux_guest import LinuxGuest
-    work = tempfile.mkdtemp(prefix="cloister-pkeys-")
+    work = tempfile.mkdtemp(prefix="cloister-emulated-")
     try:
         return LinuxGuest(work, cpus=2, cpu=CPU).run(script(build), TIMEOUT_S)[0]
     finally:
@@ -91,17 +112,19 @@ def run(arguments):
     results = common.Results()
     why = why_not()
     if why:
-        results.add(Result("pkeys", "hosted", SKIP, why))
-        return results.show("pkeys", ["hosted"], arguments.verbose)
+        results.add(Result("emulated", "hosted", SKIP, why))
+        return results.show("emulated", ["hosted"], arguments.verbose)
     for target in ("guest-tests", "hosted-attack"):
         common.ninja(target)
     text = run_guest(arguments.kernel_build)
     if "the guest has protection keys" not in text:
         results.add(Result("(protection keys)", "hosted", FAIL, "QEMU's guest has none:\n" + text[-1000:]))
+    left = re.findall(r"^/sys/fs/cgroup/cloister.*$", text, re.M)
+    results.add(Result("cgroup_2_is_gone", "hosted", FAIL if left else PASS, " ".join(left)))
     for name, _, _ in CELLS:
         judge(name, text, results)
     ended = dict(re.findall(r"^@end (\S+) (.*)$", judge("guest_tests", text, results), re.M))
     for name in GUEST_TESTS:
         how = ended.get(name, "did not end")
         results.add(Result(name, "hosted", PASS if how.startswith("exit 0 ") else FAIL, how))
-    return results.show("pkeys", ["hosted"], arguments.verbose)
+    return results.show("emulated", ["hosted"], arguments.verbose)
