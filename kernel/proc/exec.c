@@ -189,9 +189,7 @@ static int build(struct exec *e)
 	mm_layout(image->mm, process_rlimit(current->process, RLIMIT_STACK), e->randomize);
 	r = exec_elf_map(image, e->program, e->interpreter, e->randomize);
 	if (!r)
-		r = vdso_map(image->mm, image->interpreter.segment_count
-						? image->interpreter_bias + image->interpreter.load_start
-						: image->mm->mmap_base);
+		r = vdso_map(image->mm, exec_elf_mmap_end(image));
 	if (r)
 		return r;
 	// The vector's length does not depend on addresses: plan, then fill.

@@ -65,6 +65,9 @@ int exec_elf_interpreter(struct file *f, const struct elf_image *e, char *buffer
 // Maps program (and interpreter, when not NULL) into image->mm and sets brk and entry.
 int exec_elf_map(struct exec_image *image, struct file *program, struct file *interpreter, bool randomize);
 
+// Where the mmap area is free below what exec_elf_map() put at its top.
+uint64_t exec_elf_mmap_end(const struct exec_image *image);
+
 // ---- the first stack (exec_stack.c) ----
 struct exec_stack {                           // where things go; computed without touching memory
 	uint64_t strings, argv, envp, execfn; // addresses of the strings

@@ -138,6 +138,16 @@ static void set_break(struct exec_image *image, bool with_interpreter, bool rand
 	mm->brk_start = mm->brk_end = at;
 }
 
+uint64_t exec_elf_mmap_end(const struct exec_image *image)
+{
+	const struct elf_image *interpreter = &image->interpreter, *program = &image->program;
+	if (interpreter->segment_count && interpreter->position_independent)
+		return image->interpreter_bias + interpreter->load_start;
+	if (!interpreter->segment_count && program->position_independent)
+		return image->program_bias + program->load_start;
+	return image->mm->mmap_base;
+}
+
 int exec_elf_map(struct exec_image *image, struct file *program, struct file *interpreter, bool randomize)
 {
 	image->zero_count = 0;
