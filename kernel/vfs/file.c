@@ -44,6 +44,8 @@ static void release(struct file *f)
 		fsnotify(f->inode, f->path.dentry, f->mode & FILE_WRITE ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
 		if (!list_empty(&f->inode->locks))
 			locks_release_file(f);
+		if (unlikely(f->inode->marks) && inode_is_dir(f->inode))
+			dnotify_end(f, NULL);
 		if (f->ops->release)
 			f->ops->release(f);
 	}

@@ -228,6 +228,7 @@ static const struct pseudo_entry fs_entries[] = {
 	VALUE("pipe-user-pages-hard", "0"),
 	VALUE("pipe-user-pages-soft", "16384"),
 	VALUE("lease-break-time", "45"),
+	VALUE("dir-notify-enable", "1"),
 	NUMBER("aio-max-nr", &aio_max_nr, 0, UINT32_MAX),
 	{ .name = "aio-nr", .mode = S_IFREG | 0444, .show = aio_nr_show },
 	VALUE("protected_symlinks", "1"),
