@@ -173,6 +173,9 @@ struct inode {
 	struct spinlock locks_lock;
 	struct waitq *locks_wait;
 	int32_t write_count;         // writers open (> 0), or executing/deny-write (< 0); atomic
+	struct lease *leases;        // kernel/vfs/lease.c; locks_lock
+	struct list locks_node;      // among those that have either
+	int32_t read_count;          // who has it open for reading only; atomic
 	struct pipe *pipe;           // FIFO
 	struct socket *socket;       // bound AF_UNIX name; kernel/net/unix.c
 	struct fsnotify_mark *marks; // who hears what happens; kernel/ipc/fsnotify.c
@@ -214,6 +217,20 @@ int inode_write_begin(struct inode *i);
 void inode_write_end(struct inode *i);
 int inode_deny_write(struct inode *i);
 void inode_allow_write(struct inode *i);
+// F_SETLEASE, F_GETLEASE: a lease's type, F_RDLCK, F_WRLCK or F_UNLCK. Owner: kernel/vfs/lease.c.
+int lease_set(struct file *f, int fd, uint64_t type);
+int lease_get(struct file *f);
+bool lease_end(struct file *f);   // false: it had none
+extern uint32_t lease_break_time; // seconds; 0: as long as it takes
+// The inode is opened or truncated by somebody: leases that conflict are broken, and waited for. The caller has counted itself in it.
+// 0, -EWOULDBLOCK (not to wait), -ERESTARTSYS, -ENOLCK. Task context, no lock held.
+int lease_break_slow(struct inode *i, bool write, bool wait);
+static inline int lease_break(struct inode *i, bool write, bool wait)
+{
+	return unlikely(__atomic_load_n(&i->leases, __ATOMIC_RELAXED)) ? lease_break_slow(i, write, wait) : 0;
+}
+struct seq;
+int locks_show(struct seq *s);                             // /proc/locks
 int inode_setattr(struct inode *i, struct attr_change *c); // checks rights, takes the lock
 
 // ---- dentries ----
@@ -423,8 +440,9 @@ struct file {
 #define FILE_PATH          4u // O_PATH
 #define FILE_EXEC          8u
 #define FILE_STREAM        16u
-#define FILE_WRITE_COUNTED 32u // holds inode->write_count
-#define FILE_WRITE_DENIED  64u // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
+#define FILE_WRITE_COUNTED 32u  // holds inode->write_count
+#define FILE_WRITE_DENIED  64u  // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
+#define FILE_READ_COUNTED  128u // holds inode->read_count
 #define OPEN_EXEC          0x40000000 // file_open_path(): the right to execute is asked for, not that to read
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
