@@ -444,13 +444,26 @@ static uint32_t cookie_of(const struct report *e)
 	return ours;
 }
 
+// The second half of a rename whose first was in the same directory.
+static bool renamed_within(const struct report *e)
+{
+	static struct broker_event from; // the task's only
+	if (e->head.mask & IN_MOVED_FROM)
+		from = e->head;
+	return e->head.mask & IN_MOVED_TO && e->head.cookie == from.cookie && e->head.grant == from.grant &&
+	       e->head.nodeid == from.nodeid;
+}
+
 static void programs_tell(struct report *e)
 {
 	uint32_t mask = e->head.mask & (REPORTED | IN_ISDIR);
 	uint32_t cookie = cookie_of(e);
+	bool within = renamed_within(e);
 	if (e->own || !(mask & REPORTED))
 		return;
 	fsnotify_name(e->directory, mask, cookie, e->name);
+	if (within)
+		fsnotify_name(e->directory, FSNOTIFY_RENAMED, cookie, e->name);
 	if (e->child && !(mask & NAME_EVENTS))
 		fsnotify(e->child, NULL, mask & ~IN_ISDIR);
 }

@@ -6,8 +6,8 @@
 
 #define VALUE_BYTES_MAX 65536u // XATTR_SIZE_MAX
 
-// The broker has those of programs only (host/broker/xattr.c). Every cp -a and ls -l asks for others, for every file.
-static bool is_foreign(const char *name) { return PORT_HOST && name && strncmp(name, "user.", 5) != 0; }
+// Servers have those of programs only (host/broker/xattr.c, host/qemu/share.c). Every cp -a and ls -l asks for others, for every file.
+static bool is_foreign(const char *name) { return name && strncmp(name, "user.", 5) != 0; }
 
 static int unsupported(int error) { return error == -ENOSYS ? -EOPNOTSUPP : error; }
 

@@ -30,6 +30,13 @@
 
 #define ROOT_PLACE "/tmp"
 #define ROOT_PATH  ROOT_PLACE "/root"
+// Extended attributes of programs; what else there is means something to the host and is not touched. virtiofsd insists on a name for
+// security.capability: its own, which nobody sets without CAP_SETFCAP, and that is taken away. The host's kernel removes it at writes.
+#define XATTR_MAP                          \
+	"xattrmap=:ok:all:user.::"         \
+	":ok:client:security.capability::" \
+	":unsupported:client:::"           \
+	":bad:server:::"
 
 bool share_check_installed(struct err *e)
 {
@@ -171,6 +178,10 @@ bool share_start(struct share *s, const struct cell_mount *m, struct err *e)
 					   "cache=auto",
 					   "-o",
 					   "writeback",
+					   "-o",
+					   XATTR_MAP,
+					   "-o",
+					   "modcaps=-setfcap",
 					   "-o",
 					   "log_level=err",
 					   NULL };

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // inotify(7): watches on inodes, events in a queue per descriptor.
 //
-// A watch (mark) holds its inode. One spinlock guards all watches and queues: events are rare next to everything else, and
-// the hooks do not even look at it while nothing in the cell is watched (fsnotify_watches). References of inodes are dropped
-// after it. Every queue is bounded; what does not fit is one IN_Q_OVERFLOW.
+// A watch is a mark on its inode (fsnotify.h), whose lock guards the queues too. Every queue is bounded; what does not fit is one
+// IN_Q_OVERFLOW.
 #include <asm/ioctls.h>
 #include <linux/inotify.h>
 
@@ -14,12 +13,13 @@
 #include "kernel/uaccess.h"
 #include "lib/string.h"
 
+#include "fsnotify.h"
+
 #define QUEUE_MAX     16384u
-#define WATCHES_MAX   65536u // of the cell; as fs.inotify.max_user_watches
 #define INSTANCES_MAX 1024u
 
 struct inotify {
-	struct list marks;  // struct inotify_mark.group_node
+	struct list marks;  // struct watch.group_node
 	struct list events; // struct event
 	unsigned event_count;
 	size_t event_bytes; // as read(2) gives them
@@ -28,14 +28,12 @@ struct inotify {
 	struct waitq wait;
 };
 
-struct inotify_mark {
-	struct inotify_mark *next; // of the inode's
+struct watch {
+	struct fsnotify_mark mark;
 	struct list group_node;
 	struct inotify *group;
-	struct inode *inode; // a reference
-	struct list all_node;
-	int watch;
-	uint32_t mask;
+	int number;
+	uint32_t flags; // IN_ONESHOT, IN_EXCL_UNLINK
 };
 
 struct event {
@@ -45,15 +43,9 @@ struct event {
 	// name follows
 };
 
-static struct spinlock lock = SPINLOCK_INIT;
-static struct list all_marks = LIST_INIT(all_marks);
 static unsigned instances; // atomic
-static uint32_t last_cookie;
-uint32_t fsnotify_watches;
 
-uint32_t fsnotify_cookie(void) { return __atomic_add_fetch(&last_cookie, 1, __ATOMIC_RELAXED); }
-
-// ---- queues ---- (lock held)
+// ---- queues ---- (fsnotify_lock held)
 
 static bool same_as_last(struct inotify *g, int watch, uint32_t mask, uint32_t cookie, const char *name)
 {
@@ -111,115 +103,45 @@ static struct event *dequeue(struct inotify *g, size_t room, bool *too_small)
 	return e;
 }
 
-// ---- marks ---- (lock held)
+// ---- marks ---- (fsnotify_lock held)
 
-static void unlink_mark(struct inotify_mark *m)
-{
-	struct inotify_mark **link = &m->inode->marks;
-	while (*link != m)
-		link = &(*link)->next;
-	*link = m->next;
-	list_remove(&m->group_node);
-	list_remove(&m->all_node);
-	__atomic_fetch_sub(&fsnotify_watches, 1, __ATOMIC_RELAXED);
-}
+static struct watch *watch_of(struct fsnotify_mark *m) { return container_of(m, struct watch, mark); }
 
-// Takes the mark off and tells its group; it goes on `dead`.
-static void retire(struct inotify_mark *m, struct list *dead)
+static bool watch_tell(struct fsnotify_mark *m, const struct fsnotify_event *e, struct fsnotify_work *work)
 {
-	enqueue(m->group, m->watch, IN_IGNORED, 0, NULL);
-	unlink_mark(m);
-	list_add(dead, &m->group_node);
-}
-
-static void free_marks(struct list *dead) // lock not held
-{
-	while (!list_empty(dead)) {
-		struct inotify_mark *m = list_first(dead, struct inotify_mark, group_node);
-		list_remove(&m->group_node);
-		inode_put(m->inode);
-		kfree(m);
+	struct watch *w = watch_of(m);
+	(void)work;
+	if (e->mask & IN_Q_OVERFLOW) {
+		enqueue(w->group, -1, IN_Q_OVERFLOW, 0, NULL); // the same one twice in a row is one
+		return false;
 	}
+	if (e->unlinked && (w->flags & IN_EXCL_UNLINK))
+		return false;
+	enqueue(w->group, w->number, e->mask, e->cookie, e->name);
+	return w->flags & IN_ONESHOT;
 }
 
-static void tell(struct inode *i, uint32_t mask, uint32_t cookie, const char *name, bool unlinked, struct list *dead)
+static void watch_retired(struct fsnotify_mark *m)
 {
-	struct inotify_mark *m, *next;
-	for (m = i->marks; m; m = next) {
-		next = m->next;
-		if (!(m->mask & mask & IN_ALL_EVENTS) || (unlinked && (m->mask & IN_EXCL_UNLINK)))
-			continue;
-		enqueue(m->group, m->watch, mask, cookie, name);
-		if (m->mask & IN_ONESHOT)
-			retire(m, dead);
-	}
+	struct watch *w = watch_of(m);
+	enqueue(w->group, w->number, IN_IGNORED, 0, NULL);
+	list_remove(&w->group_node);
 }
 
-void fsnotify_slow(struct inode *i, struct dentry *d, uint32_t mask)
+static void watch_unmounted(struct fsnotify_mark *m)
 {
-	struct list dead = LIST_INIT(dead);
-	if (inode_is_dir(i))
-		mask |= IN_ISDIR;
-	struct inode *parent = d && d->parent != d ? d->parent->inode : NULL;
-	if (!i->marks && (!parent || !parent->marks))
-		return;
-	spin_lock(&dentry_tree_lock); // the name holds still
-	spin_lock(&lock);
-	if (parent)
-		tell(parent, mask, 0, d->name, d->flags & DENTRY_DISCONNECTED, &dead);
-	tell(i, mask, 0, NULL, false, &dead);
-	spin_unlock(&lock);
-	spin_unlock(&dentry_tree_lock);
-	free_marks(&dead);
+	struct watch *w = watch_of(m);
+	enqueue(w->group, w->number, IN_UNMOUNT, 0, NULL);
 }
 
-void fsnotify_name_slow(struct inode *dir, uint32_t mask, uint32_t cookie, const char *name)
-{
-	struct list dead = LIST_INIT(dead);
-	if (!dir->marks)
-		return;
-	spin_lock(&lock);
-	tell(dir, mask, cookie, name, false, &dead);
-	spin_unlock(&lock);
-	free_marks(&dead);
-}
+static void watch_free(struct fsnotify_mark *m) { kfree(watch_of(m)); }
 
-void fsnotify_inode_gone(struct inode *i)
-{
-	struct list dead = LIST_INIT(dead);
-	spin_lock(&lock);
-	tell(i, IN_DELETE_SELF, 0, NULL, false, &dead);
-	while (i->marks)
-		retire(i->marks, &dead);
-	spin_unlock(&lock);
-	free_marks(&dead);
-}
-
-// The superblock goes, and no watch may keep an inode of it.
-void fsnotify_super_gone(struct super *s)
-{
-	struct list dead = LIST_INIT(dead);
-	struct inotify_mark *m, *next;
-	if (!fsnotify_watches)
-		return;
-	spin_lock(&lock);
-	list_for_each_safe (m, next, &all_marks, all_node)
-		if (m->inode->super == s) {
-			enqueue(m->group, m->watch, IN_UNMOUNT, 0, NULL);
-			retire(m, &dead);
-		}
-	spin_unlock(&lock);
-	free_marks(&dead);
-}
-
-void fsnotify_overflow(void)
-{
-	struct inotify_mark *m;
-	spin_lock(&lock);
-	list_for_each (m, &all_marks, all_node)
-		enqueue(m->group, -1, IN_Q_OVERFLOW, 0, NULL); // the same one twice in a row is one
-	spin_unlock(&lock);
-}
+static const struct fsnotify_ops watch_ops = {
+	.tell = watch_tell,
+	.unmounted = watch_unmounted,
+	.retired = watch_retired,
+	.free = watch_free,
+};
 
 // ---- the descriptor ----
 
@@ -242,9 +164,9 @@ static ssize_t inotify_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	ssize_t done = 0;
 	for (;;) {
 		bool too_small;
-		spin_lock(&lock);
+		spin_lock(&fsnotify_lock);
 		struct event *e = dequeue(g, to->count, &too_small);
-		spin_unlock(&lock);
+		spin_unlock(&fsnotify_lock);
 		if (e) {
 			ssize_t n = copy_event(e, to);
 			if (n < 0)
@@ -275,22 +197,22 @@ static long inotify_ioctl(struct file *f, unsigned command, uint64_t argument)
 	struct inotify *g = f->private;
 	if (command != FIONREAD)
 		return -ENOIOCTLCMD;
-	spin_lock(&lock);
+	spin_lock(&fsnotify_lock);
 	int bytes = (int)g->event_bytes;
-	spin_unlock(&lock);
+	spin_unlock(&fsnotify_lock);
 	return put_user(bytes, (struct uptr){ argument });
 }
 
 static void inotify_release(struct file *f)
 {
 	struct inotify *g = f->private;
-	struct list dead = LIST_INIT(dead), events = LIST_INIT(events);
-	spin_lock(&lock);
+	struct fsnotify_work work;
+	struct list events = LIST_INIT(events);
+	fsnotify_work_begin(&work);
 	while (!list_empty(&g->marks))
-		retire(list_first(&g->marks, struct inotify_mark, group_node), &dead);
+		fsnotify_retire(&list_first(&g->marks, struct watch, group_node)->mark, &work);
 	list_splice_tail(&events, &g->events);
-	spin_unlock(&lock);
-	free_marks(&dead);
+	fsnotify_work_end(&work);
 	while (!list_empty(&events)) {
 		struct event *e = list_first(&events, struct event, node);
 		list_remove(&e->node);
@@ -336,50 +258,47 @@ long sys_inotify_init(void) { return sys_inotify_init1(0); }
 
 // ---- watches ----
 
-static struct inotify_mark *find_mark(struct inotify *g, struct inode *i)
+static struct watch *find_watch(struct inotify *g, struct inode *i)
 {
-	struct inotify_mark *m;
-	for (m = i->marks; m && m->group != g; m = m->next)
-		;
-	return m;
+	for (struct fsnotify_mark *m = i->marks; m; m = m->next)
+		if (m->ops == &watch_ops && watch_of(m)->group == g)
+			return watch_of(m);
+	return NULL;
 }
 
 // Updates the watch there is, or installs `fresh` (consumed when used: *fresh becomes NULL).
-static long set_watch(struct inotify *g, struct inode *i, uint32_t mask, struct inotify_mark **fresh)
+static long set_watch(struct inotify *g, struct inode *i, uint32_t mask, struct watch **fresh)
 {
-	struct inotify_mark *m = find_mark(g, i);
-	uint32_t keep = mask & (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK);
-	if (m) {
+	struct watch *w = find_watch(g, i);
+	uint32_t events = mask & IN_ALL_EVENTS, flags = mask & (IN_ONESHOT | IN_EXCL_UNLINK);
+	if (w) {
 		if (mask & IN_MASK_CREATE)
 			return -EEXIST;
-		m->mask = mask & IN_MASK_ADD ? m->mask | keep : keep;
-		return m->watch;
+		w->mark.mask = mask & IN_MASK_ADD ? w->mark.mask | events : events;
+		w->flags = mask & IN_MASK_ADD ? w->flags | flags : flags;
+		return w->number;
 	}
-	if (__atomic_load_n(&fsnotify_watches, __ATOMIC_RELAXED) >= WATCHES_MAX)
-		return -ENOSPC;
-	m = *fresh;
+	w = *fresh;
+	w->mark = (struct fsnotify_mark){ .ops = &watch_ops, .mask = events };
+	int error = fsnotify_attach(&w->mark, i);
+	if (error)
+		return error;
 	*fresh = NULL;
-	m->group = g;
-	m->inode = i;
-	inode_get(i);
-	m->watch = g->next_watch++;
-	m->mask = keep;
-	m->next = i->marks;
-	i->marks = m;
-	list_add_tail(&g->marks, &m->group_node);
-	list_add_tail(&all_marks, &m->all_node);
-	__atomic_fetch_add(&fsnotify_watches, 1, __ATOMIC_RELAXED);
-	return m->watch;
+	w->group = g;
+	w->number = g->next_watch++;
+	w->flags = flags;
+	list_add_tail(&g->marks, &w->group_node);
+	return w->number;
 }
 
 static long add_watch(struct inotify *g, struct inode *i, uint32_t mask)
 {
-	struct inotify_mark *fresh = kalloc(sizeof(*fresh));
+	struct watch *fresh = kalloc(sizeof(*fresh));
 	if (!fresh)
 		return -ENOMEM;
-	spin_lock(&lock);
+	spin_lock(&fsnotify_lock);
 	long result = set_watch(g, i, mask, &fresh);
-	spin_unlock(&lock);
+	spin_unlock(&fsnotify_lock);
 	kfree(fresh);
 	return result;
 }
@@ -426,17 +345,17 @@ long sys_inotify_rm_watch(int fd, int watch)
 	if (!f)
 		return error;
 	struct inotify *g = f->private;
-	struct list dead = LIST_INIT(dead);
-	struct inotify_mark *m;
-	spin_lock(&lock);
-	list_for_each (m, &g->marks, group_node)
-		if (m->watch == watch) {
-			retire(m, &dead);
+	struct fsnotify_work work;
+	struct watch *w;
+	error = -EINVAL;
+	fsnotify_work_begin(&work);
+	list_for_each (w, &g->marks, group_node)
+		if (w->number == watch) {
+			fsnotify_retire(&w->mark, &work);
+			error = 0;
 			break;
 		}
-	spin_unlock(&lock);
-	error = list_empty(&dead) ? -EINVAL : 0;
-	free_marks(&dead);
+	fsnotify_work_end(&work);
 	file_put(f);
 	return error;
 }

@@ -88,31 +88,33 @@ void file_send_signal(struct file *f, int signal)
 		send(&owner, signal, NULL);
 }
 
-static void tell(const struct notice *n, int code, unsigned band)
+static void tell(const struct file_owner *o, int fd, int code, unsigned band)
 {
-	siginfo_t info = { .si_signo = n->owner.signal, .si_code = code };
+	siginfo_t info = { .si_signo = o->signal, .si_code = code };
 
-	if (!n->owner.signal) {
-		send(&n->owner, SIGIO, NULL);
+	if (!o->pid)
+		return;
+	if (!o->signal) {
+		send(o, SIGIO, NULL);
 		return;
 	}
 	info.si_band = band;
-	info.si_fd = n->fd;
-	send(&n->owner, n->owner.signal, &info);
+	info.si_fd = fd;
+	send(o, o->signal, &info);
 }
+
+void file_owner_tell(const struct file_owner *o, int fd) { tell(o, fd, POLL_MSG, EPOLLIN | EPOLLRDNORM | EPOLLMSG); }
 
 static void tell_all(const struct notice *n)
 {
-	if (!n->owner.pid)
-		return;
 	if (n->events & EPOLLIN)
-		tell(n, POLL_IN, EPOLLIN | EPOLLRDNORM);
+		tell(&n->owner, n->fd, POLL_IN, EPOLLIN | EPOLLRDNORM);
 	else if (n->events & EPOLLPRI)
-		tell(n, POLL_PRI, EPOLLPRI | EPOLLRDBAND);
+		tell(&n->owner, n->fd, POLL_PRI, EPOLLPRI | EPOLLRDBAND);
 	else if (n->events & (EPOLLHUP | EPOLLERR))
-		tell(n, POLL_HUP, EPOLLHUP | EPOLLERR);
+		tell(&n->owner, n->fd, POLL_HUP, EPOLLHUP | EPOLLERR);
 	if (n->events & EPOLLOUT)
-		tell(n, POLL_OUT, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
+		tell(&n->owner, n->fd, POLL_OUT, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
 }
 
 static bool take(struct notice *n)

@@ -250,7 +250,9 @@ long sys_truncate(struct uptr path, loff_t size)
 	if (!error)
 		error = inode_write_begin(i);
 	if (!error) {
-		error = set_size(i, p.dentry, size, NULL);
+		error = lease_break(i, true, true);
+		if (!error)
+			error = set_size(i, p.dentry, size, NULL);
 		inode_write_end(i);
 	}
 	path_put(&p);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fcntl(2). Leases and directory notification are refused (EINVAL), as a kernel built without them does.
+// fcntl(2).
 #include "internal.h"
 
 #include <linux/fcntl.h>
@@ -113,7 +113,9 @@ static long command_on_file(int fd, struct file *f, unsigned command, uint64_t a
 	case F_SETPIPE_SZ: return file_is_pipe(f) ? pipe_set_size(f, argument) : -EBADF;
 	case F_ADD_SEALS: return inode_is_tmpfs(f->inode) ? tmpfs_add_seals(f, (unsigned)argument) : -EINVAL;
 	case F_GET_SEALS: return inode_is_tmpfs(f->inode) ? tmpfs_get_seals(f) : -EINVAL;
-	case F_GETLEASE: return F_UNLCK;
+	case F_NOTIFY: return dnotify_request(f, fd, (uint32_t)argument);
+	case F_SETLEASE: return lease_set(f, fd, argument);
+	case F_GETLEASE: return lease_get(f);
 	case F_GET_RW_HINT:
 	case F_SET_RW_HINT:
 	case F_GET_FILE_RW_HINT:

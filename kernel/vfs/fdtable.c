@@ -120,6 +120,8 @@ static int close_file(struct file *f, struct files *owner)
 			error = f->ops->flush(f);
 		if (f->inode && !list_empty(&f->inode->locks))
 			locks_close(f, owner);
+		if (f->inode && unlikely(f->inode->marks) && inode_is_dir(f->inode))
+			dnotify_end(f, owner);
 	}
 	file_put(f);
 	return error;

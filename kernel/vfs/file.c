@@ -44,9 +44,15 @@ static void release(struct file *f)
 		fsnotify(f->inode, f->path.dentry, f->mode & FILE_WRITE ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
 		if (!list_empty(&f->inode->locks))
 			locks_release_file(f);
+		if (unlikely(f->inode->leases))
+			(void)lease_end(f);
+		if (unlikely(f->inode->marks) && inode_is_dir(f->inode))
+			dnotify_end(f, NULL);
 		if (f->ops->release)
 			f->ops->release(f);
 	}
+	if (f->mode & FILE_READ_COUNTED)
+		__atomic_fetch_sub(&f->inode->read_count, 1, __ATOMIC_RELEASE);
 	if (f->mode & FILE_WRITE_COUNTED)
 		inode_write_end(f->inode);
 	if (f->mode & FILE_WRITE_DENIED)

@@ -58,6 +58,7 @@ struct inode *inode_create(struct super *s, ino_t ino)
 	list_init(&i->dentries);
 	spin_init(&i->alias_lock);
 	list_init(&i->locks);
+	list_init(&i->locks_node);
 	spin_init(&i->locks_lock);
 	__atomic_fetch_add(&inode_count, 1, __ATOMIC_RELAXED);
 	return i;

@@ -6,7 +6,7 @@
 // overlap, and neighbours of one type are one lock.
 //
 // Locks: inode.locks_lock guards the list; blocked_lock guards the list of waiting owners, for deadlock detection (POSIX only).
-// Order: inode.locks_lock -> blocked_lock. Memory is allocated before, freed after.
+// listed_lock guards the list of inodes that have locks. Order: inode.locks_lock -> blocked_lock or listed_lock. Memory is allocated before, freed after.
 #include "internal.h"
 #include "lock.h"
 
@@ -14,6 +14,7 @@
 
 #include <asm-generic/fcntl.h>
 
+#include "kernel/pseudofs.h"
 #include "kernel/sched.h"
 
 #define CHAIN_MAX 64 // longest chain of waiting owners that is followed
@@ -25,6 +26,8 @@ struct blocked {
 
 static struct spinlock blocked_lock = SPINLOCK_INIT;
 static struct list blocked_list = LIST_INIT(blocked_list);
+static struct spinlock listed_lock = SPINLOCK_INIT;
+static struct list listed = LIST_INIT(listed); // struct inode.locks_node
 
 // ---- one inode's list ----
 
@@ -156,8 +159,7 @@ static void block_end(struct blocked *b)
 
 // ---- taking and releasing ----
 
-// The inode's wait queue, made when first needed.
-static struct waitq *wait_queue(struct inode *i)
+struct waitq *locks_wait_queue(struct inode *i)
 {
 	struct waitq *q = __atomic_load_n(&i->locks_wait, __ATOMIC_ACQUIRE);
 	if (q)
@@ -172,7 +174,7 @@ static struct waitq *wait_queue(struct inode *i)
 	return q;
 }
 
-static void wake(struct inode *i)
+void locks_wake(struct inode *i)
 {
 	struct waitq *q = __atomic_load_n(&i->locks_wait, __ATOMIC_ACQUIRE);
 	if (q)
@@ -188,6 +190,7 @@ static int try_lock(struct inode *i, struct file_lock *request, struct file_lock
 	struct file_lock *conflict = request->type == F_UNLCK ? NULL : lock_find_conflict(&i->locks, request);
 	if (!conflict) {
 		lock_apply(&i->locks, request, spare, dead);
+		locks_list(i);
 	} else {
 		error = wait ? block_begin(b, request, conflict) : 0;
 		if (!error)
@@ -221,7 +224,7 @@ static int lock_do(struct inode *i, const struct file_lock *l, bool wait)
 {
 	struct list dead = LIST_INIT(dead);
 	struct file_lock *request = kalloc(sizeof(*request)), *spare = kalloc(sizeof(*spare));
-	struct waitq *q = wait ? wait_queue(i) : NULL;
+	struct waitq *q = wait ? locks_wait_queue(i) : NULL;
 	int error = -ENOLCK;
 	if (request && spare && (q || !wait)) {
 		*request = *l;
@@ -237,7 +240,7 @@ static int lock_do(struct inode *i, const struct file_lock *l, bool wait)
 		return error;
 	}
 	free_list(&dead);
-	wake(i); // a release, a downgrade or a smaller range may let others in
+	locks_wake(i); // a release, a downgrade or a smaller range may let others in
 	return 0;
 }
 
@@ -249,15 +252,92 @@ static void remove_owned(struct inode *i, const void *owner, bool posix)
 	list_for_each_safe (l, next, &i->locks, node)
 		if (l->owner == owner && (l->kind == LOCK_POSIX) == posix)
 			discard(l, &dead);
+	locks_list(i);
 	spin_unlock(&i->locks_lock);
 	if (list_empty(&dead))
 		return;
 	free_list(&dead);
-	wake(i);
+	locks_wake(i);
 }
 
 void locks_close(struct file *f, struct files *owner) { remove_owned(f->inode, owner, true); }
 void locks_release_file(struct file *f) { remove_owned(f->inode, f, false); }
+
+// ---- /proc/locks ----
+
+#define SHOWN_MAX 512u // inodes
+
+void locks_list(struct inode *i)
+{
+	bool any = !list_empty(&i->locks) || i->leases;
+	if (any == !list_empty(&i->locks_node))
+		return;
+	spin_lock(&listed_lock);
+	if (any)
+		list_add_tail(&listed, &i->locks_node);
+	else
+		list_remove(&i->locks_node);
+	spin_unlock(&listed_lock);
+}
+
+struct show {
+	struct seq *s;
+	struct inode *inode;
+	struct kstat stat;
+	unsigned number;
+};
+
+static void show_row(void *context, const struct lock_row *r)
+{
+	struct show *show = context;
+	seq_printf(show->s, "%u: %s %s %d %02x:%02x:%lu %ld ", ++show->number, r->kind,
+		   r->type == F_WRLCK   ? "WRITE"
+		   : r->type == F_RDLCK ? "READ"
+					: "UNLCK",
+		   r->pid, DEV_MAJOR(show->stat.dev), DEV_MINOR(show->stat.dev), show->stat.ino, r->start);
+	if (r->end == INT64_MAX)
+		seq_puts(show->s, "EOF\n");
+	else
+		seq_printf(show->s, "%ld\n", r->end);
+}
+
+static void show_inode(struct show *show)
+{
+	static const char *const kinds[] = {
+		[LOCK_POSIX] = "POSIX  ADVISORY ", [LOCK_OFD] = "OFDLCK ADVISORY ", [LOCK_FLOCK] = "FLOCK  ADVISORY "
+	};
+	struct inode *i = show->inode;
+	struct file_lock *l;
+	spin_lock(&i->locks_lock);
+	list_for_each (l, &i->locks, node) {
+		struct lock_row r = { kinds[l->kind], l->type, l->kind == LOCK_OFD ? -1 : l->pid, l->start, l->end };
+		show_row(show, &r);
+	}
+	leases_show(i, show_row, show);
+	spin_unlock(&i->locks_lock);
+}
+
+int locks_show(struct seq *s)
+{
+	struct inode **inodes = kalloc(SHOWN_MAX * sizeof(struct inode *)), *i;
+	struct show show = { .s = s };
+	unsigned count = 0;
+	if (!inodes)
+		return -ENOMEM;
+	spin_lock(&listed_lock);
+	list_for_each (i, &listed, locks_node)
+		if (count < SHOWN_MAX && refcount_get_unless_zero(&i->refs))
+			inodes[count++] = i;
+	spin_unlock(&listed_lock);
+	for (unsigned k = 0; k < count; k++) {
+		show.inode = inodes[k];
+		if (!inode_getattr(show.inode, &show.stat))
+			show_inode(&show);
+		inode_put(inodes[k]);
+	}
+	kfree(inodes);
+	return 0;
+}
 
 // ---- flock(2) ----
 

@@ -21,3 +21,20 @@ struct file_lock *lock_find_conflict(struct list *locks, const struct file_lock 
 // Does the request, which does not conflict: replaces what the owner had in the range, merges, splits. `request` and `spare`
 // (blank) are consumed: into the list, or onto `dead` with every lock that ended.
 void lock_apply(struct list *locks, struct file_lock *request, struct file_lock *spare, struct list *dead);
+
+// ---- shared with lease.c ----
+
+struct inode;
+struct waitq;
+struct waitq *locks_wait_queue(struct inode *i); // made when first needed; NULL: out of memory
+void locks_wake(struct inode *i);
+void locks_list(struct inode *i); // its locks or leases have changed: is it among those that have any? locks_lock held
+
+struct lock_row { // of /proc/locks
+	const char *kind;
+	short type;
+	pid_t pid;
+	int64_t start, end;
+};
+void leases_show(struct inode *i, void (*row)(void *context, const struct lock_row *row),
+		 void *context); // locks_lock held

@@ -76,6 +76,9 @@ static int set_up(struct file *f, const struct path *p)
 		if (error)
 			return error;
 		f->mode |= FILE_WRITE_COUNTED;
+	} else if ((f->mode & FILE_READ) && inode_is_reg(i)) {
+		__atomic_fetch_add(&i->read_count, 1, __ATOMIC_SEQ_CST);
+		f->mode |= FILE_READ_COUNTED;
 	}
 	f->object = i->object;
 	return 0;
@@ -110,6 +113,9 @@ static int open_path(struct file *f, const struct path *p, bool created)
 	}
 	error = set_up(f, p);
 	if (error || (flags & O_PATH))
+		return error;
+	error = lease_break(f->inode, (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC, !(flags & O_NONBLOCK));
+	if (error)
 		return error;
 	const struct file_ops *ops = f->inode->file_ops;
 	if (ops) {

@@ -110,6 +110,8 @@ static void notify(struct rename *r, struct inode *moved, struct inode *victim, 
 	uint32_t cookie = fsnotify_cookie(), is_dir = inode_is_dir(moved) ? IN_ISDIR : 0;
 	fsnotify_name(r->from.path.dentry->inode, IN_MOVED_FROM | is_dir, cookie, old_name);
 	fsnotify_name(r->to.path.dentry->inode, IN_MOVED_TO | is_dir, cookie, new_name);
+	if (r->from.path.dentry == r->to.path.dentry)
+		fsnotify_name(r->from.path.dentry->inode, FSNOTIFY_RENAMED | is_dir, cookie, old_name);
 	fsnotify(moved, NULL, IN_MOVE_SELF);
 	if (victim && !(r->flags & RENAME_EXCHANGE))
 		fsnotify(victim, NULL, IN_ATTRIB);

@@ -285,6 +285,7 @@ void klog(const char *format, ...) {}
 void epoll_release_file(struct file *f) {}
 int file_set_async(struct file *f, int fd, bool on) { return 0; }
 void file_async_release(struct file *f) {}
+void file_owner_tell(const struct file_owner *o, int fd) {}
 const struct file_ops chrdev_open_ops;
 void kernel_assert_failed(const char *expression, const char *file, int line)
 {

@@ -75,6 +75,37 @@ chmod 640 file; touch -d @1234567890 c/b; dd if=/dev/urandom of=big bs=64k count
         t.equal(hashlib.md5(f.read()).hexdigest().encode(), done.out.split()[0])
 
 
+def test_extended_attributes_of_programs_only(t):
+    """Those in user. are the file's on both sides; the rest means something to the host, and a cell neither sees nor sets it."""
+    name = os.path.join(t.scratch, "file")
+    with open(name, "w"):
+        pass
+    try:
+        os.setxattr(name, "user.host", b"1")
+    except OSError:
+        t.skip("this file system has no extended attributes")
+    if os.geteuid() == 0:
+        os.setxattr(name, "trusted.host", b"1")
+    done = t.cell(["/usr/bin/python3", "-c", """
+import os
+def told(f, *a):
+    try:
+        return f(*a)
+    except OSError as e:
+        return e.strerror
+f = "/work/file"
+print(os.listxattr(f), os.getxattr(f, "user.host"), told(os.getxattr, f, "trusted.host"))
+print(told(os.setxattr, f, "trusted.cell", b"1"), told(os.setxattr, f, "security.capability", b"1"), told(os.setxattr, f, "user.cell", b"2"))
+os.removexattr(f, "user.host")
+print(os.listxattr(f), open(f, "w").write("x"))
+"""], "--mount", f"{t.scratch}:/work:rw", status=0)
+    t.equal(done.out.decode(), "['user.host'] b'1' Operation not supported\n"
+            "Operation not supported Operation not supported None\n['user.cell'] 1\n", done.err)
+    names = [n for n in os.listxattr(name) if n != "trusted.host"]
+    t.equal(names, ["user.cell"])
+    t.equal(os.getxattr(name, "user.cell"), b"2")
+
+
 def test_several_mounts(t):
     for name in ("one", "two"):
         os.mkdir(os.path.join(t.scratch, name))

@@ -19,9 +19,7 @@ SOAK = bool(os.environ.get("CLOISTER_SOAK"))
 PYTHON = "/usr/bin/python3"
 
 # Names of tests, shell patterns allowed, that end otherwise in a cell than natively: why that is right, or a known gap.
-ACCEPTED = {
-    "test.test_fcntl.TestFcntl.test_fcntl_64_bit": "F_NOTIFY (dnotify) is not there; inotify has taken its place",
-}
+ACCEPTED = {}
 
 
 # ---- Python's regression tests ----

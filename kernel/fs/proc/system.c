@@ -26,6 +26,12 @@ static int cpuinfo_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
+static int locks_file_show(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	return locks_show(s);
+}
+
 static int meminfo_show(struct seq *s, struct pseudo *n)
 {
 	struct page_stats m;
@@ -213,6 +219,7 @@ const struct pseudo_entry proc_root_entries[] = {
 	TEXT("cmdline", cmdline_show),
 	TEXT("filesystems", filesystems_show),
 	TEXT("vmstat", vmstat_show),
+	TEXT("locks", locks_file_show),
 	CONSTANT(
 		"devices",
 		"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n"),

@@ -20,6 +20,7 @@
 
 struct dentry;
 struct file;
+struct files;
 struct file_lock;
 struct inode;
 struct mount;
@@ -146,7 +147,7 @@ struct inode_ops {
 	int (*setxattr)(struct inode *i, const char *name, const void *value, size_t size, int flags);
 	ssize_t (*listxattr)(struct inode *i, char *list, size_t size);
 	int (*removexattr)(struct inode *i, const char *name);
-	// Optional: inotify watches it now (by the name d): changes made elsewhere are to be told by fsnotify() from here on.
+	// Optional: a program watches it now (by the name d): changes made elsewhere are to be told by fsnotify() from here on.
 	void (*watched)(struct inode *i, struct dentry *d);
 };
 
@@ -171,10 +172,13 @@ struct inode {
 	struct list locks; // POSIX, OFD and flock locks; kernel/vfs/lock.c
 	struct spinlock locks_lock;
 	struct waitq *locks_wait;
-	int32_t write_count;        // writers open (> 0), or executing/deny-write (< 0); atomic
-	struct pipe *pipe;          // FIFO
-	struct socket *socket;      // bound AF_UNIX name; kernel/net/unix.c
-	struct inotify_mark *marks; // watches; kernel/ipc/inotify.c
+	int32_t write_count;         // writers open (> 0), or executing/deny-write (< 0); atomic
+	struct lease *leases;        // kernel/vfs/lease.c; locks_lock
+	struct list locks_node;      // among those that have either
+	int32_t read_count;          // who has it open for reading only; atomic
+	struct pipe *pipe;           // FIFO
+	struct socket *socket;       // bound AF_UNIX name; kernel/net/unix.c
+	struct fsnotify_mark *marks; // who hears what happens; kernel/ipc/fsnotify.c
 	uint64_t version;
 	uint32_t state; // INODE_*; atomic
 	const char *
@@ -213,6 +217,20 @@ int inode_write_begin(struct inode *i);
 void inode_write_end(struct inode *i);
 int inode_deny_write(struct inode *i);
 void inode_allow_write(struct inode *i);
+// F_SETLEASE, F_GETLEASE: a lease's type, F_RDLCK, F_WRLCK or F_UNLCK. Owner: kernel/vfs/lease.c.
+int lease_set(struct file *f, int fd, uint64_t type);
+int lease_get(struct file *f);
+bool lease_end(struct file *f);   // false: it had none
+extern uint32_t lease_break_time; // seconds; 0: as long as it takes
+// The inode is opened or truncated by somebody: leases that conflict are broken, and waited for. The caller has counted itself in it.
+// 0, -EWOULDBLOCK (not to wait), -ERESTARTSYS, -ENOLCK. Task context, no lock held.
+int lease_break_slow(struct inode *i, bool write, bool wait);
+static inline int lease_break(struct inode *i, bool write, bool wait)
+{
+	return unlikely(__atomic_load_n(&i->leases, __ATOMIC_RELAXED)) ? lease_break_slow(i, write, wait) : 0;
+}
+struct seq;
+int locks_show(struct seq *s);                             // /proc/locks
 int inode_setattr(struct inode *i, struct attr_change *c); // checks rights, takes the lock
 
 // ---- dentries ----
@@ -422,8 +440,9 @@ struct file {
 #define FILE_PATH          4u // O_PATH
 #define FILE_EXEC          8u
 #define FILE_STREAM        16u
-#define FILE_WRITE_COUNTED 32u // holds inode->write_count
-#define FILE_WRITE_DENIED  64u // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
+#define FILE_WRITE_COUNTED 32u  // holds inode->write_count
+#define FILE_WRITE_DENIED  64u  // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
+#define FILE_READ_COUNTED  128u // holds inode->read_count
 #define OPEN_EXEC          0x40000000 // file_open_path(): the right to execute is asked for, not that to read
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
@@ -449,8 +468,9 @@ unsigned file_transfer_flags(bool write);
 #define RW_MAX_BYTES (INT32_MAX & PAGE_MASK)   // as Linux: one call moves at most this
 int file_sync(struct file *f, bool data_only); // fsync(2); -EINVAL: not a file of that kind
 unsigned file_poll(struct file *f, struct poll_table *t);
-void file_send_signal(struct file *f, int signal); // to its owner, if it has one. Task context, no spinlock held
-int file_set_owner(struct file *f, int pid);       // F_SETOWN: a process, or with -pid a group. 0, -ESRCH, -EINVAL
+void file_send_signal(struct file *f, int signal);        // to its owner, if it has one. Task context, no spinlock held
+void file_owner_tell(const struct file_owner *o, int fd); // POLL_MSG, by SIGIO or F_SETSIG's signal; likewise
+int file_set_owner(struct file *f, int pid); // F_SETOWN: a process, or with -pid a group. 0, -ESRCH, -EINVAL
 // How many bytes of a write at `pos` may be done: RLIMIT_FSIZE (SIGXFSZ), the file system's and LFS limits. 0 or -EFBIG.
 int write_limit(struct file *f, loff_t pos, size_t *count);
 // Generic operations over inode->object.
@@ -510,8 +530,9 @@ int fd_close(int fd);
 unsigned files_max_open(struct files *f); // one past the highest open descriptor
 bool files_is_cloexec(struct files *f, int fd);
 
-// Hooks for inotify; one load when nothing is watched anywhere. Owner: kernel/ipc/inotify.c.
-extern uint32_t fsnotify_watches; // atomic: how many there are
+// Hooks for inotify and directory notification; one load when nothing is watched anywhere. Owner: kernel/ipc/fsnotify.c.
+#define FSNOTIFY_RENAMED 0x10000000u // beside IN_*: a name was changed within the directory; inotify has no such event
+extern uint32_t fsnotify_watches;    // atomic: how many there are
 void fsnotify_slow(struct inode *i, struct dentry *d, uint32_t mask);
 void fsnotify_name_slow(struct inode *dir, uint32_t mask, uint32_t cookie, const char *name);
 uint32_t fsnotify_cookie(void); // ties the two halves of a move
@@ -530,7 +551,11 @@ static inline void fsnotify_name(struct inode *dir, uint32_t mask, uint32_t cook
 void fsnotify_inode_gone(
 	struct inode *i); // the last link and name went: IN_DELETE_SELF, watches go. i is still referenced
 void fsnotify_super_gone(struct super *s); // unmounted: watches go
-void fsnotify_overflow(void);              // changes made elsewhere were missed: every queue hears IN_Q_OVERFLOW
+// F_NOTIFY: `wanted` are DN_* for the descriptor fd. 0, -ENOTDIR, -ENOMEM, -ENOSPC.
+int dnotify_request(struct file *f, int fd, uint32_t wanted);
+void dnotify_end(struct file *f,
+		 const struct files *table); // a close: what that table (NULL: anybody) requested by `f` is over
+void fsnotify_overflow(void);                // changes made elsewhere were missed: every queue hears IN_Q_OVERFLOW
 
 // Device numbers: character devices register their file operations. Owner: kernel/fs/dev.
 int chrdev_register(unsigned major, unsigned minor_first, unsigned minor_count, const struct file_ops *ops);
