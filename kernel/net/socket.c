@@ -10,8 +10,10 @@
 // References: a file holds its socket; connected sockets hold each other until either closes; a backlog holds the sockets in
 // it. A socket's memory goes with the last of these.
 //
+// All sockets stand on one list, for those who tell of them (tables.c, diag.c).
+//
 // Lock order: epoll/file locks -> read_lock -> family's name lock -> socket.lock (never two at once, except socket_join())
-//             -> waitq.lock.
+//             -> waitq.lock. sockets_lock -> nothing.
 
 #include "socket.h"
 
@@ -25,6 +27,10 @@
 
 uint64_t socket_count;
 static struct slab_cache *socket_cache;
+
+static struct spinlock sockets_lock = SPINLOCK_INIT;
+static struct list sockets = LIST_INIT(sockets); // struct socket.all_node, until the last reference goes. sockets_lock
+static uint64_t gone_packets, gone_bytes; // what sockets that are gone had received from the loopback. sockets_lock
 
 static int64_t sockets_left(void) { return (int64_t)__atomic_load_n(&socket_count, __ATOMIC_RELAXED); }
 static struct leak_counter leak = { .name = "sockets", .left = sockets_left };
@@ -66,6 +72,9 @@ struct socket *socket_create(const struct family *f, int type)
 	s->send_space = s->receive_space = SOCKET_SPACE_DEFAULT;
 	s->receive_low = 1;
 	__atomic_fetch_add(&socket_count, 1, __ATOMIC_RELAXED);
+	spin_lock(&sockets_lock);
+	list_add_tail(&sockets, &s->all_node);
+	spin_unlock(&sockets_lock);
 	return s;
 }
 
@@ -74,9 +83,48 @@ void socket_put(struct socket *s)
 	if (!refcount_put(&s->refs))
 		return;
 	assert(list_empty(&s->receive) && !s->peer && !s->channel && !s->named);
+	spin_lock(&sockets_lock);
+	list_remove(&s->all_node);
+	gone_packets += s->lo_packets;
+	gone_bytes += s->lo_bytes;
+	spin_unlock(&sockets_lock);
 	kfree(s->private);
 	slab_free(socket_cache, s);
 	__atomic_fetch_sub(&socket_count, 1, __ATOMIC_RELAXED);
+}
+
+struct socket *socket_next(struct socket *previous)
+{
+	struct list *at;
+	struct socket *next = NULL;
+
+	spin_lock(&sockets_lock);
+	for (at = previous ? previous->all_node.next : sockets.next; at != &sockets; at = at->next) {
+		struct socket *s = container_of(at, struct socket, all_node);
+
+		if (refcount_get_unless_zero(&s->refs)) {
+			next = s;
+			break;
+		}
+	}
+	spin_unlock(&sockets_lock);
+	if (previous)
+		socket_put(previous);
+	return next;
+}
+
+void socket_loopback_count(uint64_t *packets, uint64_t *bytes)
+{
+	struct socket *s;
+
+	spin_lock(&sockets_lock); // all the while: a socket that goes would be counted twice or not at all
+	*packets = gone_packets;
+	*bytes = gone_bytes;
+	list_for_each (s, &sockets, all_node) {
+		*packets += __atomic_load_n(&s->lo_packets, __ATOMIC_RELAXED);
+		*bytes += __atomic_load_n(&s->lo_bytes, __ATOMIC_RELAXED);
+	}
+	spin_unlock(&sockets_lock);
 }
 
 struct socket *socket_peer_get(struct socket *s)

@@ -111,6 +111,9 @@ struct socket {
 	struct list inflight_node;
 	bool reachable;
 	void *private; // family's
+
+	struct list all_node;          // of all sockets: sockets_lock (socket.c)
+	uint64_t lo_packets, lo_bytes; // that came from sockets of the cell; lock, racy reads
 };
 #define SOCKET_REUSEADDR 0x001u
 #define SOCKET_REUSEPORT 0x002u
@@ -161,6 +164,10 @@ extern uint64_t socket_count;                                   // atomic
 struct socket *socket_create(const struct family *f, int type); // refs = 1; NULL
 static inline void socket_get(struct socket *s) { refcount_get(&s->refs); }
 void socket_put(struct socket *s); // no spinlock held
+// The next of all sockets, referenced, after `previous`, which is put; NULL to begin, and at the end.
+struct socket *socket_next(struct socket *previous);
+// What went over the loopback interface since the cell began: internet sockets' data, with the headers it would have had.
+void socket_loopback_count(uint64_t *packets, uint64_t *bytes);
 int socket_install(struct socket *s,
 		   int flags); // makes file and descriptor (SOCK_*); consumes the reference. fd or -errno
 struct socket *socket_from_file(struct file *f); // NULL: no socket

@@ -16,6 +16,10 @@
 
 #define STREAM_CHUNK (32768u - (unsigned)sizeof(struct packet)) // of one packet
 
+// Bytes that headers would take on lo: link, IP, and TCP with time stamps or UDP.
+#define HEADERS_TCP 66u
+#define HEADERS_UDP 42u
+
 static uint64_t deadline_of(uint64_t timeout_ns) { return timeout_ns ? deadline_after(timeout_ns) : PARK_FOREVER; }
 
 // A wait that ended early, as the system call reports it.
@@ -30,6 +34,15 @@ static bool may_wait(const struct message *m) { return !m->nonblock && !(m->flag
 
 // ---- sending ----
 
+// lock held
+static void count_loopback(struct socket *to, uint32_t size)
+{
+	uint64_t bytes = to->lo_bytes + size + (to->type == SOCK_STREAM ? HEADERS_TCP : HEADERS_UDP);
+
+	__atomic_store_n(&to->lo_bytes, bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->lo_packets, to->lo_packets + 1, __ATOMIC_RELAXED);
+}
+
 bool socket_deliver(struct socket *to, struct packet *p)
 {
 	bool taken, urgent = p->urgent;
@@ -42,6 +55,8 @@ bool socket_deliver(struct socket *to, struct packet *p)
 			urgent_deliver(to, p);
 		to->receive_bytes += p->size;
 		__atomic_store_n(&to->receive_count, to->receive_count + 1, __ATOMIC_RELAXED);
+		if (p->owner && (to->domain == AF_INET || to->domain == AF_INET6)) // none from outside
+			count_loopback(to, p->size);
 	}
 	spin_unlock(&to->lock);
 	if (!taken)

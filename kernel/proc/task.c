@@ -387,6 +387,14 @@ void task_add_callback(struct task_callback *c)
 
 // ---- usage ----
 
+void io_usage_add(struct io_usage *to, const struct io_usage *more)
+{
+	to->bytes_read += more->bytes_read;
+	to->bytes_written += more->bytes_written;
+	to->reads += more->reads;
+	to->writes += more->writes;
+}
+
 void process_usage_add_task(struct process *p, struct task *t)
 {
 	uint64_t user_ns, system_ns;
@@ -403,6 +411,7 @@ void process_usage_add_task(struct process *p, struct task *t)
 	}
 	p->dead_voluntary += t->sched.voluntary_switches;
 	p->dead_involuntary += t->sched.involuntary_switches;
+	io_usage_add(&p->dead_io, &t->io);
 	sched_add_dead(t);
 }
 
@@ -419,6 +428,7 @@ void process_usage_get(struct process *p, struct process_usage *out)
 	out->voluntary = p->dead_voluntary;
 	out->involuntary = p->dead_involuntary;
 	out->max_rss_pages = p->max_rss_pages;
+	out->io = p->dead_io;
 	list_for_each (t, &p->threads, thread_node) {
 		if (t->dead)
 			continue; // already among the dead ones
@@ -430,6 +440,7 @@ void process_usage_get(struct process *p, struct process_usage *out)
 		out->maj_faults += t->maj_faults;
 		out->voluntary += t->sched.voluntary_switches;
 		out->involuntary += t->sched.involuntary_switches;
+		io_usage_add(&out->io, &t->io);
 	}
 	if (PORT_SCHEDULES_TASKS)
 		sched_process_times(p, &out->user_ns, &out->system_ns);

@@ -75,6 +75,8 @@ static void account_child(struct process *p)
 	me->children_maj_faults += u.maj_faults + p->children_maj_faults;
 	me->children_voluntary += u.voluntary + p->children_voluntary;
 	me->children_involuntary += u.involuntary + p->children_involuntary;
+	io_usage_add(&me->children_io, &u.io);
+	io_usage_add(&me->children_io, &p->children_io);
 	me->children_max_rss_pages = max(me->children_max_rss_pages, max(u.max_rss_pages, p->children_max_rss_pages));
 	spin_unlock(&me->lock);
 }

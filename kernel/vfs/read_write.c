@@ -41,8 +41,11 @@ ssize_t file_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	if (unlikely(!f->ops->read))
 		return inode_is_dir(f->inode) ? -EISDIR : -EINVAL;
 	ssize_t result = pos ? f->ops->read(f, to, pos) : at_position(f, to, f->ops->read);
-	if (result > 0)
+	if (result > 0) {
 		fsnotify(f->inode, f->path.dentry, IN_ACCESS);
+		current->io.bytes_read += (uint64_t)result;
+	}
+	current->io.reads++;
 	return result;
 }
 
@@ -53,8 +56,11 @@ ssize_t file_write(struct file *f, struct iov_iter *from, loff_t *pos)
 	if (unlikely(!f->ops->write))
 		return -EINVAL;
 	ssize_t result = pos ? f->ops->write(f, from, pos) : at_position(f, from, f->ops->write);
-	if (result > 0)
+	if (result > 0) {
 		fsnotify(f->inode, f->path.dentry, IN_MODIFY);
+		current->io.bytes_written += (uint64_t)result;
+	}
+	current->io.writes++;
 	return result;
 }
 

@@ -140,5 +140,6 @@ static void init(void)
 	assert(anonymous_super);
 	anonymous_super->ops = &anonymous_super_ops;
 	anonymous_super->magic = ANON_INODE_FS_MAGIC;
+	anonymous_super->next_ino = 1000; // netstat takes "socket:[N]" with less than three digits for no socket
 }
 KERNEL_INIT(1, init);

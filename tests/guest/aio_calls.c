@@ -68,6 +68,28 @@ static long refusal(aio_context_t c, struct iocb b) { return submit_one(c, &b) =
 
 static int scratch_file(void) { return (int)CHECK_OK(open("file", O_RDWR | O_CREAT | O_TRUNC, 0600)); }
 
+static void note_alarm(int signal) { (void)signal; }
+
+// The parts of a timeout are added up, whatever they are, and a time that has passed never comes.
+static void check_odd_timeouts(aio_context_t c)
+{
+	static const struct timespec never[] = { { -1, 0 }, { 0, -1 }, { -5, 999999999 }, { LONG_MAX, 0 } };
+	struct sigaction interrupt = { .sa_handler = note_alarm }, old;
+	struct timespec more = { -1, 1020000000 }; // 20 ms
+	struct itimerval often = { { 0, 20000 }, { 0, 20000 } }, off = { 0 };
+	int64_t start = check_now_ns();
+	struct io_event e;
+
+	CHECK_EQ(syscall(SYS_io_getevents, c, 1l, 1l, &e, &more), 0);
+	CHECK(check_now_ns() - start >= 19000000);
+	CHECK_OK(sigaction(SIGALRM, &interrupt, &old));
+	CHECK_OK(setitimer(ITIMER_REAL, &often, NULL));
+	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+		CHECK_ERR(syscall(SYS_io_getevents, c, 1l, 1l, &e, &never[i]), EINTR);
+	CHECK_OK(setitimer(ITIMER_REAL, &off, NULL));
+	CHECK_OK(sigaction(SIGALRM, &old, NULL));
+}
+
 static void contexts(void)
 {
 	aio_context_t c = 0, used = 1, other;
@@ -89,6 +111,7 @@ static void contexts(void)
 	CHECK_ERR(collect(c, -1, 1, &e, 0), EINVAL);
 	CHECK_ERR(collect(c + 64, 0, 1, &e, 0), EINVAL);
 	CHECK_ERR(syscall(SYS_io_getevents, c, 1l, 1l, &e, (void *)8), EFAULT);
+	check_odd_timeouts(c);
 	CHECK_ERR(syscall(SYS_io_submit, c, -1l, NULL), EINVAL);
 	CHECK_EQ(syscall(SYS_io_submit, c, 0l, NULL), 0);
 	CHECK_ERR(syscall(SYS_io_submit, c, 1l, NULL), EFAULT);

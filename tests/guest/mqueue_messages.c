@@ -138,6 +138,59 @@ static void check_blocking(void)
 	CHECK_OK(mq_close(q));
 }
 
+struct receiver {
+	mqd_t queue;
+	int real_time; // priority; 0: none
+	pid_t tid;
+	unsigned char got;
+};
+
+static void *receive_one(void *argument)
+{
+	struct receiver *r = argument;
+	struct sched_param p = { .sched_priority = r->real_time };
+	char text[16];
+
+	if (r->real_time)
+		CHECK_OK(sched_setscheduler(0, SCHED_FIFO, &p));
+	__atomic_store_n(&r->tid, gettid(), __ATOMIC_RELEASE);
+	CHECK_EQ(mq_receive(r->queue, text, 16, NULL), 1);
+	r->got = (unsigned char)text[0];
+	return NULL;
+}
+
+// Who waits for a message gets it by priority, then by the time waited.
+static void check_receivers(void)
+{
+	struct receiver r[] = { { .real_time = 0 }, { .real_time = 5 }, { .real_time = 0 }, { .real_time = 9 } };
+	static const int order[] = { 3, 1, 0, 2 };
+	struct sched_param p = { .sched_priority = 1 };
+	pthread_t threads[ARRAY_SIZE(r)];
+	mqd_t q = CHECK_OK(create(0, 8, 16));
+
+	if (sched_setscheduler(0, SCHED_FIFO, &p)) // not allowed to: by the time alone
+		for (size_t i = 0; i < ARRAY_SIZE(r); i++)
+			r[i].real_time = 0;
+	p.sched_priority = 0;
+	CHECK_OK(sched_setscheduler(0, SCHED_OTHER, &p));
+	for (size_t i = 0; i < ARRAY_SIZE(r); i++) {
+		r[i].queue = q;
+		CHECK_EQ(pthread_create(&threads[i], NULL, receive_one, &r[i]), 0);
+		WAIT_UNTIL(__atomic_load_n(&r[i].tid, __ATOMIC_ACQUIRE) && check_task_state(r[i].tid) == 'S');
+		check_sleep_ms(20);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(r); i++) {
+		char text = (char)(i + 1);
+		CHECK_OK(mq_send(q, &text, 1, 0));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(r); i++)
+		pthread_join(threads[i], NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(r); i++)
+		CHECK_EQ(r[r[3].real_time ? order[i] : (int)i].got, i + 1);
+	CHECK_OK(mq_unlink(name));
+	CHECK_OK(mq_close(q));
+}
+
 static void check_poll(void)
 {
 	char text[16];
@@ -278,6 +331,7 @@ int main(void)
 	check_order();
 	check_time();
 	check_blocking();
+	check_receivers();
 	check_poll();
 	check_signal();
 	check_thread();

@@ -456,3 +456,50 @@ def test_shell_features_in_dash(t):
             "[ -d /usr ] && echo dir; case abc in a*) echo match;; esac; f() { return 3; }; f || echo $?; "
             "while read l; do echo \"[$l]\"; done < /etc/hostname >/dev/null; exec 3>/tmp/dash-cl; echo x >&3; exec 3>&-; "
             "cat /tmp/dash-cl; rm /tmp/dash-cl"])
+
+
+TABLES = r"""
+import os, re, socket, subprocess
+server = socket.create_server(("127.0.0.1", 0), backlog=0)
+datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagram.bind(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname())
+child, _ = server.accept()
+ports = {s.getsockname()[1]: name for s, name in ((server, "SERVER"), (datagram, "DATAGRAM"), (client, "CLIENT"))}
+named = socket.socket(socket.AF_UNIX)
+named.bind("\0cloister-tables-%d" % os.getpid())
+named.listen(1)
+inodes = {str(os.fstat(s.fileno()).st_ino): "INODE" for s in (server, datagram, client, child, named)}
+
+def known(text):
+    text = re.sub(r":(\d+)", lambda m: ":" + ports.get(int(m[1]), "?"), text)
+    return " ".join(text.split()).replace("pid=%d" % os.getpid(), "pid=PID")
+
+def show(*command):
+    out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    for line in sorted(known(l) for l in out.splitlines() if any(":%d" % p in l for p in ports)):
+        for number, name in inodes.items():
+            line = re.sub(r"\b%s\b" % number, name, line)
+        print(re.sub(r"(?<=[ =])%d(?=[ ,/])" % os.getpid(), "PID", line))
+
+show("ss", "-Htunap")
+show("ss", "-Htlnp")
+show("netstat", "-tunlp")
+show("netstat", "-tun")
+show("lsof", "-nP", "-i", "-a", "-p", str(os.getpid()))
+out = subprocess.run(["ss", "-Hxlp"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+print([l.split()[:2] for l in out.splitlines() if "@cloister-tables-%d" % os.getpid() in l and "pid=%d" % os.getpid() in l])
+try:
+    import psutil
+except ImportError:
+    pass
+else:
+    for c in sorted(psutil.net_connections(), key=str):
+        if c.laddr and c.laddr.port in ports:
+            print(c.fd, c.family, c.type, known(":%d" % c.laddr.port), c.status, c.pid == os.getpid())
+"""
+
+
+def test_socket_tables(t):
+    t.need("ss", "netstat", "lsof")
+    t.same([PYTHON, "-c", TABLES], sort=True)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/net: tables of sockets and interfaces.
+#include "kernel/net_tables.h"
 #include "proc.h"
 
 static int text_show(struct seq *s, struct pseudo *n)
@@ -13,27 +14,29 @@ static int text_show(struct seq *s, struct pseudo *n)
 		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
 	}
 
-#define TCP_HEAD "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+#define TABLE(text, function)                                          \
+	{                                                              \
+		.name = text, .mode = S_IFREG | 0444, .show = function \
+	}
 
 const struct pseudo_entry proc_net_entries[] = {
-	CONSTANT(
-		"dev",
-		"Inter-|   Receive                                                |  Transmit\n"
-		" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n"
-		"    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n"),
+	TABLE("dev", net_dev_show),
 	CONSTANT("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"),
 	CONSTANT("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
 	CONSTANT("arp", "IP address       HW type     Flags       HW address            Mask     Device\n"),
-	CONSTANT("tcp", TCP_HEAD),
-	CONSTANT("tcp6", TCP_HEAD),
-	CONSTANT("udp", TCP_HEAD),
-	CONSTANT("udp6", TCP_HEAD),
-	CONSTANT("raw", TCP_HEAD),
-	CONSTANT("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
+	TABLE("tcp", net_tcp_show),
+	TABLE("tcp6", net_tcp6_show),
+	TABLE("udp", net_udp_show),
+	TABLE("udp6", net_udp6_show),
+	CONSTANT("raw",
+		 "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"),
+	TABLE("unix", net_unix_show),
 	CONSTANT("netlink",
 		 "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"),
 	CONSTANT("packet", "sk       RefCnt Type Proto  Iface R Rmem   User   Inode\n"),
-	CONSTANT("protocols", ""),
-	CONSTANT("sockstat", "sockets: used 0\n"),
+	TABLE("protocols", net_protocols_show),
+	TABLE("snmp", net_snmp_show),
+	TABLE("sockstat", net_sockstat_show),
+	TABLE("sockstat6", net_sockstat6_show),
 	{ NULL },
 };

@@ -94,8 +94,8 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		mm_release_user(mm);
 	}
 	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, state, ids.parent, ids.group,
-		   ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, 0ul, usage.maj_faults,
-		   0ul);
+		   ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, p->children_min_faults,
+		   usage.maj_faults, p->children_maj_faults);
 	seq_printf(s, " %lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu", ticks(user_ns), ticks(system_ns),
 		   ticks(p->children_user_ns), ticks(p->children_system_ns),
 		   t->sched.rt_priority ? -1 - t->sched.rt_priority : 20 + t->sched.nice, t->sched.nice, ids.threads,
@@ -235,9 +235,23 @@ int proc_status_show(struct seq *s, struct pseudo *n)
 
 int proc_io_show(struct seq *s, struct pseudo *n)
 {
-	(void)n;
-	seq_puts(s,
-		 "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+	struct task *t = proc_task(n);
+	struct process_usage usage;
+	int error = ptrace_may_access(t);
+
+	if (error)
+		return error;
+	if (proc_whole_process(n)) {
+		process_usage_get(t->process, &usage);
+		spin_lock(&t->process->lock);
+		io_usage_add(&usage.io, &t->process->children_io);
+		spin_unlock(&t->process->lock);
+	} else {
+		usage.io = t->io;
+	}
+	seq_printf(s, "rchar: %lu\nwchar: %lu\nsyscr: %lu\nsyscw: %lu\n", usage.io.bytes_read, usage.io.bytes_written,
+		   usage.io.reads, usage.io.writes);
+	seq_puts(s, "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n"); // storage is the host's
 	return 0;
 }
 

@@ -46,6 +46,11 @@ struct task_callback {
 	void (*fn)(struct task_callback *c);
 };
 
+struct io_usage { // of read(2), write(2) and their kin, whatever the file
+	uint64_t bytes_read, bytes_written, reads, writes;
+};
+void io_usage_add(struct io_usage *to, const struct io_usage *more);
+
 #define TASK_WAKES_MAX 6u
 
 struct task {
@@ -91,6 +96,7 @@ struct task {
 	int exit_code;                   // wait status
 	uint64_t start_ns;
 	uint64_t min_faults, maj_faults;
+	struct io_usage io; // racily read by others
 	int parent_death_signal;
 	uint64_t timer_slack_ns;
 	uint32_t personality;
@@ -195,6 +201,7 @@ struct process {              // what Linux calls a thread group
 	uint64_t dead_min_faults, dead_maj_faults, children_min_faults, children_maj_faults;
 	uint64_t dead_voluntary, dead_involuntary, children_voluntary, children_involuntary, children_max_rss_pages,
 		max_rss_pages;
+	struct io_usage dead_io, children_io;
 	uint64_t start_ns;
 	int oom_score_adjust;
 };
@@ -253,6 +260,7 @@ bool process_is_orphaned_group(
 // Accumulated times and counters of a process: live and dead threads, without waited-for children.
 struct process_usage {
 	uint64_t user_ns, system_ns, min_faults, maj_faults, voluntary, involuntary, max_rss_pages;
+	struct io_usage io;
 };
 void process_usage_get(struct process *p, struct process_usage *out);
 // May the current task look into `t` (ptrace, /proc/PID/mem)? 0, -EPERM.

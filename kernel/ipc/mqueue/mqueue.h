@@ -35,8 +35,8 @@ struct mqueue {
 	struct spinlock lock;    // guards what follows
 	struct rb_root messages; // highest priority first, oldest first among equals
 	int64_t count;
-	uint64_t bytes;     // of all messages
-	unsigned receivers; // tasks that wait for a message
+	uint64_t bytes;        // of all messages
+	struct list receivers; // that wait for a message, the first to be served first: struct mqueue_receiver
 	struct mqueue_notification notification;
 };
 

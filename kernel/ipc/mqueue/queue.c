@@ -10,6 +10,14 @@
 #include "kernel/slab.h"
 #include "kernel/task.h"
 
+// A task that waits for a message is handed one by its sender; on its stack.
+struct mqueue_receiver {
+	struct list node;
+	struct task *task;
+	int rank;                       // as Linux's prio: less comes first
+	struct mqueue_message *message; // once it has one it is off the list
+};
+
 #define PRIORITIES   32768
 #define MESSAGE_COST 48 // what Linux charges for a message, and for each priority in use, beside its text
 
@@ -53,6 +61,7 @@ struct mqueue *mqueue_create(int64_t message_max, int64_t size_max)
 	waitq_init(&q->readers);
 	waitq_init(&q->writers);
 	spin_init(&q->lock);
+	list_init(&q->receivers);
 	q->message_max = message_max;
 	q->size_max = size_max;
 	error = charge(q);
@@ -93,46 +102,84 @@ static void insert(struct mqueue *q, struct mqueue_message *m)
 	q->bytes += m->size;
 }
 
-// -EAGAIN: full.
+static void hand_over_locked(struct mqueue *q, struct mqueue_message *m)
+{
+	struct mqueue_receiver *r = list_first(&q->receivers, struct mqueue_receiver, node);
+
+	list_remove(&r->node);
+	__atomic_store_n(&r->message, m, __ATOMIC_RELEASE);
+	task_unpark(r->task); // it takes the lock before it goes on
+}
+
+// Gives the message to who waits for one, who are nobody while there are others, or queues it. -EAGAIN: full.
 static int put(struct mqueue *q, struct mqueue_message *m)
 {
 	struct mqueue_notification n = { 0 };
-	bool fits;
+	bool waited_for, queued = false;
 
 	spin_lock(&q->lock);
-	fits = q->count < q->message_max;
-	if (fits) {
+	waited_for = !list_empty(&q->receivers);
+	if (waited_for) {
+		hand_over_locked(q, m);
+	} else if (q->count < q->message_max) {
+		queued = true;
 		insert(q, m);
-		if (q->count == 1 && !q->receivers)
+		if (q->count == 1)
 			mqueue_notification_take_locked(q, &n);
 	}
 	spin_unlock(&q->lock);
 	mqueue_notification_fire(&n);
-	return fits ? 0 : -EAGAIN;
+	if (queued)
+		waitq_wake_events(&q->readers, 0, EPOLLIN | EPOLLRDNORM);
+	return waited_for || queued ? 0 : -EAGAIN;
 }
 
-static struct mqueue_message *take(struct mqueue *q)
+static struct mqueue_message *take_locked(struct mqueue *q)
 {
-	struct mqueue_message *m = NULL;
-	struct rb_node *node;
+	struct rb_node *node = rb_first(&q->messages);
+	struct mqueue_message *m;
 
-	spin_lock(&q->lock);
-	node = rb_first(&q->messages);
-	if (node) {
-		rb_remove(&q->messages, node);
-		m = rb_entry(node, struct mqueue_message, node);
-		q->count--;
-		q->bytes -= m->size;
-	}
-	spin_unlock(&q->lock);
+	if (!node)
+		return NULL;
+	rb_remove(&q->messages, node);
+	m = rb_entry(node, struct mqueue_message, node);
+	q->count--;
+	q->bytes -= m->size;
 	return m;
 }
 
-static void count_receiver(struct mqueue *q, int by)
+static int rank_of(const struct task *t) { return t->sched.rt_priority ? -t->sched.rt_priority : 20 + t->sched.nice; }
+
+// Behind those of its own rank.
+static void queue_receiver_locked(struct mqueue *q, struct mqueue_receiver *r)
 {
+	struct mqueue_receiver *other;
+
+	list_for_each (other, &q->receivers, node)
+		if (other->rank > r->rank)
+			break;
+	list_add_tail(&other->node, &r->node); // before it; the head when there is none
+}
+
+// 0 with a message, -ETIMEDOUT, -EINTR.
+static int wait_for_message(struct mqueue *q, struct mqueue_receiver *r, uint64_t deadline)
+{
+	int error = 0;
+
+	for (;;) {
+		task_prepare_park(PARK_INTERRUPTIBLE);
+		if (__atomic_load_n(&r->message, __ATOMIC_ACQUIRE) || error)
+			break;
+		error = task_park(deadline);
+	}
+	task_finish_park();
 	spin_lock(&q->lock);
-	q->receivers += (unsigned)by;
+	if (r->message)
+		error = 0;
+	else
+		list_remove(&r->node);
 	spin_unlock(&q->lock);
+	return error;
 }
 
 int mqueue_send(struct mqueue *q, struct mqueue_message *m, bool nonblock, uint64_t deadline)
@@ -144,27 +191,26 @@ int mqueue_send(struct mqueue *q, struct mqueue_message *m, bool nonblock, uint6
 		if (error)
 			error = waited == -EINTR ? -ERESTARTSYS : waited;
 	}
-	if (!error)
-		waitq_wake_events(&q->readers, 0, EPOLLIN | EPOLLRDNORM);
 	return error;
 }
 
 int mqueue_receive(struct mqueue *q, bool nonblock, uint64_t deadline, struct mqueue_message **out)
 {
-	struct mqueue_message *m = take(q);
-	int error = m ? 0 : -EAGAIN;
+	struct mqueue_receiver r = { .task = current, .rank = rank_of(current) };
+	int error = 0;
 
-	if (error && !nonblock) {
-		count_receiver(q, 1);
-		error = wait_event_deadline(&q->readers, (m = take(q)), deadline);
-		count_receiver(q, -1);
-		if (m)
-			error = 0;
-		else if (error == -EINTR)
-			error = -ERESTARTSYS;
-	}
-	*out = m;
-	if (m)
+	spin_lock(&q->lock);
+	*out = take_locked(q);
+	if (!*out && !nonblock)
+		queue_receiver_locked(q, &r);
+	spin_unlock(&q->lock);
+	if (*out) {
 		waitq_wake_events(&q->writers, 0, EPOLLOUT | EPOLLWRNORM);
-	return error;
+		return 0;
+	}
+	if (nonblock)
+		return -EAGAIN;
+	error = wait_for_message(q, &r, deadline);
+	*out = r.message;
+	return error == -EINTR ? -ERESTARTSYS : error;
 }
