@@ -45,18 +45,20 @@ static void check(const struct hosted_handoff *h)
 }
 
 // The host copies no page-table entries of file mappings at fork, but for those of a mapping that has a guard: so what every new process
-// touches has one, and need not be faulted in page by page. The rest, which grows with what a program does, has none, and is set apart
-// by a flag without effect here. Before Linux 6.15 the host knows no guards in shared mappings; then processes fault, and the pages are
-// just not used.
+// touches has one, and need not be faulted in page by page: the task blocks, and the kernel's data where that is no huge page. The
+// rest, which grows with what a program does, has none, and is set apart by a flag without effect here. Before Linux 6.15 the host
+// knows no guards in shared mappings; then processes fault, and the pages are just not used.
 static void inherit_entries(void)
 {
-	const uint64_t rest = hosted.arena_start + INHERITED_BYTES;
+	const bool huge = hosted.flags & HOSTED_FLAG_HUGE_DATA;
+	const uint64_t rest = huge ? hosted.data_start : hosted.arena_start + INHERITED_BYTES;
 	const uint64_t below_boot_stack =
 		(hosted.record_start + hosted.record_size_bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 
 	if (rest < hosted_stacks_start)
 		(void)HOST(madvise, rest, hosted_stacks_start - rest, MADV_DONTDUMP);
-	(void)HOST(madvise, below_boot_stack, PAGE_BYTES, MADV_GUARD_INSTALL);
+	if (!huge)
+		(void)HOST(madvise, below_boot_stack, PAGE_BYTES, MADV_GUARD_INSTALL);
 	(void)HOST(madvise, hosted_stacks_start, PAGE_BYTES,
 		   MADV_GUARD_INSTALL); // the end of the first stack, which nobody uses
 }

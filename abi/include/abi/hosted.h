@@ -25,10 +25,11 @@
 #define HOSTED_CPUS_MAX     256u
 #define HOSTED_KICK_SIGNAL  23 // SIGURG: takes a thread out of program code
 
-#define HOSTED_FLAG_FSGSBASE     1u // programs may use rdfsbase and kin
-#define HOSTED_FLAG_NAMESPACES   2u // the cell has a pid namespace of its own
-#define HOSTED_FLAG_TSC_MEASURED 4u // tsc_hz is good to some parts in a hundred thousand only: worth refining
-#define HOSTED_FLAG_PKEYS        8u // the kernel is to close its region by a protection key while programs run
+#define HOSTED_FLAG_FSGSBASE     1u  // programs may use rdfsbase and kin
+#define HOSTED_FLAG_NAMESPACES   2u  // the cell has a pid namespace of its own
+#define HOSTED_FLAG_TSC_MEASURED 4u  // tsc_hz is good to some parts in a hundred thousand only: worth refining
+#define HOSTED_FLAG_PKEYS        8u  // the kernel is to close its region by a protection key while programs run
+#define HOSTED_FLAG_HUGE_DATA    16u // the first 2 MiB from data_start are one huge page
 
 enum hosted_stream {
 	HOSTED_STDIN,
