@@ -304,12 +304,15 @@ static int op_read_directory(struct request *r)
 							    .namelen = (uint32_t)strlen(e->d_name),
 							    .type = e->d_type } };
 		size_t size = FUSE_DIRENTPLUS_SIZE(&plus);
-		if (e->d_name[0] != '.')
+		size_t skipped = in->read_flags & BROKER_READ_NAMES ? offsetof(struct fuse_direntplus, dirent) : 0;
+		size_t head = FUSE_NAME_OFFSET_DIRENTPLUS - skipped;
+		if (e->d_name[0] != '.' && !skipped)
 			entry(child(r, e->d_name), &plus.entry_out);
 		char *at = r->a->bytes + r->a->size;
+		size -= skipped;
 		memset(at, 0, size);
-		memcpy(at, &plus, FUSE_NAME_OFFSET_DIRENTPLUS);
-		memcpy(at + FUSE_NAME_OFFSET_DIRENTPLUS, e->d_name, plus.dirent.namelen);
+		memcpy(at, (char *)&plus + skipped, head);
+		memcpy(at + head, e->d_name, plus.dirent.namelen);
 		r->a->size += size;
 	}
 	closedir(d);

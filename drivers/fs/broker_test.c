@@ -438,8 +438,8 @@ static unsigned read_in_order(unsigned count)
 	return fake_requests - before;
 }
 
-// What a small program asks for it asks for one by one.
-static void the_first_names_are_not_read_ahead(void **state)
+// What a small program asks for it asks for one by one; if that is much, all is read, and nothing watched.
+static void a_young_cell_reads_little_ahead(void **state)
 {
 	char name[16];
 	fake_watches = true;
@@ -450,12 +450,31 @@ static void the_first_names_are_not_read_ahead(void **state)
 	}
 	assert_int_equal(fake_requests, 10);
 	assert_int_equal(REQUESTS(BROKER_READ_DIRECTORY), 0);
-	for (unsigned k = 10; k < 80; k++) {
+	for (unsigned k = 10; k < 40; k++) {
 		fmt_print(name, sizeof(name), "/g/f%u", k);
 		assert_int_equal(size_of(name), -ENOENT);
 	}
 	assert_int_equal(REQUESTS(BROKER_READ_DIRECTORY), 1);
-	assert_true(fake_requests < 80);
+	fake_host_write("new", "text"); // nobody reports it
+	assert_int_equal(size_of("/g/new"), 4);
+}
+
+static void a_young_cell_lists_names_only(void **state)
+{
+	char names[512];
+	fake_host_write("f", "text");
+	fake_host_write("g", "text");
+	for (unsigned old = 0; old < 2; old++) {
+		fs_connections()->next_unique = old ? 1000 : 1;
+		long fd = sys_open(U("/g"), O_RDONLY | O_DIRECTORY, 0);
+		unsigned before = fake_requests;
+		list_names(fd, names, 4096);
+		assert_int_equal(fake_requests, before + 1);
+		assert_true(in_list(names, "f ") && in_list(names, "g ") && in_list(names, ".. "));
+		assert_int_equal(size_of("/g/f"), 4);
+		assert_int_equal(fake_requests, before + (old ? 1 : 2));
+		sys_close((int)fd);
+	}
 }
 
 static void files_are_opened_ahead(void **state)
@@ -749,7 +768,8 @@ int main(void)
 		TEST(timeouts_end),
 		TEST(watched_entries_last),
 		TEST(names_are_read_ahead),
-		TEST(the_first_names_are_not_read_ahead),
+		TEST(a_young_cell_reads_little_ahead),
+		TEST(a_young_cell_lists_names_only),
 		TEST(known_names_are_listed),
 		TEST(files_are_opened_ahead),
 		TEST(trees_are_gone_through),

@@ -259,7 +259,7 @@ static inline uint64_t fs_clock_now(struct fs_connection *c)
 {
 	return __atomic_load_n(&c->attr_clock, __ATOMIC_ACQUIRE);
 }
-uint64_t fs_deadline(uint64_t valid_ns);            // from now; saturates
+uint64_t fs_deadline(uint64_t valid_ns);            // from now; saturates; in a young cell soon
 #define FS_LASTING_NS (3600 * UINT64_C(1000000000)) // so long is for ever, or until the server tells (PORT_HOST)
 static inline bool fs_attributes_fresh(const struct fs_inode *fi)
 {
@@ -353,6 +353,7 @@ void fs_link_dropped(struct inode *i, bool all);      // one of its names went
 // True: names became known.
 bool fs_names_ahead(struct inode *dir, struct dentry *d);
 bool fs_names_are_known(struct inode *dir, struct dentry *d); // a name that is not cached is not there
+bool fs_cell_is_young(void);                                  // it has asked for little so far
 // names.c: writes the names of the directory `d`, whose lock is held, as READDIR answers (to = NULL: only counts). Bytes; 0: not all are
 // known, or more than `capacity`.
 size_t fs_names_list(struct inode *dir, struct dentry *d, char *to, size_t capacity);

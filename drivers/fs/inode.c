@@ -14,13 +14,16 @@
 #include "kernel/timer.h"
 #include "lib/string.h"
 
-#define OURS_NS (2 * NSEC_PER_SEC) // how late the host may report a change
+#define OURS_NS        (2 * NSEC_PER_SEC) // how late the host may report a change
+#define YOUNG_VALID_NS (NSEC_PER_SEC / 10)
 
 uint64_t fs_deadline(uint64_t valid_ns)
 {
 	uint64_t deadline;
 	if (PORT_HOST && valid_ns >= FS_LASTING_NS)
 		valid_ns = NSEC_PER_SEC; // until watch.c has made sure that we were told
+	if (PORT_HOST && fs_cell_is_young())
+		valid_ns = min(valid_ns, YOUNG_VALID_NS);
 	// A clock is not worth reading.
 	if (valid_ns >= FS_LASTING_NS || __builtin_add_overflow(clock_monotonic_ns(), valid_ns, &deadline))
 		return UINT64_MAX;

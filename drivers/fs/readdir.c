@@ -229,11 +229,11 @@ static int entries_read(struct inode *i, struct fs_open_dir *dir, loff_t positio
 	return error;
 }
 
-// BROKER_READ_DIRECTORY: from the start, whatever was open.
-static int read_at_once_call(struct inode *i, struct fs_open_dir *dir, bool watch, struct fuse_open_out *head)
+// BROKER_READ_DIRECTORY: from the start, whatever was open. `flags`: BROKER_READ_*.
+static int read_at_once_call(struct inode *i, struct fs_open_dir *dir, uint32_t flags, struct fuse_open_out *head)
 {
 	struct fuse_read_in in = { .size = (uint32_t)(dir->capacity + sizeof(struct fuse_open_out)),
-				   .read_flags = watch ? BROKER_READ_WATCH : 0 };
+				   .read_flags = flags };
 	struct fs_request *r = fs_request_get(fs_connection_of(i), BROKER_READ_DIRECTORY, fs_node(i));
 	if (is_err(r))
 		return (int)ptr_err(r);
@@ -241,14 +241,14 @@ static int read_at_once_call(struct inode *i, struct fs_open_dir *dir, bool watc
 	return entries_call(dir, r, sizeof(*head), head);
 }
 
-// *mark: how the entries are to be blessed. With `watch` the directory is watched from now on, if there is room.
-static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, bool watch, uint64_t *mark)
+// *mark: how the entries are to be blessed. With BROKER_READ_WATCH the directory is watched from now on, if there is room.
+static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, uint32_t flags, uint64_t *mark)
 {
 	struct fs_connection *c = fs_connection_of(i);
 	struct fuse_open_out head = { 0 };
-	struct fs_watch *w = watch ? fs_watch_begin(i) : NULL;
+	struct fs_watch *w = flags & BROKER_READ_WATCH ? fs_watch_begin(i) : NULL;
 	*mark = fs_watch_mark(i);
-	int error = read_at_once_call(i, dir, w, &head);
+	int error = read_at_once_call(i, dir, w ? flags : flags & ~BROKER_READ_WATCH, &head);
 	if (w)
 		*mark = fs_watch_heard(i, w, error ? error : -(int)min(head.padding, 4095u),
 				       head.open_flags & BROKER_FOPEN_COMPLETE);
@@ -257,7 +257,7 @@ static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, bool w
 	struct fuse_opened o = { head.fh, head.open_flags };
 	fs_handle_put(c, dir->handle, NULL);
 	dir->handle = NULL;
-	dir->plus = true;
+	dir->plus = !(flags & BROKER_READ_NAMES);
 	dir->last = head.fh == FS_NO_HANDLE;
 	dir->exact = head.open_flags & BROKER_FOPEN_EXACT;
 	if (dir->last)
@@ -265,6 +265,25 @@ static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, bool w
 	dir->handle = fs_handle_create(c, fs_node(i), &o, 0, true, -1);
 	return dir->handle ? 0 : -ENOMEM;
 }
+
+// ---- young cells ----
+//
+// A small program asks for little, and the directories it looks into are large ones: /usr/lib, /etc. So a cell's first questions make it read
+// only what surely pays, and start no watches: a watch is a wait for the host at the end. Who lists a directory then gets its names; their
+// attributes cost the broker some 2 us each, and python3, which lists where it may import from, asks for a few. What is not watched is
+// believed for a shorter time instead (fs_deadline()), and watched when it is asked for again after that.
+
+#define REQUESTS_FIRST 256u // what starting such a program takes, and some more
+
+bool fs_cell_is_young(void)
+{
+	uint64_t requests = 0;
+	for (struct fs_connection *c = fs_connections(); c && requests < REQUESTS_FIRST; c = c->next)
+		requests += __atomic_load_n(&c->next_unique, __ATOMIC_RELAXED) / 2;
+	return requests < REQUESTS_FIRST;
+}
+
+static bool names_will_do(const struct fs_connection *c) { return !c->names_credit && fs_cell_is_young(); }
 
 // ---- what is known ----
 
@@ -308,8 +327,9 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 		return -ENOMEM;
 	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
 	uint64_t names = PORT_HOST && !position ? fs_watch_names(i) : 0;
+	uint32_t flags = PORT_HOST && names_will_do(c) ? BROKER_READ_NAMES : 0;
 	loff_t end;
-	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir, false, &mark) : -ENOSYS;
+	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir, flags, &mark) : -ENOSYS;
 	if (error == -ENOSYS) {
 		dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
 		error = handle_need(i, f, dir);
@@ -322,7 +342,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	dir->position = position;
 	dir->filled = true;
 	dir->ended = !dir->size;
-	if (names)
+	if (names && dir->plus)
 		names_begin(f->path.dentry);
 	bool all = dir->plus && entries_link(f->path.dentry, dir, clock, mark, &end);
 	if (names && all && dir->last && dir->exact)
@@ -337,15 +357,16 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 // Each name looked up costs a message to the server and back; all names of a directory with their attributes cost one for some
 // hundreds. So once a few have been asked for one by one, more of them the larger the directory is, all are read, and those of the next
 // few small directories when the first is asked for: who goes through a tree will ask for more. The directory is watched: what is not
-// among the names is not there, and the server need not be asked for that either. A program that asks for little altogether gains nothing
-// by that, and waits at its end for the host to end the watches: a cell's first questions are not counted.
+// among the names is not there, and the server need not be asked for that either. In a young cell more has to be asked for first, and
+// there is no watch.
 
-#define ASKED_MIN         3u
-#define ASKED_SHARE_BYTES 2048u // of the directory's own size, for each name that was asked for
-#define NAMES_QUIET_NS    NSEC_PER_SEC
-#define REQUESTS_FIRST    64u // what starting a small program takes, and some more
-#define NAMES_CREDIT      32u
-#define SMALL_BYTES       8192u
+#define ASKED_MIN               3u
+#define ASKED_SHARE_BYTES       2048u // of the directory's own size, for each name that was asked for
+#define ASKED_MIN_YOUNG         16u
+#define ASKED_SHARE_BYTES_YOUNG 256u
+#define NAMES_QUIET_NS          NSEC_PER_SEC
+#define NAMES_CREDIT            32u
+#define SMALL_BYTES             8192u
 
 bool fs_names_are_known(struct inode *dir, struct dentry *d)
 {
@@ -353,24 +374,18 @@ bool fs_names_are_known(struct inode *dir, struct dentry *d)
 	return serial && __atomic_load_n(&d->complete, __ATOMIC_RELAXED) && fs_watch_names(dir) == serial;
 }
 
-static bool is_young_cell(void)
-{
-	uint64_t requests = 0;
-	for (struct fs_connection *c = fs_connections(); c && requests < REQUESTS_FIRST; c = c->next)
-		requests += __atomic_load_n(&c->next_unique, __ATOMIC_RELAXED);
-	return requests < REQUESTS_FIRST;
-}
-
 static bool ahead_pays(struct inode *dir, struct dentry *d)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
 	struct fs_connection *c = fi->connection;
-	if (!reads_at_once(c) || fs_names_are_known(dir, d) || is_young_cell())
+	if (!reads_at_once(c) || fs_names_are_known(dir, d))
 		return false;
 	uint32_t asked = ++fi->names_asked;
 	if (clock_monotonic_ns() < fi->names_quiet_ns)
 		return false;
-	if (asked >= ASKED_MIN && asked >= dir->data.size_bytes / ASKED_SHARE_BYTES) {
+	const bool young = fs_cell_is_young();
+	if (asked >= (young ? ASKED_MIN_YOUNG : ASKED_MIN) &&
+	    asked >= dir->data.size_bytes / (young ? ASKED_SHARE_BYTES_YOUNG : ASKED_SHARE_BYTES)) {
 		c->names_credit = NAMES_CREDIT;
 		return true;
 	}
@@ -386,7 +401,7 @@ static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *o
 	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark;
 	names_begin(d);
 	od->plus = true;
-	int error = entries_read_at_once(dir, od, true, &mark);
+	int error = entries_read_at_once(dir, od, fs_cell_is_young() ? 0 : BROKER_READ_WATCH, &mark);
 	uint64_t names = mark ? fs_watch_names(dir) : 0;
 	loff_t position = 0;
 	bool all = !error && entries_link(d, od, clock, mark, &position);

@@ -559,6 +559,12 @@ static void directory_in_one_round_trip(void **state)
 	memcpy(&out, client_payload(c), sizeof(out));
 	assert_true(out.fh == UINT64_MAX);
 	assert_int_equal(count_entries(c, sizeof(out), true, &offset), 52);
+	in.read_flags = BROKER_READ_NAMES;
+	assert_int_equal(client_call(c, BROKER_READ_DIRECTORY, 1, &in, sizeof(in), NULL), 0);
+	memcpy(&out, client_payload(c), sizeof(out));
+	assert_true(out.fh == UINT64_MAX && !(out.open_flags & BROKER_FOPEN_EXACT));
+	assert_int_equal(count_entries(c, sizeof(out), false, &offset), 52);
+	in.read_flags = 0;
 	in.size = 8192;
 	assert_int_equal(client_call(c, BROKER_READ_DIRECTORY, 1, &in, sizeof(in), NULL), 0);
 	memcpy(&out, client_payload(c), sizeof(out));

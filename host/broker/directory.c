@@ -347,7 +347,7 @@ int op_read_directory(struct request *r)
 {
 	struct fuse_read_in in;
 	struct fuse_open_out *out;
-	struct reading d = { .r = r, .plus = true };
+	struct reading d = { .r = r };
 	int result;
 
 	if (!request_take(r, &in, sizeof(in)) || in.size < sizeof(*out))
@@ -355,6 +355,7 @@ int op_read_directory(struct request *r)
 	result = handle_make(r, &d.handle);
 	if (result)
 		return result;
+	d.plus = !(in.read_flags & BROKER_READ_NAMES);
 	d.handle->refs++; // ours
 	result = handle_publish(r, d.handle);
 	if (result) {
