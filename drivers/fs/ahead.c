@@ -27,8 +27,6 @@
 #define CREDIT       4     // directories begun in full after one where that was right
 #define SCAN_MAX     1024u // siblings looked at
 
-enum order { ORDER_READ, ORDER_NAME, ORDER_INODE, ORDER_COUNT };
-
 struct fs_batch {
 	struct fs_request *request;
 	bool asked; // the first is what somebody waits for
@@ -62,8 +60,8 @@ static unsigned window_next(struct fs_inode *dir)
 		dir->ahead_window = (uint16_t)min(dir->ahead_window * 2u, WINDOW_MAX);
 		c->ahead_order = dir->ahead_order;
 		dir->ahead_tries = 0;
-	} else if (given && ++dir->ahead_tries < ORDER_COUNT) {
-		dir->ahead_order = (uint8_t)((dir->ahead_order + 1) % ORDER_COUNT);
+	} else if (given && ++dir->ahead_tries < FS_ORDER_COUNT) {
+		dir->ahead_order = (uint8_t)((dir->ahead_order + 1) % FS_ORDER_COUNT);
 		dir->ahead_window = WINDOW_FIRST;
 	} else if (given) {
 		dir->ahead_tries = 0;
@@ -89,9 +87,9 @@ static bool is_worth_opening(const struct dentry *d, const struct super *s)
 	return !fi->reader && !fi->writer && !fi->open_files && i->data.size_bytes;
 }
 
-static int compare(const struct dentry *a, const struct dentry *b, enum order by)
+static int compare(const struct dentry *a, const struct dentry *b, enum fs_order by)
 {
-	if (by == ORDER_INODE) {
+	if (by == FS_ORDER_INODE) {
 		uint64_t x = fs_inode_of(a->inode)->ino, y = fs_inode_of(b->inode)->ino;
 		return x < y ? -1 : x > y;
 	}
@@ -100,27 +98,28 @@ static int compare(const struct dentry *a, const struct dentry *b, enum order by
 }
 
 // What follows `at` among the children of `parent` in the order in which it was read. dentry_tree_lock. Count.
-static unsigned followers_as_read(struct dentry *parent, struct list *at, struct dentry **found, unsigned max)
+static unsigned followers_as_read(struct dentry *parent, struct list *at, fs_worth *worth, struct dentry **found,
+				  unsigned max)
 {
 	unsigned count = 0, scanned = 0;
 	for (at = at->next; at != &parent->children && count < max && scanned++ < SCAN_MAX; at = at->next) {
 		struct dentry *next = container_of(at, struct dentry, child_node);
-		if (is_worth_opening(next, parent->super))
+		if (worth(next, parent->super))
 			found[count++] = next;
 	}
 	return count;
 }
 
 // The same in another order: the lowest ones above `d`, if that is not NULL.
-static unsigned followers_by(enum order by, struct dentry *parent, struct dentry *d, struct dentry **found,
-			     unsigned max)
+static unsigned followers_by(enum fs_order by, struct dentry *parent, struct dentry *d, fs_worth *worth,
+			     struct dentry **found, unsigned max)
 {
 	unsigned count = 0, scanned = 0;
 	struct dentry *next;
 	list_for_each (next, &parent->children, child_node) {
 		if (scanned++ >= SCAN_MAX)
 			break;
-		if (!is_worth_opening(next, parent->super) || (d && compare(next, d, by) <= 0) ||
+		if (!worth(next, parent->super) || (d && compare(next, d, by) <= 0) ||
 		    (count == max && compare(next, found[max - 1], by) >= 0))
 			continue;
 		unsigned at = count < max ? count++ : max - 1;
@@ -131,10 +130,18 @@ static unsigned followers_by(enum order by, struct dentry *parent, struct dentry
 	return count;
 }
 
+unsigned fs_followers(enum fs_order by, struct dentry *parent, struct dentry *d, fs_worth *worth, struct dentry **found,
+		      unsigned max)
+{
+	return by == FS_ORDER_READ
+		       ? followers_as_read(parent, d ? &d->child_node : &parent->children, worth, found, max)
+		       : followers_by(by, parent, d, worth, found, max);
+}
+
 // ---- batches ----
 
 // Those that come after `d`, or the first of the directory `parent` (d = NULL).
-static void batch_fill(struct fs_batch *b, struct dentry *parent, struct dentry *d, unsigned window, enum order by)
+static void batch_fill(struct fs_batch *b, struct dentry *parent, struct dentry *d, unsigned window, enum fs_order by)
 {
 	struct dentry *found[BROKER_DESCRIPTORS_MAX];
 	unsigned count = 0;
@@ -143,10 +150,8 @@ static void batch_fill(struct fs_batch *b, struct dentry *parent, struct dentry 
 		window = 0;
 	else if (d)
 		parent = d->parent;
-	if (window && by == ORDER_READ)
-		count = followers_as_read(parent, d ? &d->child_node : &parent->children, found, window);
-	else if (window)
-		count = followers_by(by, parent, d, found, window);
+	if (window)
+		count = fs_followers(by, parent, d, is_worth_opening, found, window);
 	for (unsigned k = 0; k < count; k++)
 		b->nodes[b->count++] = fs_node(found[k]->inode);
 	spin_unlock(&dentry_tree_lock);
@@ -218,7 +223,22 @@ static bool batch_collect(struct fs_connection *c, bool keep)
 	return true;
 }
 
-void fs_ahead_stop(struct fs_connection *c) { batch_collect(c, false); }
+void fs_ahead_stop(struct fs_connection *c)
+{
+	batch_collect(c, false);
+	fs_walk_stop(c);
+}
+
+void fs_file_keep_ahead(struct fs_connection *c, uint64_t node, int file) { file_keep(c, node, file, true); }
+
+void fs_files_given(struct fs_inode *dir, unsigned count)
+{
+	dir->ahead_order = dir->connection->ahead_order;
+	dir->ahead_window = WINDOW_MAX;
+	dir->ahead_given = (uint16_t)count;
+	dir->ahead_used = 0;
+	dir->ahead_dry = true;
+}
 
 // ---- ahead ----
 

@@ -222,6 +222,14 @@ static int op_lookup_open(struct request *r)
 	return 0;
 }
 
+static void put_file(struct request *r, int fd)
+{
+	if (fd >= 0 && r->a->fd < 0)
+		r->a->fd = fd;
+	else if (fd >= 0)
+		r->a->more[r->a->more_count++] = fd;
+}
+
 static int op_open_many(struct request *r)
 {
 	struct broker_open_many_in *in = (void *)r->at;
@@ -230,10 +238,7 @@ static int op_open_many(struct request *r)
 		int fd = open(nodes[ids[k] < node_count ? ids[k] : 0].path, O_RDONLY);
 		uint32_t error = fd < 0 ? (uint32_t)errno : 0;
 		put(r, &error, sizeof(error));
-		if (fd >= 0 && r->a->fd < 0)
-			r->a->fd = fd;
-		else if (fd >= 0)
-			r->a->more[r->a->more_count++] = fd;
+		put_file(r, fd);
 	}
 	return 0;
 }
@@ -298,6 +303,10 @@ static int op_read_directory(struct request *r)
 	if (!d)
 		return -errno;
 	put(r, &o, sizeof(o));
+	struct broker_read_opened none = { 0 }, *opened = (void *)(r->a->bytes + r->a->size);
+	bool open_files = in->read_flags & BROKER_READ_OPEN;
+	if (open_files)
+		put(r, &none, sizeof(none));
 	while ((e = readdir(d))) {
 		struct fuse_direntplus plus = { .dirent = { .ino = e->d_ino,
 							    .off = (uint64_t)e->d_off,
@@ -308,6 +317,10 @@ static int op_read_directory(struct request *r)
 		size_t head = FUSE_NAME_OFFSET_DIRENTPLUS - skipped;
 		if (e->d_name[0] != '.' && !skipped)
 			entry(child(r, e->d_name), &plus.entry_out);
+		if (open_files && e->d_type == DT_REG && opened->count < 20) {
+			opened->nodes[opened->count++] = plus.entry_out.nodeid;
+			put_file(r, open(child(r, e->d_name), O_RDONLY));
+		}
 		char *at = r->a->bytes + r->a->size;
 		size -= skipped;
 		memset(at, 0, size);

@@ -7,6 +7,7 @@
 //   files         file.c data.c times.c copy.c       passthrough.c
 //   attributes    change.c                           freshness.c
 //   coherence     timeouts                           watch.c own.c names.c
+//   ahead                                            ahead.c walk.c
 //
 //   request.c  requests: memory, waiting, forgets    inode.c    attributes, inode life
 //   mount.c    INIT, superblock, statfs, sync        handle.c   files open at the server, and those kept for the next open
@@ -21,6 +22,8 @@
 #pragma once
 
 #include "codec.h"
+
+#include "abi/broker.h"
 #include "kernel/fs.h"
 #include "kernel/page.h"
 #include "kernel/refcount.h"
@@ -40,6 +43,8 @@ struct fs_batch;
 struct fs_connection;
 struct fs_handle;
 struct fs_request;
+
+enum fs_order { FS_ORDER_READ, FS_ORDER_NAME, FS_ORDER_INODE, FS_ORDER_COUNT }; // in which a directory is gone through
 
 struct fs_connection { // a server of one tree; lives for ever. The transport's structure begins with it
 	struct fs_connection *next;
@@ -61,8 +66,12 @@ struct fs_connection { // a server of one tree; lives for ever. The transport's 
 	uint8_t ahead_order;        // in which files were opened last (ahead.c); racy hint
 	uint8_t ahead_credit;       // so many directories get files opened ahead from the first on (ahead.c); racy hint
 	struct fs_batch *batch;     // files being opened ahead (ahead.c); atomic
-	uint8_t names_credit;       // so many are read when the first name is asked for (readdir.c); racy hint
-	uint64_t attr_valid_ns;     // how long the server says attributes are good; racy hint
+	// Directories read ahead (walk.c); racy hints.
+	uint64_t walk_next[FS_ORDER_COUNT]; // nodes foreseen, in each order
+	uint8_t walk_order;
+	int8_t walk_right;      // so often in a row that was right; below 0: not tried for a while
+	uint8_t names_credit;   // so many are read when the first name is asked for (readdir.c); racy hint
+	uint64_t attr_valid_ns; // how long the server says attributes are good; racy hint
 
 	struct spinlock lock; // guards what follows
 	struct list idle;     // struct fs_request.node
@@ -72,8 +81,9 @@ struct fs_connection { // a server of one tree; lives for ever. The transport's 
 	struct fs_request *forget_request; // NULL while it is with the server
 	struct list idle_handles;          // struct fs_inode.idle_node, least recently used first
 	unsigned idle_handle_count;
-	struct list dirty; // struct fs_inode.dirty_node: data or times the server does not have yet
-	uint32_t holders;  // atomic: inodes held by fs_inode_hold(), for which unmounting waits
+	struct fs_listing *listing; // of a directory, under way (walk.c)
+	struct list dirty;          // struct fs_inode.dirty_node: data or times the server does not have yet
+	uint32_t holders;           // atomic: inodes held by fs_inode_hold(), for which unmounting waits
 	struct waitq idle_wait;
 };
 
@@ -302,6 +312,12 @@ struct fs_handle *fs_handle_create(struct fs_connection *c, uint64_t nodeid, con
 struct fs_handle *fs_handle_get_ahead(struct dentry *d);
 void fs_open_ahead(struct inode *dir, struct dentry *d); // the names of directory `d` were read just now
 void fs_ahead_stop(struct fs_connection *c);             // nothing is under way when this returns
+void fs_file_keep_ahead(struct fs_connection *c, uint64_t node, int file); // takes `file` over; for who opens that node
+void fs_files_given(struct fs_inode *dir, unsigned count);                 // all files of a directory were opened ahead
+typedef bool fs_worth(const struct dentry *d, const struct super *s);
+// Those of `parent`'s children that are worth it and follow `d`, if that is not NULL, at most `max`. dentry_tree_lock held. Count.
+unsigned fs_followers(enum fs_order by, struct dentry *parent, struct dentry *d, fs_worth *worth, struct dentry **found,
+		      unsigned max);
 void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write); // caches it, unless there is one
 void fs_handle_keep(struct inode *i, struct fs_handle *h); // nobody has the file open: for the next who does
 // An open file begins and ends to use h. adopt takes h's reference over, release puts it. release: what the last writer leaves
@@ -310,6 +326,32 @@ void fs_handle_adopt(struct inode *i, struct file *f, struct fs_handle *h);
 void fs_handle_release(struct file *f);
 struct fs_handle *fs_writer_retire(struct fs_inode *fi);
 static inline struct fs_handle *fs_file_handle(const struct file *f) { return f->private; }
+
+// ---- walk.c: directories read before a program asks ----
+#define FS_LISTING_ORDER (PORT_HOST ? 4u : 3u) // 64 or 32 KiB: some 350 or 150 entries with attributes
+#define FS_LISTING_BYTES (4096u << FS_LISTING_ORDER)
+
+struct fs_listing {
+	struct fs_request *request;
+	struct inode *dir;      // held
+	struct fs_watch *watch; // NULL: it was not to be watched
+	struct page *buffer;    // entries
+	uint64_t asked_ns, clock;
+	size_t head_bytes; // of the answer, before them
+	// The answer.
+	struct fuse_open_out head;
+	size_t size; // of the entries
+	unsigned file_count;
+	uint64_t nodes[BROKER_DESCRIPTORS_MAX];
+	int files[BROKER_DESCRIPTORS_MAX]; // the request's
+};
+bool fs_listing_is_of(struct inode *dir); // is that under way, or here?
+// The answer, which the caller ends; its mark as fs_watch_heard() has it. The directory's lock is held. NULL: ask.
+struct fs_listing *fs_listing_take(struct inode *dir, uint64_t *mark);
+bool fs_listing_end(struct fs_listing *l); // its entries are linked: keeps the files. True: there were some
+// The names of the directory `d` were asked for just now, and it was watched or not. True: the next one is under way.
+bool fs_walk_on(struct inode *dir, struct dentry *d, bool watch);
+void fs_walk_stop(struct fs_connection *c);
 
 // ---- where the data is: pages (file.c, data.c, times.c, attr_pages.c) or the host (passthrough.c, attr_host.c) ----
 extern const struct file_ops fs_file_ops;
@@ -370,7 +412,8 @@ int fs_removexattr(struct inode *i, const char *name);
 uint64_t fs_watch_mark_of(struct inode *dir);
 bool fs_watch_holds(struct inode *dir, uint64_t mark);
 // For who asks the server to watch along with something else (BROKER_READ_WATCH): begin says whether to (NULL: no), heard what came
-// of it; the mark that answer was given with, 0: none. The directory's lock is held from the one to the other.
+// of it; the mark that answer was given with, 0: none or something was told meanwhile. The directory's lock is held by who hears, and from
+// the one to the other unless changes made here are told apart otherwise (walk.c).
 struct fs_watch *fs_watch_begin(struct inode *dir);
 uint64_t fs_watch_heard(struct inode *dir, struct fs_watch *w, int error, bool complete);
 void fs_watch_start(struct inode *dir, bool pin); // makes the server watch it, if there is room. Task context

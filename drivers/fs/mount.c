@@ -138,6 +138,7 @@ static int connection_start(struct fs_connection *c)
 {
 	int error = init_call(c);
 	c->ahead_credit = c->names_credit = 0;
+	c->walk_right = 0;
 	if (error || c->forget_request)
 		return error;
 	struct fs_request *r = fs_request_get(c, FUSE_BATCH_FORGET, 0);

@@ -15,8 +15,6 @@
 #include "kernel/task.h"
 #include "lib/string.h"
 
-#define BUFFER_ORDER (PORT_HOST ? 4u : 3u) // 64 or 32 KiB: some 350 or 150 entries with attributes
-
 struct fs_open_dir {              // file.private; guarded by the directory's lock
 	struct fs_handle *handle; // NULL: not open at the server
 	struct page *buffer;      // device memory with the answer, or NULL
@@ -94,7 +92,7 @@ static void fs_dir_release(struct file *f)
 
 static bool buffer_allocate(struct fs_open_dir *dir)
 {
-	for (unsigned order = BUFFER_ORDER; !dir->buffer; order = 0) {
+	for (unsigned order = FS_LISTING_ORDER; !dir->buffer; order = 0) {
 		dir->buffer = page_alloc(order, FS_PAGE_FLAGS);
 		dir->capacity = PAGE_SIZE << order;
 		if (!order)
@@ -104,6 +102,16 @@ static bool buffer_allocate(struct fs_open_dir *dir)
 }
 
 // ---- entries become dentries ----
+
+struct asking { // when and how entries were asked for
+	uint64_t clock, mark, age_ns;
+	struct fs_listing *listing; // they were asked for ahead: to be ended
+};
+
+static struct asking asking_now(struct inode *dir)
+{
+	return (struct asking){ .clock = fs_clock_now(fs_connection_of(dir)), .mark = fs_watch_mark(dir) };
+}
 
 // Attributes for the inode `d` names already. True: it is that inode.
 static bool entry_refresh(struct dentry *d, const struct fuse_entry *e, uint64_t clock)
@@ -160,8 +168,15 @@ static bool name_is_dots(const struct fuse_directory_entry *e)
 	return e->name[0] == '.' && (e->name_length == 1 || (e->name_length == 2 && e->name[1] == '.'));
 }
 
+// What was valid for so long when it was asked for.
+static void entry_age(struct fuse_entry *e, uint64_t age_ns)
+{
+	e->entry_valid_ns -= min(age_ns, e->entry_valid_ns);
+	e->attr_valid_ns -= min(age_ns, e->attr_valid_ns);
+}
+
 // *end: where the next message begins. False: not all of them are cached now.
-static bool entries_link(struct dentry *parent, struct fs_open_dir *dir, uint64_t clock, uint64_t mark, loff_t *end)
+static bool entries_link(struct dentry *parent, struct fs_open_dir *dir, const struct asking *a, loff_t *end)
 {
 	struct fuse_directory_entry *e = kalloc(sizeof(*e));
 	size_t at = 0;
@@ -169,8 +184,9 @@ static bool entries_link(struct dentry *parent, struct fs_open_dir *dir, uint64_
 	int more = 0;
 	while (e && (more = fuse_decode_dirent(page_address(dir->buffer), dir->size, &at, true, e)) > 0) {
 		*end = e->next_offset;
+		entry_age(&e->entry, a->age_ns);
 		if (e->has_entry)
-			all &= entry_link(parent, e, clock, mark);
+			all &= entry_link(parent, e, a->clock, a->mark);
 		else
 			all &= name_is_dots(e);
 	}
@@ -241,19 +257,50 @@ static int read_at_once_call(struct inode *i, struct fs_open_dir *dir, uint32_t 
 	return entries_call(dir, r, sizeof(*head), head);
 }
 
-// *mark: how the entries are to be blessed. With BROKER_READ_WATCH the directory is watched from now on, if there is room.
-static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, uint32_t flags, uint64_t *mark)
+// It was asked for ahead, and the answer is here.
+static bool listing_use(struct inode *i, struct fs_open_dir *dir, struct asking *a, struct fuse_open_out *head)
+{
+	uint64_t mark;
+	struct fs_listing *l = PORT_HOST ? fs_listing_take(i, &mark) : NULL;
+	if (!l)
+		return false;
+	page_put(dir->buffer);
+	dir->buffer = l->buffer;
+	l->buffer = NULL;
+	dir->capacity = FS_LISTING_BYTES;
+	dir->size = l->size;
+	*head = l->head;
+	*a = (struct asking){ l->clock, mark, clock_monotonic_ns() - l->asked_ns, l };
+	return true;
+}
+
+// True: files of the directory came along.
+static bool asking_end(struct asking *a) { return PORT_HOST && a->listing && fs_listing_end(a->listing); }
+
+// Entries of the directory `d` were read, and are about to be used: what comes next can be asked for meanwhile.
+static void look_further(struct inode *dir, struct dentry *d, bool files_came, bool watch)
+{
+	if (!fs_walk_on(dir, d, watch) && !files_came)
+		fs_open_ahead(dir, d);
+}
+
+// With BROKER_READ_WATCH the directory is watched from now on, if there is room. `a` is to be ended, also after an error.
+static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, uint32_t flags, struct asking *a)
 {
 	struct fs_connection *c = fs_connection_of(i);
 	struct fuse_open_out head = { 0 };
-	struct fs_watch *w = flags & BROKER_READ_WATCH ? fs_watch_begin(i) : NULL;
-	*mark = fs_watch_mark(i);
-	int error = read_at_once_call(i, dir, w ? flags : flags & ~BROKER_READ_WATCH, &head);
-	if (w)
-		*mark = fs_watch_heard(i, w, error ? error : -(int)min(head.padding, 4095u),
-				       head.open_flags & BROKER_FOPEN_COMPLETE);
-	if (error)
-		return error;
+	if (listing_use(i, dir, a, &head)) {
+		flags = 0;
+	} else {
+		struct fs_watch *w = flags & BROKER_READ_WATCH ? fs_watch_begin(i) : NULL;
+		*a = asking_now(i);
+		int error = read_at_once_call(i, dir, w ? flags : flags & ~BROKER_READ_WATCH, &head);
+		if (w)
+			a->mark = fs_watch_heard(i, w, error ? error : -(int)min(head.padding, 4095u),
+						 head.open_flags & BROKER_FOPEN_COMPLETE);
+		if (error)
+			return error;
+	}
 	struct fuse_opened o = { head.fh, head.open_flags };
 	fs_handle_put(c, dir->handle, NULL);
 	dir->handle = NULL;
@@ -294,7 +341,7 @@ static bool dir_list(struct file *f, struct fs_open_dir *dir, loff_t position)
 	struct dentry *d = f->path.dentry;
 	if (!position) {
 		buffer_free(dir);
-		size_t size = fs_names_are_known(i, d) ? fs_names_list(i, d, NULL, PAGE_SIZE << BUFFER_ORDER) : 0;
+		size_t size = fs_names_are_known(i, d) ? fs_names_list(i, d, NULL, PAGE_SIZE << FS_LISTING_ORDER) : 0;
 		unsigned order = 0;
 		while (PAGE_SIZE << order < size)
 			order++;
@@ -325,30 +372,35 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 		return 0;
 	if (!buffer_allocate(dir))
 		return -ENOMEM;
-	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(i);
+	struct asking a = asking_now(i);
 	uint64_t names = PORT_HOST && !position ? fs_watch_names(i) : 0;
 	uint32_t flags = PORT_HOST && names_will_do(c) ? BROKER_READ_NAMES : 0;
 	loff_t end;
-	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir, flags, &mark) : -ENOSYS;
+	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir, flags, &a) : -ENOSYS;
 	if (error == -ENOSYS) {
 		dir->plus = plus_is_wanted(c, fs_inode_of(i), position);
 		error = handle_need(i, f, dir);
 		if (!error)
 			error = entries_read(i, dir, position);
 	}
-	if (error)
+	if (error) {
+		asking_end(&a);
 		return error;
+	}
 	dir->at = 0;
 	dir->position = position;
 	dir->filled = true;
 	dir->ended = !dir->size;
+	if (a.listing && a.mark)
+		names = fs_watch_names(i);
 	if (names && dir->plus)
 		names_begin(f->path.dentry);
-	bool all = dir->plus && entries_link(f->path.dentry, dir, clock, mark, &end);
+	bool all = dir->plus && entries_link(f->path.dentry, dir, &a, &end);
 	if (names && all && dir->last && dir->exact)
 		names_end(i, names);
+	bool files = asking_end(&a);
 	if (PORT_HOST && all)
-		fs_open_ahead(i, f->path.dentry);
+		look_further(i, f->path.dentry, files, false);
 	return 0;
 }
 
@@ -398,31 +450,35 @@ static bool ahead_pays(struct inode *dir, struct dentry *d)
 // All names of the directory `d`, whose inode is `dir`.
 static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *od)
 {
-	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark;
+	struct asking a = { 0 };
 	names_begin(d);
 	od->plus = true;
-	int error = entries_read_at_once(dir, od, fs_cell_is_young() ? 0 : BROKER_READ_WATCH, &mark);
-	uint64_t names = mark ? fs_watch_names(dir) : 0;
+	bool watch = !fs_cell_is_young();
+	int error = entries_read_at_once(dir, od, watch ? BROKER_READ_WATCH : 0, &a);
+	uint64_t names = a.mark ? fs_watch_names(dir) : 0;
 	loff_t position = 0;
-	bool all = !error && entries_link(d, od, clock, mark, &position);
+	bool all = !error && entries_link(d, od, &a, &position);
+	bool files = asking_end(&a);
 	while (!error && !od->last) {
-		clock = fs_clock_now(fs_connection_of(dir));
-		mark = fs_watch_mark(dir);
+		a = asking_now(dir);
 		error = entries_read(dir, od, position);
 		if (!error)
-			all &= entries_link(d, od, clock, mark, &position);
+			all &= entries_link(d, od, &a, &position);
 	}
 	if (!error && all && names && od->exact)
 		names_end(dir, names);
 	if (!error)
-		fs_open_ahead(dir, d);
+		look_further(dir, d, files, watch);
 	return error;
 }
 
 bool fs_names_ahead(struct inode *dir, struct dentry *d)
 {
 	struct fs_inode *fi = fs_inode_of(dir);
-	if (!ahead_pays(dir, d))
+	bool foreseen = fs_listing_is_of(dir);
+	if (foreseen)
+		fi->connection->names_credit = NAMES_CREDIT;
+	if (!foreseen && !ahead_pays(dir, d))
 		return false;
 	struct fs_open_dir *od = kalloc(sizeof(*od));
 	if (!od || !buffer_allocate(od)) {

@@ -577,6 +577,41 @@ static void directory_in_one_round_trip(void **state)
 	assert_int_equal(count, 52);
 }
 
+static void directory_comes_with_its_files(void **state)
+{
+	struct client *c = *state;
+	struct fuse_read_in in = { .size = 65536, .read_flags = BROKER_READ_OPEN };
+	const struct broker_read_opened *opened =
+		(const void *)((const char *)client_payload(c) + sizeof(struct fuse_open_out));
+	const size_t head = sizeof(struct fuse_open_out) + sizeof(*opened);
+	struct fuse_entry_out dir;
+	char name[16], text[8] = "";
+	uint64_t offset = 0, node;
+
+	client_write(c, "root/a", "aaa");
+	node = client_node(c, 1, "a");
+	assert_int_equal(client_mkdir(c, 1, "dir", &dir), 0);
+	assert_int_equal(mkfifo(client_path(c, "root/fifo"), 0600), 0);
+	assert_int_equal(symlink("a", client_path(c, "root/link")), 0);
+	assert_int_equal(client_call(c, BROKER_READ_DIRECTORY, 1, &in, sizeof(in), NULL), 0);
+	assert_int_equal(opened->count, 1);
+	assert_int_equal(c->fd_count, 1);
+	assert_true(opened->nodes[0] == node);
+	assert_int_equal(read(c->fds[0], text, 4), 3);
+	assert_string_equal(text, "aaa");
+	assert_int_equal(write(c->fds[0], text, 1), -1);
+	assert_int_equal(count_entries(c, head, true, &offset), 6);
+	for (unsigned i = 0; i < BROKER_DESCRIPTORS_MAX; i++) {
+		snprintf(name, sizeof(name), "root/f%u", i);
+		client_write(c, name, "text");
+		assert_int_equal(client_call(c, BROKER_READ_DIRECTORY, 1, &in, sizeof(in), NULL), 0);
+		assert_int_equal(opened->count, i + 2 <= BROKER_DESCRIPTORS_MAX ? i + 2 : 0);
+		assert_int_equal(c->fd_count, opened->count);
+	}
+	in.size = (uint32_t)head - 1;
+	assert_int_equal(client_call(c, BROKER_READ_DIRECTORY, 1, &in, sizeof(in), NULL), -EINVAL);
+}
+
 // ---- the rest ----
 
 static void user_attributes(void **state)
@@ -733,6 +768,7 @@ static void several_channels(void **state)
 		cmocka_unit_test_setup_teardown(nameless_file_is_given_a_name, setup, teardown),         \
 		cmocka_unit_test_setup_teardown(directories_are_read, setup, teardown),                  \
 		cmocka_unit_test_setup_teardown(directory_in_one_round_trip, setup, teardown),           \
+		cmocka_unit_test_setup_teardown(directory_comes_with_its_files, setup, teardown),        \
 		cmocka_unit_test_setup_teardown(user_attributes, setup, teardown),                       \
 		cmocka_unit_test_setup_teardown(questions, setup, teardown),                             \
 		cmocka_unit_test_setup_teardown(several_channels, setup, teardown)

@@ -218,7 +218,8 @@ struct reading {
 	struct request *r;
 	struct handle *handle;
 	bool plus, watched;
-	bool probed, exact; // one of its names was tried in another case, and was none
+	bool probed, exact;                // one of its names was tried in another case, and was none
+	struct broker_read_opened *opened; // NULL: files are not to be opened
 };
 
 static bool is_dots(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
@@ -243,18 +244,41 @@ static void exactness_probe(struct reading *d, const char *name, const struct st
 		d->exact = found.stx_ino != sx->stx_ino;
 }
 
-// READDIRPLUS looks the entry up: one lookup more of its node. An entry that cannot be looked up goes without.
-static void entry_look(struct reading *d, const char *name, struct fuse_entry_out *out)
+// Opens a file on the way, which tells its attributes, too. -1: it is none, or cannot be opened.
+static int entry_open(struct reading *d, const struct dirent64 *e, struct statx *sx)
 {
+	struct node *dir = d->handle->dir;
+	int fd = d->opened && e->d_type == DT_REG
+			 ? file_open_at(dir->tree, dir->table, d->handle->fd, e->d_name, O_RDONLY, sx)
+			 : -1;
+
+	return fd < 0 ? -1 : fd;
+}
+
+// READDIRPLUS looks the entry up: one lookup more of its node. An entry that cannot be looked up goes without.
+static void entry_look(struct reading *d, const struct dirent64 *e, struct fuse_entry_out *out)
+{
+	const char *name = e->d_name;
 	struct statx sx;
 	struct node *n;
+	int fd;
 
-	if (is_dots(name) || statx(d->handle->fd, name, AT_SYMLINK_NOFOLLOW, NODE_STATX_MASK, &sx) ||
-	    node_enter(d->handle->dir, name, &sx, &n))
+	if (is_dots(name))
 		return;
+	fd = entry_open(d, e, &sx);
+	if (fd < 0 && statx(d->handle->fd, name, AT_SYMLINK_NOFOLLOW, NODE_STATX_MASK, &sx))
+		return;
+	if (node_enter(d->handle->dir, name, &sx, &n)) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
 	if (!d->probed)
 		exactness_probe(d, name, &sx);
 	entry_encode(d->handle->dir, d->watched, n, &sx, out);
+	if (fd >= 0)
+		d->opened->nodes[d->opened->count++] = n->id;
+	request_put_fd(d->r, fd);
 	node_put(n);
 }
 
@@ -266,7 +290,7 @@ static void dirent_put(struct reading *d, const struct dirent64 *e)
 	struct fuse_dirent *out = (struct fuse_dirent *)(at + head - FUSE_NAME_OFFSET);
 
 	if (d->plus)
-		entry_look(d, e->d_name, (struct fuse_entry_out *)at);
+		entry_look(d, e, (struct fuse_entry_out *)at);
 	out->ino = e->d_ino;
 	if (d->handle->dir == d->handle->dir->tree->root && !strcmp(e->d_name, ".."))
 		out->ino = d->handle->dir->identity.ino; // what is above is no business of the cell's
@@ -279,6 +303,19 @@ static void dirent_put(struct reading *d, const struct dirent64 *e)
 // So many bytes of getdents(2) surely fit: a name of one byte takes 24 there, and 32 or 160 in the answer.
 static size_t entries_bytes(const struct reading *d, size_t room) { return d->plus ? room / 7 : room / 4 * 3; }
 
+// Can all files among them be opened? What a later getdents(2) gives is opened no more: it counts for nothing here.
+static bool are_few(const char *entries, ssize_t size)
+{
+	unsigned files = 0;
+
+	for (ssize_t at = 0; at < size;) {
+		const struct dirent64 *e = (const struct dirent64 *)(entries + at);
+		at += e->d_reclen;
+		files += e->d_type == DT_REG;
+	}
+	return files <= BROKER_DESCRIPTORS_MAX;
+}
+
 // Appends what one getdents(2) gives: 1, 0 at the end, -errno.
 static int entries_put(struct reading *d, size_t room)
 {
@@ -288,6 +325,8 @@ static int entries_put(struct reading *d, size_t room)
 
 	if (n <= 0)
 		return n < 0 ? -errno : 0;
+	if (d->opened && !are_few(entries, n))
+		d->opened = NULL;
 	for (ssize_t at = 0; at < n;) {
 		const struct dirent64 *e = (const struct dirent64 *)(entries + at);
 		at += e->d_reclen;
@@ -295,6 +334,7 @@ static int entries_put(struct reading *d, size_t room)
 		if (!tree_hides(d->handle->dir, e->d_name))
 			dirent_put(d, e);
 	}
+	d->opened = NULL;
 	return 1;
 }
 
@@ -348,9 +388,14 @@ int op_read_directory(struct request *r)
 	struct fuse_read_in in;
 	struct fuse_open_out *out;
 	struct reading d = { .r = r };
+	size_t head = sizeof(*out);
 	int result;
 
-	if (!request_take(r, &in, sizeof(in)) || in.size < sizeof(*out))
+	if (!request_take(r, &in, sizeof(in)))
+		return -EINVAL;
+	if (in.read_flags & BROKER_READ_OPEN)
+		head += sizeof(*d.opened);
+	if (in.size < head)
 		return -EINVAL;
 	result = handle_make(r, &d.handle);
 	if (result)
@@ -363,10 +408,12 @@ int op_read_directory(struct request *r)
 		return result;
 	}
 	out = request_put(r, sizeof(*out));
+	if (in.read_flags & BROKER_READ_OPEN)
+		d.opened = request_put(r, sizeof(*d.opened));
 	if (in.read_flags & BROKER_READ_WATCH)
 		out->padding = (uint32_t)-watch_add(r->broker, d.handle->dir, BROKER_WATCH_DEFAULT);
 	pthread_mutex_lock(&d.handle->lock);
-	result = directory_read(&d, 0, in.size - sizeof(*out));
+	result = directory_read(&d, 0, in.size - head);
 	pthread_mutex_unlock(&d.handle->lock);
 	out->fh = result > 0 ? d.handle->fh : WHOLE_FH;
 	out->open_flags = d.exact ? BROKER_FOPEN_EXACT : 0;

@@ -56,7 +56,7 @@ static int open_carefully(struct nodes *t, int dir_fd, const char *name, int fla
 	return fd < 0 ? fd : file_check(fd, sx); // its attributes may be others now
 }
 
-static int open_at(struct tree *tree, struct nodes *t, int dir_fd, const char *name, int flags, struct statx *sx)
+int file_open_at(struct tree *tree, struct nodes *t, int dir_fd, const char *name, int flags, struct statx *sx)
 {
 	int fd = tree->no_devices ? node_open_beneath(t, dir_fd, name, flags, 0) : -EAGAIN;
 
@@ -76,7 +76,7 @@ int file_open_name(struct request_name *at, int flags, struct statx *sx)
 	}
 	if (!S_ISREG(sx->stx_mode))
 		return no_file(sx->stx_mode);
-	fd = open_at(at->dir->tree, at->dir->table, at->fd, at->name, flags, &now);
+	fd = file_open_at(at->dir->tree, at->dir->table, at->fd, at->name, flags, &now);
 	if (fd >= 0)
 		*sx = now;
 	return fd;
@@ -99,7 +99,7 @@ static int truncate_open(struct nodes *t, int fd, int flags)
 static int open_placed(struct node *n, const struct node_place *p, int flags)
 {
 	struct statx sx;
-	int fd = open_at(n->tree, n->table, p->fd, p->name, flags & ~O_TRUNC, &sx), error = 0;
+	int fd = file_open_at(n->tree, n->table, p->fd, p->name, flags & ~O_TRUNC, &sx), error = 0;
 
 	if (fd == -ENOENT || fd == -ELOOP || fd == -EISDIR || fd == -ENXIO || fd == -ENOTDIR)
 		return -ESTALE;

@@ -129,7 +129,9 @@ int name_answer(struct request *r, struct request_name *at);
 
 // open.c: a descriptor of a regular file. -ESTALE when another inode has its place.
 int file_open(struct node *n, int flags);
-// The same by name, for what `name` is at this moment: its attributes after opening.
+// What `name` is at this moment, with its attributes after opening; nothing but a regular file is.
+int file_open_at(struct tree *tree, struct nodes *t, int dir_fd, const char *name, int flags, struct statx *sx);
+// The same, with attributes also of what cannot be opened (stx_mask = 0: there are none).
 int file_open_name(struct request_name *at, int flags, struct statx *sx);
 // O_* the cell asks for -> what is passed on. -EROFS, -EINVAL.
 int file_flags(const struct tree *tree, uint32_t asked, int *flags);

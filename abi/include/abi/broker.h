@@ -29,9 +29,10 @@
 #define BROKER_FOPEN_EXACT       (1u << 16) // of a directory read
 #define BROKER_FOPEN_COMPLETE    (1u << 17) // of a directory read and watched: as struct broker_watch_out
 
-// fuse_read_in.read_flags of BROKER_READ_DIRECTORY
+// fuse_read_in.read_flags of BROKER_READ_DIRECTORY.
 #define BROKER_READ_WATCH (1u << 16)
 #define BROKER_READ_NAMES (1u << 17)
+#define BROKER_READ_OPEN  (1u << 18)
 
 #define BROKER_REQUEST_HOLD 1u // UNLINK, RENAME: what loses its name is in use
 
@@ -58,6 +59,8 @@ enum broker_opcode {
 	// BROKER_FOPEN_EXACT: names that differ in case are different names. With BROKER_READ_WATCH a BROKER_WATCH without arguments
 	// comes first; `padding` is its (positive) errno, and BROKER_FOPEN_COMPLETE its answer. With BROKER_READ_NAMES entries are as
 	// READDIR has them: names, of which nothing is looked up.
+	// With BROKER_READ_OPEN a struct broker_read_opened stands before the entries: the regular files of a small directory, open for
+	// reading; none with BROKER_READ_NAMES.
 	BROKER_READ_DIRECTORY = 0x4004,
 	// Opens several files for reading. struct broker_open_many_in, then the nodes' numbers, 64 bits each. Answer: for each 0 or a
 	// positive errno, 32 bits; with it come the descriptors of those with 0, in this order.
@@ -92,6 +95,13 @@ struct broker_open_many_in {
 	uint32_t reserved;
 };
 static_assert(sizeof(struct broker_open_many_in) == 8, "broker open-many layout");
+
+struct broker_read_opened {
+	uint32_t count; // of descriptors that came along: none when there are more files than may
+	uint32_t reserved;
+	uint64_t nodes[BROKER_DESCRIPTORS_MAX]; // whose they are, in this order
+};
+static_assert(sizeof(struct broker_read_opened) == 8 + 8 * BROKER_DESCRIPTORS_MAX, "broker read-opened layout");
 
 // Something changed in a watched directory, by whomever. IN_DELETE_SELF may come late, since the broker may have the directory open: the
 // one above it, when watched, tells in time (IN_DELETE | IN_ISDIR).
