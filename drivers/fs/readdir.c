@@ -320,7 +320,7 @@ static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, uint32
 // attributes cost the broker some 2 us each, and python3, which lists where it may import from, asks for a few. What is not watched is
 // believed for a shorter time instead (fs_deadline()), and watched when it is asked for again after that.
 
-#define REQUESTS_FIRST 256u // what starting such a program takes, and some more
+#define REQUESTS_FIRST 128u // what starting such a program takes, and some more
 
 bool fs_cell_is_young(void)
 {
