@@ -10,7 +10,7 @@
 // References: a file holds its socket; connected sockets hold each other until either closes; a backlog holds the sockets in
 // it. A socket's memory goes with the last of these.
 //
-// All sockets stand on one list, for those who tell of them (tables.c, diag.c).
+// All sockets stand on one list, for /proc/net (tables.c).
 //
 // Lock order: epoll/file locks -> read_lock -> family's name lock -> socket.lock (never two at once, except socket_join())
 //             -> waitq.lock. sockets_lock -> nothing.

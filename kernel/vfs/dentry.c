@@ -10,25 +10,38 @@
 #include "internal.h"
 
 #include "kernel/init.h"
+#include "kernel/leak.h"
 #include "kernel/page.h"
 #include "kernel/random.h"
 #include "lib/hash.h"
 #include "lib/string.h"
 
-#define BUCKETS_BITS 13
-#define BUCKETS      (1u << BUCKETS_BITS)
-#define DENTRIES_MIN 4096u
-#define SHRINK_BATCH 64u
+#define BUCKETS_FIRST 8192u
+#define BUCKETS_MAX   131072u // each step is four times the last
+#define CHAIN_NAMES   2u      // on average, before the table grows
+#define DENTRIES_MIN  4096u
+#define SHRINK_BATCH  64u
 
 struct bucket {
 	struct spinlock lock;
+	bool moved; // to the next table. lock
 	struct dentry *first;
+};
+
+// The table grows while lookups go on: one bucket after the other moves to the next table, and who finds it moved looks there. What a
+// bucket holds goes to buckets that nobody else's goes to. Old tables stay: a lookup may be in one.
+struct table {
+	struct bucket *buckets;
+	unsigned size; // a power of two
+	struct table *next;
 };
 
 struct spinlock dentry_tree_lock = SPINLOCK_INIT;
 uint64_t dentry_hash_key;
 
-static struct bucket buckets[BUCKETS];
+static struct bucket first_buckets[BUCKETS_FIRST];
+static struct table first_table = { first_buckets, BUCKETS_FIRST, NULL },
+		    *table = &first_table; // changed under tree lock
 static struct slab_cache *dentry_cache;
 static struct list lru = LIST_INIT(lru);                         // oldest first
 static uint64_t dentry_count, lru_count, lru_max = DENTRIES_MIN; // dentry_count: atomic; others: tree lock
@@ -55,11 +68,13 @@ uint32_t name_hash(const char *name, size_t length)
 	return name_hash_end(h);
 }
 
-static inline struct bucket *bucket_of(const struct dentry *parent, uint32_t hash)
+static inline struct bucket *bucket_in(const struct table *t, const struct dentry *parent, uint32_t hash)
 {
 	uint64_t h = ((uintptr_t)parent >> 6) * UINT64_C(0x9e3779b97f4a7c15) + hash;
-	return &buckets[(h ^ h >> 20) & (BUCKETS - 1)];
+	return &t->buckets[(h ^ h >> 20) & (t->size - 1)];
 }
+
+static struct bucket *bucket_of(const struct dentry *d) { return bucket_in(table, d->parent, d->hash); } // tree lock
 
 static inline bool name_equal(const char *a, const char *b, size_t length)
 {
@@ -75,11 +90,18 @@ static inline bool name_equal(const char *a, const char *b, size_t length)
 
 struct dentry *dentry_find(struct dentry *parent, const char *name, size_t length, uint32_t hash)
 {
-	struct bucket *b = bucket_of(parent, hash);
+	const struct table *t = __atomic_load_n(&table, __ATOMIC_ACQUIRE);
+	struct bucket *b = bucket_in(t, parent, hash);
 	struct dentry *d;
-	if (!__atomic_load_n(&b->first, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&b->first, __ATOMIC_ACQUIRE) && !__atomic_load_n(&b->moved, __ATOMIC_RELAXED))
 		return NULL;
 	spin_lock(&b->lock);
+	while (unlikely(b->moved)) {
+		spin_unlock(&b->lock);
+		t = t->next;
+		b = bucket_in(t, parent, hash);
+		spin_lock(&b->lock);
+	}
 	for (d = b->first; d; d = d->hash_next) {
 		if (d->hash != hash || d->parent != parent || d->name_length != length ||
 		    !name_equal(d->name, name, length))
@@ -98,15 +120,20 @@ struct dentry *dentry_lookup_cached(struct dentry *parent, const char *name, siz
 	return dentry_find(parent, name, length, name_hash(name, length));
 }
 
-static void hash_insert(struct dentry *d) // tree lock
+static void bucket_add(struct bucket *b, struct dentry *d)
 {
-	struct bucket *b = bucket_of(d->parent, d->hash);
-	spin_lock(&b->lock);
 	d->hash_next = b->first;
 	d->hash_link = &b->first;
 	if (b->first)
 		b->first->hash_link = &d->hash_next;
 	b->first = d;
+}
+
+static void hash_insert(struct dentry *d) // tree lock
+{
+	struct bucket *b = bucket_of(d);
+	spin_lock(&b->lock);
+	bucket_add(b, d);
 	spin_unlock(&b->lock);
 }
 
@@ -121,10 +148,50 @@ static void hash_delete_locked(struct dentry *d) // tree and bucket lock
 
 static void hash_delete(struct dentry *d) // tree lock
 {
-	struct bucket *b = bucket_of(d->parent, d->hash);
+	struct bucket *b = bucket_of(d);
 	spin_lock(&b->lock);
 	hash_delete_locked(d);
 	spin_unlock(&b->lock);
+}
+
+static void bucket_move(struct bucket *b, const struct table *to) // tree lock
+{
+	spin_lock(&b->lock);
+	for (struct dentry *d = b->first, *next; d; d = next) {
+		next = d->hash_next;
+		bucket_add(bucket_in(to, d->parent, d->hash), d); // no lookup comes there yet
+	}
+	b->moved = true;
+	__atomic_store_n(&b->first, NULL, __ATOMIC_RELEASE);
+	spin_unlock(&b->lock);
+}
+
+// Without memory chains grow longer.
+static void hash_grow(void)
+{
+	struct table *old = __atomic_load_n(&table, __ATOMIC_ACQUIRE);
+	unsigned size = old->size * 4;
+	if (likely(__atomic_load_n(&dentry_count, __ATOMIC_RELAXED) < (uint64_t)old->size * CHAIN_NAMES) ||
+	    size > BUCKETS_MAX)
+		return;
+	struct table *t = kalloc(sizeof(*t));
+	struct bucket *buckets = t ? kalloc_array(size, sizeof(*buckets)) : NULL;
+	for (unsigned k = 0; buckets && k < size; k++)
+		spin_init(&buckets[k].lock);
+	spin_lock(&dentry_tree_lock);
+	if (buckets && table == old) {
+		*t = (struct table){ buckets, size, NULL };
+		old->next = t;
+		for (unsigned k = 0; k < old->size; k++)
+			bucket_move(&old->buckets[k], t);
+		__atomic_store_n(&table, t, __ATOMIC_RELEASE);
+		leak_pages_kept((int64_t)(size * sizeof(*buckets) / PAGE_SIZE));
+		t = NULL;
+		buckets = NULL;
+	}
+	spin_unlock(&dentry_tree_lock);
+	kfree(buckets);
+	kfree(t);
 }
 
 // ---- life ----
@@ -147,6 +214,7 @@ struct dentry *dentry_create(struct dentry *parent, const char *name, size_t len
 {
 	if (unlikely(__atomic_load_n(&lru_count, __ATOMIC_RELAXED) >= lru_max))
 		dentry_shrink(SHRINK_BATCH);
+	hash_grow();
 	struct dentry *d = slab_alloc(dentry_cache);
 	if (!d)
 		return NULL;
@@ -484,7 +552,7 @@ bool dentry_is_below(struct dentry *d, struct dentry *ancestor)
 // Takes `d` out when nobody but the table holds it. Tree lock.
 static bool take_unused(struct dentry *d)
 {
-	struct bucket *b = bucket_of(d->parent, d->hash);
+	struct bucket *b = bucket_of(d);
 	int32_t one = 1;
 	spin_lock(&b->lock); // no lookup finds it between the check and the removal
 	bool taken = __atomic_compare_exchange_n(&d->refs.count, &one, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
