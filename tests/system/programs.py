@@ -478,6 +478,8 @@ def known(text):
 def show(*command):
     out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     for line in sorted(known(l) for l in out.splitlines() if any(":%d" % p in l for p in ports)):
+        if ":?" in line:  # natively: a socket of somebody else's with a port of the same number
+            continue
         for number, name in inodes.items():
             line = re.sub(r"\b%s\b" % number, name, line)
         print(re.sub(r"(?<=[ =])%d(?=[ ,/])" % os.getpid(), "PID", line))
@@ -495,7 +497,7 @@ except ImportError:
     pass
 else:
     for c in sorted(psutil.net_connections(), key=str):
-        if c.laddr and c.laddr.port in ports:
+        if c.laddr and c.laddr.port in ports and (not c.raddr or c.raddr.port in ports):
             print(c.fd, c.family, c.type, known(":%d" % c.laddr.port), c.status, c.pid == os.getpid())
 """
 
