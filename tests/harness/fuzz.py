@@ -26,11 +26,11 @@ FUZZERS = {
     "broker_answers": (KERNEL + ["-Idrivers/fs", "-Idrivers", "-Ikernel/vfs", "-Ikernel/include/freestanding", "-ffreestanding",
                                  "-DPORT_HOST=1"],
                        [f"drivers/fs/{f}.c" for f in "codec dir handle inode mount readdir request xattr attr_host broker own "
-                        "passthrough watch ahead names".split()] +
-                       [f"kernel/vfs/{f}.c" for f in "attr dentry fcntl fdtable file fs_context inode ioctl iov lock lookup mount namei "
-                        "open read_write readdir rename seq stat super sync xattr".split()] +
+                        "passthrough walk watch ahead names".split()] +
+                       [f"kernel/vfs/{f}.c" for f in "attr dentry fcntl fdtable file fs_context inode ioctl iov lease lock lookup mount "
+                        "namei open read_write readdir rename seq stat super sync xattr".split()] +
                        [f"kernel/fs/tmpfs/{f}.c" for f in "directory file super xattr".split()] +
-                       [f"kernel/ipc/{f}.c" for f in "inotify pipe splice".split()] +
+                       [f"kernel/ipc/{f}.c" for f in "fsnotify inotify dnotify pipe splice".split()] +
                        [f"lib/{f}.c" for f in "bitmap fmt radix text".split()], 16384),
     "virtqueue": (KERNEL + ["-Idrivers/virtio"],
                   ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
