@@ -236,6 +236,7 @@ struct fs_inode {
 	uint8_t ahead_order, ahead_tries;
 	bool ahead_dry; // nothing was left to open
 	// of a directory; its inode.lock
+	bool listed;             // with attributes, at its last listing; racy
 	uint32_t names_asked;    // for so many names the server was asked since all were read
 	uint64_t names_quiet_ns; // they are not read again before
 	uint64_t

@@ -363,6 +363,17 @@ static bool dir_list(struct file *f, struct fs_open_dir *dir, loff_t position)
 }
 
 // Fetches the entries from `position` on.
+#define SMALL_BYTES 8192u // of a directory that is no great work
+
+// Who lists a small directory again will list it once more: from now on it is watched, and then needs no asking.
+static uint32_t listing_flags(struct inode *i)
+{
+	const struct fs_inode *fi = fs_inode_of(i);
+	if (names_will_do(fi->connection))
+		return BROKER_READ_NAMES;
+	return fi->listed && i->data.size_bytes <= SMALL_BYTES && !fs_cell_is_young() ? BROKER_READ_WATCH : 0;
+}
+
 static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 {
 	struct inode *i = f->inode;
@@ -374,7 +385,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 		return -ENOMEM;
 	struct asking a = asking_now(i);
 	uint64_t names = PORT_HOST && !position ? fs_watch_names(i) : 0;
-	uint32_t flags = PORT_HOST && names_will_do(c) ? BROKER_READ_NAMES : 0;
+	uint32_t flags = PORT_HOST && !position ? listing_flags(i) : 0;
 	loff_t end;
 	int error = !position && reads_at_once(c) ? entries_read_at_once(i, dir, flags, &a) : -ENOSYS;
 	if (error == -ENOSYS) {
@@ -391,8 +402,9 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	dir->position = position;
 	dir->filled = true;
 	dir->ended = !dir->size;
-	if (a.listing && a.mark)
+	if ((a.listing || flags & BROKER_READ_WATCH) && a.mark)
 		names = fs_watch_names(i);
+	fs_inode_of(i)->listed = dir->plus;
 	if (names && dir->plus)
 		names_begin(f->path.dentry);
 	bool all = dir->plus && entries_link(f->path.dentry, dir, &a, &end);
@@ -400,7 +412,7 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 		names_end(i, names);
 	bool files = asking_end(&a);
 	if (PORT_HOST && all)
-		look_further(i, f->path.dentry, files, false);
+		look_further(i, f->path.dentry, files, flags & BROKER_READ_WATCH);
 	return 0;
 }
 
@@ -418,7 +430,6 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 #define ASKED_SHARE_BYTES_YOUNG 256u
 #define NAMES_QUIET_NS          NSEC_PER_SEC
 #define NAMES_CREDIT            32u
-#define SMALL_BYTES             8192u
 
 bool fs_names_are_known(struct inode *dir, struct dentry *d)
 {
