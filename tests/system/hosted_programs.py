@@ -249,6 +249,37 @@ print(sorted(seen))
         process.wait()
 
 
+def test_host_changes_reach_directory_notification(t):
+    """So does F_NOTIFY, by a signal with the directory's descriptor."""
+    directory = os.path.join(t.scratch, "notified")
+    os.mkdir(directory)
+    os.chmod(directory, 0o777)
+    script = """
+import fcntl, os, signal
+number = signal.SIGRTMIN + 1
+signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+fd = os.open("/notified", os.O_RDONLY)
+fcntl.fcntl(fd, 10, number)  # F_SETSIG
+fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_MODIFY | fcntl.DN_RENAME | fcntl.DN_DELETE | fcntl.DN_MULTISHOT)
+print("ready", flush=True)
+while "last" not in os.listdir("/notified"):
+    told = signal.sigwaitinfo([number])
+    print(told.si_signo == number, told.si_code, flush=True)
+"""
+    process = t.start([PYTHON, "-c", script], "--mount", f"{directory}:/notified:ro")
+    try:
+        t.wait_for_line(process, b"ready")
+        for name in ("first", "last"):
+            with open(os.path.join(directory, "new"), "w") as f:
+                f.write("x")
+            os.rename(os.path.join(directory, "new"), os.path.join(directory, name))
+            t.wait_for_line(process, b"True 3")  # POLL_MSG
+        t.finish(process, 20)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_host_changes_are_seen_by_name(t):
     """Names and sizes that the cell has seen before are not remembered beyond a change on the host."""
     directory = os.path.join(t.scratch, "seen")
