@@ -52,6 +52,10 @@ CELLS = (
     ("bash", """-- /bin/bash -c 'trap "echo caught" USR1; seq 5 | while read n; do (echo $n) | cat; done; kill -USR1 $$; wait'""",
      r"1\n2\n3\n4\n5\ncaught"),
     ("python", f"-- /usr/bin/python3 -c '{PYTHON}'", r"(\d b'\d\\n'\n){4}"),
+)
+
+# Likewise, once there are control groups.
+GROUPED_CELLS = (
     ("cgroup_2", "--verbose --memory 192M -- /bin/true", r"control group /sys/fs/cgroup/cloister-\d+-\d+, 192 MiB"),
     ("cgroup_2_spares_the_modest", f"--memory 192M -- /usr/bin/python3 -c '{GREEDY}'", r"(-9 \[0, 0, 0\]\n){3}"),
 )
@@ -78,14 +82,16 @@ def why_not():
 def script(build):
     tests = os.path.join(common.BUILD, "tests")
     run = f"timeout 300 {os.path.abspath(common.cloister_path(build))} run --port hosted --no-tty --leak-check"
-    lines = ["grep -q ' ospke' /proc/cpuinfo && echo the guest has protection keys", "mount -t cgroup2 none /sys/fs/cgroup",
-             "echo +memory +pids > /sys/fs/cgroup/cgroup.subtree_control", "cd /"]
-    for name, rest, _ in CELLS:
-        lines += [f"echo @cell {name}", f"{run} {rest.replace('{tests}', tests)} 2>&1", "echo @status $?"]
+
+    def cells(which):
+        return [line for name, rest, _ in which
+                for line in (f"echo @cell {name}", f"{run} {rest.replace('{tests}', tests)} 2>&1", "echo @status $?")]
+
     driver = " ".join(["/tests/driver --timeout 120", *("/tests/" + name for name in GUEST_TESTS)])
-    lines += ["echo @cell guest_tests",
-              f"{run.replace('300', '800')} --cpus 2 --env CLOISTER_CELL=1 --workdir / --mount {tests}/guest:/tests -- {driver} 2>&1",
-              "echo @status $?", "ls -d /sys/fs/cgroup/cloister*"]
+    lines = ["cd /", "grep -q ' ospke' /proc/cpuinfo && echo the guest has protection keys", *cells(CELLS), "echo @cell guest_tests",
+             f"{run.replace('300', '800')} --cpus 2 --env CLOISTER_CELL=1 --workdir / --mount {tests}/guest:/tests -- {driver} 2>&1",
+             "echo @status $?", "mount -t cgroup2 none /sys/fs/cgroup",
+             "echo +memory +pids > /sys/fs/cgroup/cgroup.subtree_control", *cells(GROUPED_CELLS), "ls -d /sys/fs/cgroup/cloister*"]
     return "\n".join(lines) + "\n"
 
 
@@ -102,7 +108,7 @@ def judge(name, text, results):
     """A cell by its output, status and leak report."""
     found = re.search(rf"^@cell {name}\n(.*?)^@status (\d+)$", text, re.M | re.S)
     said = found.group(1) if found else "the guest ended before: " + text[-1000:]
-    wanted = next((w for n, _, w in CELLS if n == name), "@done")
+    wanted = next((w for n, _, w in CELLS + GROUPED_CELLS if n == name), "@done")
     good = found and found.group(2) == "0" and re.search(wanted, said) and "leaked: " not in said
     results.add(Result(name, "hosted", PASS if good else FAIL, said[-3000:]))
     return said
@@ -121,7 +127,7 @@ def run(arguments):
         results.add(Result("(protection keys)", "hosted", FAIL, "QEMU's guest has none:\n" + text[-1000:]))
     left = re.findall(r"^/sys/fs/cgroup/cloister.*$", text, re.M)
     results.add(Result("cgroup_2_is_gone", "hosted", FAIL if left else PASS, " ".join(left)))
-    for name, _, _ in CELLS:
+    for name, _, _ in CELLS + GROUPED_CELLS:
         judge(name, text, results)
     ended = dict(re.findall(r"^@end (\S+) (.*)$", judge("guest_tests", text, results), re.M))
     for name in GUEST_TESTS:
