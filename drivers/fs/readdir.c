@@ -362,7 +362,6 @@ static bool dir_list(struct file *f, struct fs_open_dir *dir, loff_t position)
 	return true;
 }
 
-// Fetches the entries from `position` on.
 #define SMALL_BYTES 8192u // of a directory that is no great work
 
 // Who lists a small directory again will list it once more: from now on it is watched, and then needs no asking.
@@ -374,6 +373,7 @@ static uint32_t listing_flags(struct inode *i)
 	return fi->listed && i->data.size_bytes <= SMALL_BYTES && !fs_cell_is_young() ? BROKER_READ_WATCH : 0;
 }
 
+// Fetches the entries from `position` on.
 static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 {
 	struct inode *i = f->inode;

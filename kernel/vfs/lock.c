@@ -6,7 +6,8 @@
 // overlap, and neighbours of one type are one lock.
 //
 // Locks: inode.locks_lock guards the list; blocked_lock guards the list of waiting owners, for deadlock detection (POSIX only).
-// listed_lock guards the list of inodes that have locks. Order: inode.locks_lock -> blocked_lock or listed_lock. Memory is allocated before, freed after.
+// listed_lock guards the list of inodes that have locks. Order: inode.locks_lock -> blocked_lock or listed_lock. Memory is
+// allocated before, freed after.
 #include "internal.h"
 #include "lock.h"
 
@@ -28,6 +29,7 @@ static struct spinlock blocked_lock = SPINLOCK_INIT;
 static struct list blocked_list = LIST_INIT(blocked_list);
 static struct spinlock listed_lock = SPINLOCK_INIT;
 static struct list listed = LIST_INIT(listed); // struct inode.locks_node
+static size_t listed_count;
 
 // ---- one inode's list ----
 
@@ -265,18 +267,19 @@ void locks_release_file(struct file *f) { remove_owned(f->inode, f, false); }
 
 // ---- /proc/locks ----
 
-#define SHOWN_MAX 512u // inodes
-
 void locks_list(struct inode *i)
 {
 	bool any = !list_empty(&i->locks) || i->leases;
 	if (any == !list_empty(&i->locks_node))
 		return;
 	spin_lock(&listed_lock);
-	if (any)
+	if (any) {
 		list_add_tail(&listed, &i->locks_node);
-	else
+		listed_count++;
+	} else {
 		list_remove(&i->locks_node);
+		listed_count--;
+	}
 	spin_unlock(&listed_lock);
 }
 
@@ -319,17 +322,18 @@ static void show_inode(struct show *show)
 
 int locks_show(struct seq *s)
 {
-	struct inode **inodes = kalloc(SHOWN_MAX * sizeof(struct inode *)), *i;
+	const size_t room = __atomic_load_n(&listed_count, __ATOMIC_RELAXED) + 1; // who comes meanwhile came later
+	struct inode **inodes = kalloc_array(room, sizeof(struct inode *)), *i;
 	struct show show = { .s = s };
-	unsigned count = 0;
+	size_t count = 0;
 	if (!inodes)
 		return -ENOMEM;
 	spin_lock(&listed_lock);
 	list_for_each (i, &listed, locks_node)
-		if (count < SHOWN_MAX && refcount_get_unless_zero(&i->refs))
+		if (count < room && refcount_get_unless_zero(&i->refs))
 			inodes[count++] = i;
 	spin_unlock(&listed_lock);
-	for (unsigned k = 0; k < count; k++) {
+	for (size_t k = 0; k < count; k++) {
 		show.inode = inodes[k];
 		if (!inode_getattr(show.inode, &show.stat))
 			show_inode(&show);
