@@ -167,10 +167,20 @@ bool cell_grant_kernel_trees(struct cell *c, struct err *e)
 	return true;
 }
 
+// A root of its own that may be written to has its own /tmp and /run.
+static bool root_is_whole(struct cell *c)
+{
+	const struct cell_mount *root = find_mount(c, "/");
+
+	return !root->read_only && !root->mask_system;
+}
+
 bool cell_grant_defaults(struct cell *c, struct err *e)
 {
-	return grant_default(c, CELL_HOST_TREE, "/", "/", 0, e) && grant_default(c, "tmpfs", NULL, "/tmp", 01777, e) &&
-	       grant_default(c, "tmpfs", NULL, "/run", 0755, e);
+	return grant_default(c, CELL_HOST_TREE, "/", "/", 0, e) &&
+	       (root_is_whole(c) ||
+		(grant_default(c, "tmpfs", NULL, "/tmp", 01777, e) && grant_default(c, "tmpfs", NULL, "/run", 0755, e) &&
+		 grant_default(c, "tmpfs", NULL, "/run/lock", 01777, e)));
 }
 
 void cell_environment_defaults(struct cell *c)

@@ -69,7 +69,7 @@ struct cell_mount *cell_mount_add(struct cell *c, const char *type, const char *
 				  bool read_only, struct err *e);
 // "SRC:DST[:ro|rw]", SRC relative to the current directory; a grant of a directory, or of one file.
 bool cell_mount_parse(struct cell *c, const char *text, struct err *e);
-// Host root read-only, private /tmp and /run, /proc, /sys, /dev, /dev/pts, /dev/shm; environment of a login.
+// Host root read-only, private /tmp, /run and /run/lock (not with a writable root of its own), /proc, /sys, /dev, /dev/pts, /dev/shm; environment of a login.
 bool cell_grant_defaults(struct cell *c, struct err *e);
 // What every cell has, whatever is granted: /proc, /sys, /dev, /dev/pts, /dev/shm, unless mounted already.
 bool cell_grant_kernel_trees(struct cell *c, struct err *e);

@@ -98,6 +98,8 @@ static int copy_process(struct task *t, const struct clone_request *r)
 	spin_lock(&parent->lock);
 	memcpy(p->rlimits, parent->rlimits, sizeof(p->rlimits));
 	p->oom_score_adjust = parent->oom_score_adjust;
+	p->login_uid = parent->login_uid;
+	p->login_session = parent->login_session;
 	spin_unlock(&parent->lock);
 	p->has_child_subreaper = parent->has_child_subreaper || parent->is_subreaper;
 	p->start_ns = t->start_ns;

@@ -139,6 +139,7 @@ struct process *process_alloc(void)
 	list_init(&p->pending.queue);
 	waitq_init(&p->child_wait);
 	spin_init(&p->lock);
+	p->login_uid = p->login_session = NO_LOGIN;
 	return p;
 }
 

@@ -222,7 +222,7 @@ static int check_size(struct inode *i, loff_t size)
 
 static int set_size(struct inode *i, struct dentry *d, loff_t size, struct file *f)
 {
-	int error = i->object ? check_size(i, size) : -EINVAL;
+	int error = i->object ? check_size(i, size) : 0;
 	if (error)
 		return error;
 	struct attr_change c = { .valid = ATTR_SIZE | ATTR_MTIME | ATTR_MTIME_NOW, .size = size, .file = f };

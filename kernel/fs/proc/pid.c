@@ -374,8 +374,9 @@ static const struct pseudo_entry namespaces[] = {
 		  .mode = S_IFREG | 0644,                                                                             \
 		  .show = oom_adjust_show,                                                                            \
 		  .write = oom_adjust_write },                                                                        \
-		CONSTANT("cgroup", "0::/\n"), CONSTANT("cpuset", "/\n"), CONSTANT("loginuid", "4294967295"),          \
-		CONSTANT("sessionid", "4294967295"), CONSTANT("uid_map", "         0          0 4294967295\n"),       \
+		CONSTANT("cgroup", "0::/\n"), CONSTANT("cpuset", "/\n"), \
+		{ .name = "loginuid", .mode = S_IFREG | 0644, .show = proc_login_uid_show, .write = proc_login_uid_write }, \
+		TEXT("sessionid", proc_login_session_show), CONSTANT("uid_map", "         0          0 4294967295\n"),       \
 		CONSTANT("gid_map", "         0          0 4294967295\n"),                                            \
 		CONSTANT("projid_map", "         0          0 4294967295\n"), CONSTANT("setgroups", "allow\n"),       \
 	{                                                                                                             \

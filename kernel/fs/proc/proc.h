@@ -37,6 +37,10 @@ int proc_status_show(struct seq *s, struct pseudo *n);
 int proc_io_show(struct seq *s, struct pseudo *n);
 int proc_limits_show(struct seq *s, struct pseudo *n);
 int proc_schedstat_show(struct seq *s, struct pseudo *n);
+// login.c
+int proc_login_uid_show(struct seq *s, struct pseudo *n);
+ssize_t proc_login_uid_write(struct pseudo *n, struct file *f, const char *data, size_t size);
+int proc_login_session_show(struct seq *s, struct pseudo *n);
 // bad_access.c
 void proc_bad_access(const char *kind); // returns when it knows no such kind, or nothing watches
 // system.c

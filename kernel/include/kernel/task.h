@@ -204,7 +204,9 @@ struct process {              // what Linux calls a thread group
 	struct io_usage dead_io, children_io;
 	uint64_t start_ns;
 	int oom_score_adjust;
+	uint32_t login_uid, login_session; // of the login that began this, NO_LOGIN: none; racy. kernel/fs/proc/login.c
 };
+#define NO_LOGIN UINT32_MAX
 
 #define current port_current()
 
