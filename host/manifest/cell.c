@@ -178,9 +178,9 @@ static bool root_is_whole(struct cell *c)
 bool cell_grant_defaults(struct cell *c, struct err *e)
 {
 	return grant_default(c, CELL_HOST_TREE, "/", "/", 0, e) &&
-	       (root_is_whole(c) ||
-		(grant_default(c, "tmpfs", NULL, "/tmp", 01777, e) && grant_default(c, "tmpfs", NULL, "/run", 0755, e) &&
-		 grant_default(c, "tmpfs", NULL, "/run/lock", 01777, e)));
+	       (root_is_whole(c) || (grant_default(c, "tmpfs", NULL, "/tmp", 01777, e) &&
+				     grant_default(c, "tmpfs", NULL, "/run", 0755, e) &&
+				     grant_default(c, "tmpfs", NULL, "/run/lock", 01777, e)));
 }
 
 void cell_environment_defaults(struct cell *c)

@@ -76,6 +76,21 @@ void user_put(struct user *u)
 		kfree(u);
 }
 
+struct user *user_next(uid_t from)
+{
+	struct user *found = NULL;
+
+	spin_lock(&user_lock);
+	for (unsigned b = 0; b < USER_BUCKETS; b++)
+		for (struct user *u = buckets[b]; u; u = u->next)
+			if (u->uid >= from && (!found || u->uid < found->uid))
+				found = u;
+	if (found)
+		refcount_get(&found->refs);
+	spin_unlock(&user_lock);
+	return found;
+}
+
 struct cred *cred_copy(const struct cred *c, unsigned group_count)
 {
 	struct cred *n = kalloc(sizeof(*n) + group_count * sizeof(n->groups[0]));

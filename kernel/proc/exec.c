@@ -6,6 +6,7 @@
 // and the first stack, whose failure can only be a SIGSEGV.
 #include "exec.h"
 
+#include "kernel/keys.h"
 #include "kernel/boot_config.h"
 #include "kernel/futex.h"
 #include "kernel/random.h"
@@ -299,6 +300,7 @@ static int switch_mm(struct mm *mm)
 	t->clear_child_tid = t->set_child_tid = 0;
 	t->robust_list = 0;
 	sched_exec_times();
+	keys_exec();
 	spin_lock(&t->lock);
 	t->mm = mm;
 	spin_unlock(&t->lock);

@@ -5,6 +5,7 @@
 // which cannot fail. Undoing is releasing what the unfinished task has by then.
 #include "internal.h"
 
+#include "kernel/keys.h"
 #include "kernel/core.h"
 #include "kernel/log.h"
 #include "kernel/ptrace.h"
@@ -98,6 +99,7 @@ static int copy_process(struct task *t, const struct clone_request *r)
 	spin_lock(&parent->lock);
 	memcpy(p->rlimits, parent->rlimits, sizeof(p->rlimits));
 	p->oom_score_adjust = parent->oom_score_adjust;
+	keys_fork(p, parent);
 	p->login_uid = parent->login_uid;
 	p->login_session = parent->login_session;
 	spin_unlock(&parent->lock);

@@ -6,6 +6,7 @@
 // process list. See internal.h for the lock order.
 #include "internal.h"
 
+#include "kernel/keys.h"
 #include "kernel/poll.h"
 #include "kernel/init.h"
 #include "kernel/leak.h"
@@ -112,6 +113,7 @@ void task_put(struct task *t)
 	if (t->pid)
 		pid_put(t->pid);
 	seccomp_release(t);
+	key_put(t->thread_keyring);
 	if (t->cred && t->cred != cred_kernel)
 		cred_put(t->cred);
 	if (t->process && t->process != &kernel_process)
@@ -154,6 +156,8 @@ void process_put(struct process *p)
 		spin_unlock(&p->sighand->lock);
 		sighand_put(p->sighand);
 	}
+	key_put(p->session_keyring);
+	key_put(p->process_keyring);
 	__atomic_sub_fetch(&process_count, 1, __ATOMIC_RELAXED);
 	slab_free(process_cache, p);
 }

@@ -3,6 +3,7 @@
 #include "kernel/aio.h"
 #include "kernel/boot_config.h"
 #include "kernel/errno.h"
+#include "kernel/keys.h"
 #include "kernel/mqueue.h"
 #include "kernel/random.h"
 #include "kernel/uts.h"
@@ -173,7 +174,16 @@ static const struct pseudo_entry random_entries[] = {
 	VALUE("poolsize", "256"),
 	{ NULL },
 };
+static const struct pseudo_entry keys_entries[] = {
+	NUMBER("maxkeys", &key_limits.keys, 0, INT32_MAX),
+	NUMBER("maxbytes", &key_limits.bytes, 0, INT32_MAX),
+	NUMBER("root_maxkeys", &key_limits.root_keys, 0, INT32_MAX),
+	NUMBER("root_maxbytes", &key_limits.root_bytes, 0, INT32_MAX),
+	TUNABLE("gc_delay", "300"),
+	{ NULL },
+};
 static const struct pseudo_entry kernel_entries[] = {
+	DIRECTORY("keys", keys_entries),
 	VALUE("ostype", "Linux"),
 	VALUE("osrelease", UTS_RELEASE),
 	VALUE("version", UTS_VERSION),

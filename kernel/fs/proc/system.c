@@ -2,6 +2,7 @@
 // The top of /proc: what concerns the whole cell.
 #include <linux/magic.h>
 
+#include "kernel/keys.h"
 #include "kernel/boot_config.h"
 #include "kernel/init.h"
 #include "kernel/slab.h"
@@ -30,6 +31,20 @@ static int locks_file_show(struct seq *s, struct pseudo *n)
 {
 	(void)n;
 	return locks_show(s);
+}
+
+static int keys_file_show(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	keys_show(s);
+	return 0;
+}
+
+static int key_users_file_show(struct seq *s, struct pseudo *n)
+{
+	(void)n;
+	key_users_show(s);
+	return 0;
 }
 
 static int meminfo_show(struct seq *s, struct pseudo *n)
@@ -212,6 +227,8 @@ static ssize_t link_readlink(struct pseudo *n, char *buffer, size_t size)
 const struct pseudo_entry proc_root_entries[] = {
 	TEXT("cpuinfo", cpuinfo_show),
 	TEXT("meminfo", meminfo_show),
+	TEXT("keys", keys_file_show),
+	TEXT("key-users", key_users_file_show),
 	TEXT("stat", stat_show),
 	TEXT("uptime", uptime_show),
 	TEXT("loadavg", loadavg_show),

@@ -12,6 +12,8 @@ struct user {
 	int32_t tasks;           // atomic
 	int32_t pending_signals; // atomic
 	uint64_t mqueue_bytes;   // atomic
+	uint64_t key_bytes;      // atomic, kernel/keys
+	uint32_t keys;           // atomic
 	struct user *next;       // hash chain; lock in cred.c
 };
 
@@ -36,6 +38,7 @@ static inline struct user *user_get(struct user *u)
 	return u;
 }
 void user_put(struct user *u);
+struct user *user_next(uid_t from); // the known one with the smallest uid from there on, with a reference; NULL
 struct cred *cred_create(uid_t uid, gid_t gid, unsigned group_count, const gid_t *groups); // NULL
 struct cred *cred_copy(const struct cred *c, unsigned group_count); // writable copy, refs = 1; NULL
 static inline struct cred *cred_get(const struct cred *c)

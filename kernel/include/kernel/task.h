@@ -20,6 +20,7 @@ struct fs_context;
 struct mm;
 struct pid;
 struct seccomp_filter;
+struct key;
 struct tty;
 
 // Bits of task->work: what must happen before the return to user mode, and what slows a system call's entry.
@@ -103,6 +104,7 @@ struct task {
 
 	// kernel/proc/seccomp.c: sighand->lock to change
 	struct seccomp_filter *seccomp_filter; // its newest; a reference
+	struct key *thread_keyring;            // process->lock; kernel/keys
 	uint8_t seccomp_mode;                  // SECCOMP_MODE_*
 	bool tsync_no_new_privs;               // another thread's filters and no_new_privs were made its own
 
@@ -204,6 +206,8 @@ struct process {              // what Linux calls a thread group
 	struct io_usage dead_io, children_io;
 	uint64_t start_ns;
 	int oom_score_adjust;
+	struct key *session_keyring, *process_keyring; // kernel/keys; lock
+	int8_t request_key_ring;                       // KEY_REQKEY_DEFL_*; racy
 	uint32_t login_uid, login_session; // of the login that began this, NO_LOGIN: none; racy. kernel/fs/proc/login.c
 };
 #define NO_LOGIN UINT32_MAX
