@@ -303,7 +303,8 @@ long epoll_collect(struct eventpoll *ep, struct uptr user, unsigned count)
 		report(i);
 		done++;
 	}
-	// What is left is for the other sleepers.
+	// What is left is for the other sleepers, who look at the list without its lock.
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (epoll_has_ready(ep) && !waitq_empty(&ep->wait))
 		waitq_wake_one(&ep->wait);
 	mutex_unlock(&ep->lock);

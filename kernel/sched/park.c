@@ -5,7 +5,7 @@
 //                            \-----unpark------------------------^
 //
 // No wake-up is lost: prepare makes the state PARKING with a full barrier before the caller checks its condition; the waker
-// changes the condition before it looks at the state. PARKING -> PARKED happens under the run queue's lock by compare and
+// changes the condition, by whatever store, and unpark looks at the state behind a full barrier. PARKING -> PARKED happens under the run queue's lock by compare and
 // exchange and fails when a waker was faster. Whoever moves PARKED -> RUNNABLE, and only that one, queues the task.
 //
 // Where the port schedules (one host thread a task), the state word itself is what the thread sleeps on. There is no run queue
@@ -53,7 +53,9 @@ static void thread_wake(uint32_t *state)
 
 void task_unpark(struct task *t)
 {
-	uint32_t seen = __atomic_load_n(&t->sched.state, __ATOMIC_SEQ_CST);
+	// Orders the caller's change before the look at the state; prepare's exchange is the other half.
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	uint32_t seen = __atomic_load_n(&t->sched.state, __ATOMIC_RELAXED);
 
 	while (seen == SCHED_PARKING || seen == SCHED_PARKED) {
 		if (!__atomic_compare_exchange_n(&t->sched.state, &seen, SCHED_RUNNABLE, false, __ATOMIC_ACQ_REL,

@@ -9,6 +9,7 @@
 
 #define THREADS 4
 #define ROUNDS  3000
+#define WAKES   300000
 
 // Deadlines: the test says when they have passed.
 static struct ktimer *armed;
@@ -92,6 +93,56 @@ static void does_a_deadline_end_a_park(void **state)
 	task_prepare_park(PARK_INTERRUPTIBLE);
 	assert_int_equal(task_park(UINT64_MAX / 2), -ETIMEDOUT);
 	host_thread_join(h);
+}
+
+// Two rounds at once: what the waker changes by a plain store, and the state it looks at next, each on a line of its own. Whoever goes
+// first, the waiter sees the change or the waker sees it parking.
+static struct {
+	uint32_t round __attribute__((aligned(64)));
+	uint32_t changed __attribute__((aligned(64)));
+	uint32_t woken __attribute__((aligned(64)));
+} race;
+
+static void await_round(const uint32_t *word, uint32_t round)
+{
+	for (unsigned i = 1; __atomic_load_n(word, __ATOMIC_ACQUIRE) != round; i++)
+		if (i % 1000 == 0)
+			host_yield();
+}
+
+static void change_and_unpark(void *arg)
+{
+	fake_task_enter(&tasks[0]);
+	for (uint32_t i = 1; i <= WAKES; i++) {
+		await_round(&race.round, i);
+		__atomic_store_n(&race.changed, i, __ATOMIC_RELAXED);
+		task_unpark(arg);
+		__atomic_store_n(&race.woken, i, __ATOMIC_RELEASE);
+	}
+}
+
+static void does_a_waker_look_after_its_change_only(void **state)
+{
+	struct task *t = &tasks[1];
+	struct host_thread *h;
+	unsigned lost = 0;
+
+	(void)state;
+	fake_task_enter(t);
+	h = host_thread_start(change_and_unpark, t);
+	for (uint32_t i = 1; i <= WAKES; i++) {
+		__atomic_store_n(&race.round, i, __ATOMIC_RELEASE);
+		for (volatile unsigned delay = i % 64; delay; delay--)
+			;
+		task_prepare_park(PARK_UNINTERRUPTIBLE);
+		bool seen = __atomic_load_n(&race.changed, __ATOMIC_RELAXED) == i;
+		await_round(&race.woken, i);
+		if (!seen && __atomic_load_n(&t->sched.state, __ATOMIC_SEQ_CST) == SCHED_PARKING)
+			lost++;
+		task_finish_park();
+	}
+	host_thread_join(h);
+	assert_int_equal(lost, 0);
 }
 
 // ---- kicks, where the port schedules ----
@@ -449,6 +500,7 @@ int main(void)
 		cmocka_unit_test(is_an_unpark_before_the_park_remembered),
 		cmocka_unit_test(do_signals_end_only_the_parks_that_admit_them),
 		cmocka_unit_test(does_a_deadline_end_a_park),
+		cmocka_unit_test(does_a_waker_look_after_its_change_only),
 		cmocka_unit_test(is_no_kick_lost),
 		cmocka_unit_test(does_a_wake_up_that_comes_first_cost_nothing),
 		cmocka_unit_test(is_no_wake_up_lost_in_a_ring),

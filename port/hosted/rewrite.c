@@ -211,6 +211,9 @@ static asan_exempt void instruction_write(struct rewriting *w, uint64_t at, cons
 	serialise();
 	__atomic_store_n(code, bytes[0], __ATOMIC_SEQ_CST);
 	serialise();
+	// QEMU's emulation misses a store while it translates the same place for another CPU, and would run the breakpoint it read for
+	// ever. By now it is done with that, and the byte once more makes it forget what it has translated.
+	__atomic_store_n(code, bytes[0], __ATOMIC_SEQ_CST);
 	__atomic_store_n(&w->busy, 0, __ATOMIC_SEQ_CST);
 }
 

@@ -231,7 +231,10 @@ bool hosted_site_find(struct call_site *out, const uint8_t *before, size_t befor
 	       find_exit(out, end, before_bytes, site);
 }
 
-bool hosted_site_may_start(uint8_t byte) { return byte == 0xb8 || byte == 0x4c || byte == 0x48 || byte == 0x31; }
+bool hosted_site_may_start(uint8_t byte)
+{
+	return byte == 0xb8 || byte == 0x4c || byte == 0x48 || byte == 0x31 || byte == 0x89;
+}
 
 bool hosted_site_relocate(const struct call_site *s, uint64_t place, uint8_t *out)
 {

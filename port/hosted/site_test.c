@@ -12,8 +12,10 @@
 static bool find(struct call_site *out, const char *before, size_t before_bytes, const char *after, size_t after_bytes,
 		 uint32_t nr)
 {
-	return hosted_site_find(out, (const uint8_t *)before, before_bytes, (const uint8_t *)after, after_bytes, SITE,
-				nr);
+	bool found = hosted_site_find(out, (const uint8_t *)before, before_bytes, (const uint8_t *)after, after_bytes,
+				      SITE, nr);
+	assert_true(!found || hosted_site_may_start(out->prefix[0]));
+	return found;
 }
 #define FIND(out, before, after, nr) find(out, before, sizeof(before) - 1, after, sizeof(after) - 1, nr)
 

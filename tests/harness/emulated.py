@@ -14,8 +14,7 @@ from .common import FAIL, PASS, SKIP, Result
 # Ways between program and kernel, and what they carry over. Not those that are slow where two CPUs are emulated (thread_many).
 GUEST_TESTS = ("exec_state", "exec_threads", "fault_stray", "fork_basic", "fork_cow", "fork_threads", "process_prctl", "ptrace_stops",
                "signal_altstack", "signal_fault", "signal_frame", "signal_nesting", "signal_storm", "signal_threads", "syscall_places",
-               "syscall_sites", "thread_basic", "vector_state", "vfork_suspends")
-UNSURE = {"syscall_sites_shared": "it hangs now and then in this guest, which is not understood (CAVEATS.md)"}
+               "syscall_sites", "syscall_sites_shared", "syscall_sites_stepped", "thread_basic", "vector_state", "vfork_suspends")
 # QEMU 7.2 reads what IRET pops as the supervisor does, also in user mode, which SMAP forbids.
 CPU = "max,smap=off"
 TIMEOUT_S = 900
@@ -134,6 +133,4 @@ def run(arguments):
     for name in GUEST_TESTS:
         how = ended.get(name, "did not end")
         results.add(Result(name, "hosted", PASS if how.startswith("exit 0 ") else FAIL, how))
-    for name, reason in UNSURE.items():
-        results.add(Result(name, "hosted", SKIP, reason))
     return results.show("emulated", ["hosted"], arguments.verbose)

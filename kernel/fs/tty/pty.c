@@ -31,6 +31,7 @@ static size_t ring_write(struct tty *t, const char *data, size_t size)
 	for (size_t i = 0; i < n; i++)
 		t->output[t->output_head++ % TTY_OUTPUT_BYTES] = data[i];
 	spin_unlock(&t->output_lock);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); // the lock's release may be a plain store
 	if (n && !waitq_empty(&t->master_wait))
 		waitq_wake_events(&t->master_wait, 0, POLLIN | POLLRDNORM);
 	return n;
