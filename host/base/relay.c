@@ -80,3 +80,10 @@ void relay_move(struct relay *r, short from_events, short to_events)
 	if (r->start < r->end && !r->broken && (to_events || (from_events && !r->to_blocks)))
 		give(r);
 }
+
+void relay_put(struct relay *r, char byte)
+{
+	r->buffer[0] = byte;
+	r->start = 0;
+	r->end = 1;
+}

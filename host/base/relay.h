@@ -30,5 +30,7 @@ void relay_init(struct relay *r, int from, int to, uint64_t credit, bool to_bloc
 void relay_poll(const struct relay *r, struct pollfd *from, struct pollfd *to);
 // Moves what the poll results allow.
 void relay_move(struct relay *r, short from_events, short to_events);
+// A byte more that nobody sent; the buffer is empty.
+void relay_put(struct relay *r, char byte);
 // All input was passed on, or the output is broken.
 bool relay_done(const struct relay *r);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sources: open_tree(2), mount_setattr(2), mount_namespaces(7).
+// Sources: open_tree(2), mount_setattr(2), mount_namespaces(7), chroot(2).
 #include "base/tree.h"
 
 #include "base/buffer.h"
@@ -7,8 +7,44 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BELOW_ROOT "/tmp" // any directory: what is above it is outside for who is locked up there
+#define DEPTH_MAX  4096   // of the root in the namespace
+
+// In a plain chroot(2) the root is no mount point, and the one it lies on has no path. Who locks himself up further down can walk up to
+// the namespace's root, as chroot(2) says, and comes back by a descriptor.
+static bool propagate_from_above(unsigned long how)
+{
+	cleanup_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool done = false;
+	int error;
+
+	if (root < 0 || here < 0 || chroot(BELOW_ROOT))
+		return false;
+	if (!fchdir(root)) {
+		for (unsigned i = 0; i < DEPTH_MAX && !chdir(".."); i++)
+			;
+		done = !mount(NULL, ".", NULL, MS_REC | how, NULL);
+	}
+	error = errno;
+	if (fchdir(root) || chroot(".") || fchdir(here))
+		abort(); // elsewhere in the host's tree
+	errno = error;
+	return done;
+}
+
+bool tree_propagate(unsigned long how)
+{
+	if (!mount(NULL, "/", NULL, MS_REC | how, NULL))
+		return true;
+	return errno == EINVAL && propagate_from_above(how);
+}
 
 int tree_clone(const char *source, bool read_only, struct err *e)
 {

@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+// What becomes of changes to all mounts of the namespace: MS_PRIVATE or MS_SLAVE. False and errno when the caller may not.
+bool tree_propagate(unsigned long how);
 // A copy of `source`, a directory or a file, with all that is mounted beneath, attached nowhere: no devices, and no writing if
 // read_only. Its descriptor (O_PATH), or -1 after EXIT_GRANT.
 int tree_clone(const char *source, bool read_only, struct err *e);

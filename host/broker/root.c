@@ -19,7 +19,7 @@ bool broker_root_open(struct broker_root *root, const char *source, bool private
 	cleanup_close int fd = -1;
 	struct stat s;
 
-	if (private_mounts && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+	if (private_mounts && !tree_propagate(MS_PRIVATE))
 		return err_set(e, EXIT_USAGE, "cannot make mounts private: %s", strerror(errno));
 	fd = private_mounts ? tree_clone(source, root->read_only, e) : open(source, O_PATH | O_CLOEXEC);
 	if (fd < 0)

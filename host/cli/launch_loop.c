@@ -321,10 +321,22 @@ static void serve_control(struct launch *l, short events)
 	control_flush(&l->control);
 }
 
+// The terminal itself takes ^D for the end of what is typed until it is raw. To the program it is a key: a terminal ends when it
+// hangs up only.
+static void pass_end_of_file(struct relay *input, short events)
+{
+	if (!input->input_ended || events & (POLLHUP | POLLERR))
+		return;
+	input->input_ended = false;
+	relay_put(input, TERMINAL_EOF);
+}
+
 static void serve_streams(struct launch *l, const struct pollfd *p)
 {
 	if (l->input)
 		relay_move(l->input, p[SLOT_INPUT].revents, p[SLOT_INPUT + 1].revents);
+	if (l->input && l->options->cell.tty)
+		pass_end_of_file(l->input, p[SLOT_INPUT].revents);
 	if (l->output)
 		relay_move(l->output, p[SLOT_OUTPUT].revents, p[SLOT_OUTPUT + 1].revents);
 	if (l->error)

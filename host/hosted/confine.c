@@ -3,6 +3,7 @@
 #include "hosted/confine.h"
 
 #include "base/cleanup.h"
+#include "base/tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +51,7 @@ bool confine_capabilities(uint64_t keep)
 // a hole.
 static void leave_file_systems(void)
 {
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	if (unshare(CLONE_NEWNS) || !tree_propagate(MS_PRIVATE) ||
 	    mount("none", EMPTY_ROOT, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0,nr_inodes=1"))
 		return;
 	if (!chdir(EMPTY_ROOT))

@@ -17,10 +17,16 @@
 #include <stdlib.h>
 #include <sys/syscall.h>
 
+#define CALLS_MAX 64u
+
+struct call;
+
 struct builder {
 	struct sock_filter *out;
 	unsigned count;
 	uint64_t user_end;
+	const struct call *calls[CALLS_MAX]; // what this host's filter admits, ascending by number
+	unsigned call_count;
 };
 
 static void emit(struct builder *b, struct sock_filter f)
@@ -123,7 +129,8 @@ static void check_tgkill(struct builder *b)
 static void check_arch_prctl(struct builder *b)
 {
 	LOAD(LOW(0));
-	JUMP(BPF_JEQ | BPF_K, ARCH_SET_FS, 2, 0);
+	JUMP(BPF_JEQ | BPF_K, ARCH_SET_FS, 3, 0);
+	JUMP(BPF_JEQ | BPF_K, ARCH_GET_FS, 2, 0);
 	JUMP(BPF_JEQ | BPF_K, ARCH_SET_GS, 1, 0);
 	TRAP();
 }
@@ -143,9 +150,13 @@ struct call {
 	void (*check)(struct builder *b); // NULL: whatever the arguments
 };
 
-#define CALL(name, check)                    \
-	{                                    \
-		{ #name, SYS_##name }, check \
+#define CALL(name, check)                           \
+	{                                           \
+		{ #name, SYS_##name, false }, check \
+	}
+#define CALL_WITHOUT_FSGSBASE(name, check)         \
+	{                                          \
+		{ #name, SYS_##name, true }, check \
 	}
 // Ascending by number.
 static const struct call calls[] = {
@@ -173,10 +184,9 @@ static const struct call calls[] = {
 	CALL(ftruncate, NULL),
 	CALL(getrusage, NULL),
 	CALL(sigaltstack, NULL),
-	CALL(arch_prctl, check_arch_prctl),
+	CALL_WITHOUT_FSGSBASE(arch_prctl, check_arch_prctl),
 	CALL(futex, check_futex),
 	CALL(sched_setaffinity, check_affinity),
-	CALL(restart_syscall, NULL),
 	CALL(clock_gettime, NULL),
 	CALL(exit_group, NULL),
 	CALL(tgkill, check_tgkill),
@@ -188,6 +198,7 @@ static const struct call calls[] = {
 	CALL(pwritev2, NULL),
 };
 #define CALL_COUNT (sizeof(calls) / sizeof(*calls))
+static_assert(CALL_COUNT <= CALLS_MAX, "room for the table");
 
 // Asked for first, in this order.
 static const int hot[] = { SYS_pread64, SYS_pwrite64, SYS_futex, SYS_pwritev2, SYS_preadv2, SYS_ppoll };
@@ -223,11 +234,11 @@ static void emit_search(struct builder *b, unsigned first, unsigned end)
 	unsigned middle = first + (end - first) / 2, jump;
 
 	if (end - first == 1) {
-		emit_call(b, &calls[first]);
+		emit_call(b, b->calls[first]);
 		TRAP();
 		return;
 	}
-	JUMP(BPF_JGE | BPF_K, (uint32_t)calls[middle].call.number, 0, 1);
+	JUMP(BPF_JGE | BPF_K, (uint32_t)b->calls[middle]->call.number, 0, 1);
 	jump = b->count;
 	JUMP(BPF_JA, 0, 0, 0);
 	emit_search(b, first, middle);
@@ -259,10 +270,13 @@ unsigned filter_build(struct sock_filter out[FILTER_MAX], const struct filter_bo
 	TRAP();
 	check_text(b, bounds);
 	LOAD(offsetof(struct seccomp_data, nr));
+	for (unsigned c = 0; c < CALL_COUNT; c++)
+		if (!calls[c].call.without_fsgsbase || !bounds->fsgsbase)
+			b->calls[b->call_count++] = &calls[c];
 	for (unsigned i = 0; i < sizeof(hot) / sizeof(*hot); i++)
 		for (unsigned c = 0; c < CALL_COUNT; c++)
 			if (calls[c].call.number == hot[i])
 				emit_call(b, &calls[c]);
-	emit_search(b, 0, CALL_COUNT);
+	emit_search(b, 0, b->call_count);
 	return builder.count;
 }

@@ -43,6 +43,8 @@ static _Noreturn void fail(const char *what)
 	_exit(LOADER_FAILED);
 }
 
+static bool has_fsgsbase(void) { return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE; }
+
 static uint64_t page_down(uint64_t v) { return v & ~(IMAGE_PAGE_BYTES - 1); }
 static uint64_t page_up(uint64_t v) { return page_down(v + IMAGE_PAGE_BYTES - 1); }
 
@@ -55,7 +57,7 @@ struct place {
 
 static void plan(struct place *p, const struct loader_spec *s)
 {
-	const struct filter_bounds any = { 0 };
+	const struct filter_bounds any = { .fsgsbase = has_fsgsbase() };
 	struct sock_filter program[FILTER_MAX];
 	uint64_t filter_bytes = filter_build(program, &any) * sizeof(*program);
 
@@ -181,6 +183,7 @@ static uint32_t write_filter(const struct place *p, const struct image *im)
 		.text_start = p->base + im->text_start,
 		.text_end = p->base + im->text_end,
 		.user_end = p->base,
+		.fsgsbase = has_fsgsbase(),
 	};
 	struct sock_filter program[FILTER_MAX];
 	uint32_t count = filter_build(program, &bounds);
@@ -228,7 +231,7 @@ static struct hosted_handoff *write_handoff(const struct place *p, const struct 
 		.hwcap = getauxval(AT_HWCAP),
 		.hwcap2 = getauxval(AT_HWCAP2),
 	};
-	if (h->hwcap2 & HWCAP2_FSGSBASE)
+	if (has_fsgsbase())
 		h->flags |= HOSTED_FLAG_FSGSBASE;
 	memcpy(h->cpus, s->cpus, sizeof(h->cpus));
 	memcpy((void *)p->record, s->record, s->record_size);

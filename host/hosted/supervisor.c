@@ -4,6 +4,7 @@
 
 #include "abi/control.h"
 #include "base/process.h"
+#include "base/tree.h"
 #include "broker/broker.h"
 #include "hosted/cgroup.h"
 #include "hosted/confine.h"
@@ -79,7 +80,7 @@ static _Noreturn void be_broker(const struct state *st)
 {
 	const struct cell *c = st->s->cell;
 	// Some hosts make the namespace and give no right to mount in it.
-	const bool private_mounts = (st->namespaces & CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+	const bool private_mounts = (st->namespaces & CLONE_NEWNS) && tree_propagate(MS_SLAVE);
 	struct broker_root roots[CELL_MOUNTS_MAX];
 	struct broker_spec spec = {
 		.roots = roots,

@@ -63,7 +63,7 @@ static bool place_tree(const struct cell_mount *m)
 	cleanup_close int tree = -1;
 	struct err e;
 
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+	if (!tree_propagate(MS_PRIVATE))
 		return complain("make private", "mounts");
 	tree = tree_clone(m->source, m->read_only, &e);
 	if (tree < 0)

@@ -37,6 +37,10 @@
 
 #define WAYS_LEAVE 8
 
+// struct hosted_handoff
+#define HANDOFF_FLAGS 184
+#define FLAG_FSGSBASE 1
+
 // PKRU (SDM vol. 3, 4.6.2): in the kernel everything is open; for programs all keys but 0 are closed, as Linux starts them
 #define PKRU_KERNEL 0
 #define PKRU_PROGRAM 0x55555554
@@ -121,8 +125,13 @@ hosted_leave_jump_\name:
 hosted_leave_jump_\name:
 	jmpq	*%gs:P_USER_IP
 	.endif
-leave_with_gs_\name: // the program has set GS itself: it is loaded by a call, and nothing after that may use ours
+leave_with_gs_\name: // the program has set GS itself: nothing after that may use ours
 	movq	%gs:P_GS_BASE, %rsi
+	testl	$FLAG_FSGSBASE, hosted+HANDOFF_FLAGS(%rip)
+	jz	set_gs_by_call_\name
+	wrgsbase %rsi
+	jmp	leave_by_iret_\name
+set_gs_by_call_\name:
 	movl	$ARCH_SET_GS, %edi
 	movl	$__NR_arch_prctl, %eax
 	syscall

@@ -125,8 +125,7 @@ _Noreturn static void from_program(struct port_task *p, int signal, const siginf
 	hosted_xstate_load((void *)c->fpstate);
 	if (signal == SIGSYS) {
 		frame_fill(r, c, c->ax);
-		bool native =
-			info->si_code == 1 /* SYS_SECCOMP */ && info->si_arch == 0xc000003eu /* AUDIT_ARCH_X86_64 */;
+		bool native = info->si_code == SYS_SECCOMP && info->si_arch == 0xc000003eu /* AUDIT_ARCH_X86_64 */;
 		if (!native)
 			r->orig_ax = UINT64_MAX >> 1; // int $0x80 and kin: no such call
 		enter(p, (void *)handle_syscall, native ? (uint64_t)info->si_call_addr - 2 : 0, 0, 0);
@@ -167,6 +166,16 @@ static void kicked_in_kernel(struct port_task *p, struct sigcontext_64 *c)
 	}
 }
 
+// A wait with a deadline that the cell was stopped or frozen in: the host would have it go on by restart_syscall, which the filter does
+// not admit. Whoever waits looks again.
+static bool wait_ends_early(int signal, const siginfo_t *info, struct sigcontext_64 *c)
+{
+	if (signal != SIGSYS || info->si_code != SYS_SECCOMP || info->si_syscall != __NR_restart_syscall)
+		return false;
+	c->ax = (uint64_t)-EINTR;
+	return true;
+}
+
 _Noreturn static void die_of(int signal, const struct sigcontext_64 *c)
 {
 	static const char *const names[32] = {
@@ -189,6 +198,8 @@ static void from_kernel(struct port_task *p, int signal, const siginfo_t *info, 
 	if (signal == SIGTRAP && c->trapno == TRAP_DEBUG)
 		return; // single-stepping into the program: its first instruction will trap
 	if ((signal == SIGSEGV || signal == SIGBUS) && fixup_apply(p, c, signal))
+		return;
+	if (wait_ends_early(signal, info, c))
 		return;
 	// The program's address was no place to jump to, or its frame none to return to: the program's fault.
 	if (signal == SIGSEGV && (c->ip == hosted_ways->leave_jump || c->ip == hosted_ways->leave_iret)) {

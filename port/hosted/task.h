@@ -95,6 +95,7 @@ struct entry_area {
 
 static_assert(sizeof(struct entry_area) == 64 && offsetof(struct entry_area, ip) == 24, "known to entry.S");
 static_assert(TID_WAITED_FOR == 0x40000000, "known to entry.S");
+static_assert(offsetof(struct hosted_handoff, flags) == 184 && HOSTED_FLAG_FSGSBASE == 1, "known to entry.S");
 static_assert(HOSTED_OPEN_BYTES == 0x40000000, "known to entry.S");
 static_assert(sizeof(struct entry_area) <= sizeof(struct port_task) &&
 		      SIGNAL_STACK_BYTES + sizeof(struct port_task) <= BLOCK_BYTES,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The emulated suite: port hosted on a machine that has what few test machines do: a processor with protection keys, and control
-groups of version 2. Cells run in a Debian guest under QEMU's emulation, which sees this machine's files (bench/linux_guest.py)."""
+"""The emulated suite: port hosted on machines that are as few test machines are: one whose processor has protection keys, with control
+groups of version 2, and one whose processor has no FSGSBASE. Cells run in Debian guests under QEMU's emulation, which see this
+machine's files (bench/linux_guest.py)."""
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ GUEST_TESTS = ("exec_state", "exec_threads", "fault_stray", "fork_basic", "fork_
                "syscall_sites", "syscall_sites_shared", "syscall_sites_stepped", "thread_basic", "vector_state", "vfork_suspends")
 # QEMU 7.2 reads what IRET pops as the supervisor does, also in user mode, which SMAP forbids.
 CPU = "max,smap=off"
+OLD_CPU = CPU + ",fsgsbase=off"
 TIMEOUT_S = 900
 
 PYTHON = """import subprocess, threading
@@ -60,6 +62,11 @@ GROUPED_CELLS = (
     ("cgroup_2_spares_the_modest", f"--memory 192M -- /usr/bin/python3 -c '{GREEDY}'", r"(-9 \[0, 0, 0\]\n){3}"),
 )
 
+# On the old processor.
+OLD_GUEST_TESTS = ("exec_state", "exec_threads", "fork_basic", "fork_threads", "process_prctl", "ptrace_stops", "signal_frame",
+                   "thread_basic", "vfork_suspends")
+OLD_CELLS = (("without_fsgsbase", f"-- /usr/bin/python3 -c '{PYTHON}'", r"(\d b'\d\\n'\n){4}"),)
+
 
 def why_not():
     """Why there can be no guest; None when there can."""
@@ -79,27 +86,40 @@ def why_not():
     return None
 
 
-def script(build):
+def run_of(build, timeout):
+    return f"timeout {timeout} {os.path.abspath(common.cloister_path(build))} run --port hosted --no-tty --leak-check"
+
+
+def cells(build, which):
+    """Lines of the guest's script: each cell between marks."""
     tests = os.path.join(common.BUILD, "tests")
-    run = f"timeout 300 {os.path.abspath(common.cloister_path(build))} run --port hosted --no-tty --leak-check"
-
-    def cells(which):
-        return [line for name, rest, _ in which
-                for line in (f"echo @cell {name}", f"{run} {rest.replace('{tests}', tests)} 2>&1", "echo @status $?")]
-
-    driver = " ".join(["/tests/driver --timeout 120", *("/tests/" + name for name in GUEST_TESTS)])
-    lines = ["cd /", "grep -q ' ospke' /proc/cpuinfo && echo the guest has protection keys", *cells(CELLS), "echo @cell guest_tests",
-             f"{run.replace('300', '800')} --cpus 2 --env CLOISTER_CELL=1 --workdir / --mount {tests}/guest:/tests -- {driver} 2>&1",
-             "echo @status $?", "mount -t cgroup2 none /sys/fs/cgroup",
-             "echo +memory +pids > /sys/fs/cgroup/cgroup.subtree_control", *cells(GROUPED_CELLS), "ls -d /sys/fs/cgroup/cloister*"]
-    return "\n".join(lines) + "\n"
+    return [line for name, rest, _ in which
+            for line in (f"echo @cell {name}", f"{run_of(build, 300)} {rest.replace('{tests}', tests)} 2>&1", "echo @status $?")]
 
 
-def run_guest(build):
+def driver(build, name, which):
+    tests = os.path.join(common.BUILD, "tests", "guest")
+    programs = " ".join("/tests/" + test for test in which)
+    return [f"echo @cell {name}", f"{run_of(build, 800)} --cpus 2 --env CLOISTER_CELL=1 --workdir / --mount {tests}:/tests -- "
+            f"/tests/driver --timeout 120 {programs} 2>&1", "echo @status $?"]
+
+
+def script(build):
+    return ["grep -q ' ospke' /proc/cpuinfo && echo the guest has protection keys", *cells(build, CELLS),
+            *driver(build, "guest_tests", GUEST_TESTS), "mount -t cgroup2 none /sys/fs/cgroup",
+            "echo +memory +pids > /sys/fs/cgroup/cgroup.subtree_control", *cells(build, GROUPED_CELLS), "ls -d /sys/fs/cgroup/cloister*"]
+
+
+def old_script(build):
+    return ["grep -q ' fsgsbase' /proc/cpuinfo || echo the guest sets thread pointers by calls", *cells(build, OLD_CELLS),
+            *driver(build, "old_guest_tests", OLD_GUEST_TESTS)]
+
+
+def run_guest(lines, cpu):
     from linux_guest import LinuxGuest
     work = tempfile.mkdtemp(prefix="cloister-emulated-")
     try:
-        return LinuxGuest(work, cpus=2, cpu=CPU).run(script(build), TIMEOUT_S)[0]
+        return LinuxGuest(work, cpus=2, cpu=cpu).run("\n".join(["cd /", *lines]) + "\n", TIMEOUT_S)[0]
     finally:
         shutil.rmtree(work)
 
@@ -108,10 +128,35 @@ def judge(name, text, results):
     """A cell by its output, status and leak report."""
     found = re.search(rf"^@cell {name}\n(.*?)^@status (\d+)$", text, re.M | re.S)
     said = found.group(1) if found else "the guest ended before: " + text[-1000:]
-    wanted = next((w for n, _, w in CELLS + GROUPED_CELLS if n == name), "@done")
+    wanted = next((w for n, _, w in CELLS + GROUPED_CELLS + OLD_CELLS if n == name), "@done")
     good = found and found.group(2) == "0" and re.search(wanted, said) and "leaked: " not in said
     results.add(Result(name, "hosted", PASS if good else FAIL, said[-3000:]))
     return said
+
+
+def judge_driver(name, tests, text, results, suffix=""):
+    ended = dict(re.findall(r"^@end (\S+) (.*)$", judge(name, text, results), re.M))
+    for test in tests:
+        how = ended.get(test, "did not end")
+        results.add(Result(test + suffix, "hosted", PASS if how.startswith("exit 0 ") else FAIL, how))
+
+
+def judge_new(text, results):
+    if "the guest has protection keys" not in text:
+        results.add(Result("(protection keys)", "hosted", FAIL, "QEMU's guest has none:\n" + text[-1000:]))
+    left = re.findall(r"^/sys/fs/cgroup/cloister.*$", text, re.M)
+    results.add(Result("cgroup_2_is_gone", "hosted", FAIL if left else PASS, " ".join(left)))
+    for name, _, _ in CELLS + GROUPED_CELLS:
+        judge(name, text, results)
+    judge_driver("guest_tests", GUEST_TESTS, text, results)
+
+
+def judge_old(text, results):
+    if "the guest sets thread pointers by calls" not in text:
+        results.add(Result("(no FSGSBASE)", "hosted", FAIL, "QEMU's guest has it:\n" + text[-1000:]))
+    for name, _, _ in OLD_CELLS:
+        judge(name, text, results)
+    judge_driver("old_guest_tests", OLD_GUEST_TESTS, text, results, "@old")
 
 
 def run(arguments):
@@ -122,15 +167,6 @@ def run(arguments):
         return results.show("emulated", ["hosted"], arguments.verbose)
     for target in ("guest-tests", "hosted-attack"):
         common.ninja(target)
-    text = run_guest(arguments.kernel_build)
-    if "the guest has protection keys" not in text:
-        results.add(Result("(protection keys)", "hosted", FAIL, "QEMU's guest has none:\n" + text[-1000:]))
-    left = re.findall(r"^/sys/fs/cgroup/cloister.*$", text, re.M)
-    results.add(Result("cgroup_2_is_gone", "hosted", FAIL if left else PASS, " ".join(left)))
-    for name, _, _ in CELLS + GROUPED_CELLS:
-        judge(name, text, results)
-    ended = dict(re.findall(r"^@end (\S+) (.*)$", judge("guest_tests", text, results), re.M))
-    for name in GUEST_TESTS:
-        how = ended.get(name, "did not end")
-        results.add(Result(name, "hosted", PASS if how.startswith("exit 0 ") else FAIL, how))
+    judge_new(run_guest(script(arguments.kernel_build), CPU), results)
+    judge_old(run_guest(old_script(arguments.kernel_build), OLD_CPU), results)
     return results.show("emulated", ["hosted"], arguments.verbose)

@@ -3,6 +3,8 @@
 import os
 import time
 
+from harness import common
+
 
 def test_root_is_read_only(t):
     done = t.cell(["/bin/sh", "-c", "touch /etc/x; echo $?; touch /usr/x; echo $?; rm /etc/hostname; echo $?; "
@@ -204,3 +206,29 @@ uri = "file:{t.scratch}/data"
     if done.status == 125:
         t.check(False, "the manifest's keys are not known:", done.err)
     t.equal(done.out, b"blue\n/data\n", done.err)
+
+
+# A root that is no mount point, as chroot(1) makes it of a directory.
+CHROOT = """mount --make-rprivate / && mount -t tmpfs none /mnt && mkdir /mnt/root || exit 99
+for entry in /*; do
+    if [ -h $entry ]; then cp -P $entry /mnt/root/
+    elif [ -d $entry ]; then mkdir /mnt/root$entry && mount --rbind $entry /mnt/root$entry || exit 99
+    fi
+done
+exec chroot /mnt/root "$@"
+"""
+
+
+def test_cell_in_a_plain_chroot(t):
+    """It gets the chroot's tree, read-only, a granted directory, and an end that leaves nothing."""
+    if os.geteuid() != 0:
+        t.skip("needs root: chroot")
+    work = os.path.join(t.scratch, "work")
+    os.mkdir(work)
+    argv = t.run_argv("--mount", f"{work}:/work:rw", "--", "/bin/sh", "-c", "cat > /work/f; touch /usr/x || echo read-only; exit 7")
+    done = common.command(["unshare", "--mount", "/bin/sh", "-c", CHROOT, "sh", *argv], 60 * t.arguments.slow, b"written")
+    if done.status == 99 or (done.status == 1 and b"unshare" in done.err):
+        t.skip("cannot make mounts here")
+    t.equal((done.status, done.out), (7, b"read-only\n"), done.text())
+    with open(os.path.join(work, "f")) as f:
+        t.equal(f.read(), "written")

@@ -169,6 +169,15 @@ def test_end_of_file(t):
     with_terminal(t, ["/bin/cat"], body)
 
 
+def test_end_of_file_before_the_cell_runs(t):
+    """The host's terminal, not raw yet, takes it for the end; script(1) types it when it has no input of its own."""
+    def body(x):
+        x.type(b"\x04")
+        x.expect(rb"is a terminal\r\n")
+        t.equal(x.end(), 0)
+    with_terminal(t, ["/bin/sh", "-c", "cat; test -t 0 && echo is a terminal"], body)
+
+
 def test_raw_mode(t):
     def body(x):
         x.expect(rb"raw\r\n")
