@@ -41,7 +41,8 @@ const unsigned fs_transport_forgets = 32;
 static struct spinlock pool_lock = SPINLOCK_INIT;            // guards what follows
 static struct list idle_channels = LIST_INIT(idle_channels); // the last one used first
 static unsigned channel_count;                               // that work
-static struct waitq pool_wait = WAITQ_INIT(pool_wait);
+static struct waitq turns = WAITQ_INIT(turns);               // who wants a channel: exclusive waiters
+static struct waitq pool_wait = WAITQ_INIT(pool_wait);       // who wants a certain one, or the end
 
 static struct mutex grants_lock = MUTEX_INIT(grants_lock);
 static struct fs_connection *grants; // grows at its head only
@@ -63,12 +64,33 @@ static struct channel *channel_try(bool *none)
 	return ch;
 }
 
-static struct channel *channel_get(void) // NULL: there is none any more
+// One is woken for each channel that is put back, and may find it taken by a newcomer: then the next one is its. A wake-up that comes to
+// somebody who has a channel by then is made good when that is put back.
+static struct channel *channel_wait(void)
 {
 	struct channel *ch;
+	struct waiter w;
 	bool none;
-	wait_event(&pool_wait, (ch = channel_try(&none)) || none);
+	waiter_init(&w);
+	w.exclusive = true;
+	for (;;) {
+		task_prepare_park(PARK_UNINTERRUPTIBLE); // first: see waitq.h
+		waitq_add(&turns, &w);
+		ch = channel_try(&none);
+		if (ch || none)
+			break;
+		(void)task_park(PARK_FOREVER);
+	}
+	task_finish_park();
+	waitq_remove(&turns, &w);
 	return ch;
+}
+
+static struct channel *channel_get(void) // NULL: there is none any more
+{
+	bool none;
+	struct channel *ch = channel_try(&none);
+	return ch || none ? ch : channel_wait();
 }
 
 static void channel_put(struct channel *ch)
@@ -79,6 +101,8 @@ static void channel_put(struct channel *ch)
 	else
 		list_add(&idle_channels, &ch->node);
 	spin_unlock(&pool_lock);
+	if (!waitq_empty(&turns))
+		waitq_wake_one(&turns);
 	if (!waitq_empty(&pool_wait))
 		waitq_wake_all(&pool_wait);
 }
@@ -121,6 +145,7 @@ static void channel_retire(struct channel *ch)
 	klog("broker: a channel failed%s", last ? ": none is left" : "");
 	port_file_close(ch->socket);
 	kfree(ch);
+	waitq_wake_all(&turns);
 	waitq_wake_all(&pool_wait);
 }
 

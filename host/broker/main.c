@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 
 #include "abi/hosted.h"
+#include "base/process.h"
 #include "broker/confine.h"
 #include "broker/request.h"
 
@@ -20,7 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STACK_BYTES (192u << 10)
+#define STACK_BYTES       (192u << 10)
+#define DESCRIPTORS_FIRST 4096u // room from the start; there may be more
 
 struct server {
 	struct broker broker;
@@ -124,8 +126,10 @@ _Noreturn void broker_main(const struct broker_spec *spec)
 	close_others(spec);
 	for (unsigned i = 0; i < spec->channel_count; i++)
 		channels[i] = (struct channel_thread){ .server = s, .channel = spec->channels[i] };
-	if (!confine_rights(&e) || !broker_init(&s->broker, spec, &e) ||
-	    !threads_start(s, channels, spec->channel_count, &e))
+	if (!confine_rights(&e) || !broker_init(&s->broker, spec, &e))
+		die(&e);
+	process_widen_descriptors(STDERR_FILENO, DESCRIPTORS_FIRST);
+	if (!threads_start(s, channels, spec->channel_count, &e))
 		die(&e);
 	pthread_barrier_wait(&s->made);
 	if (!confine_calls(&e))

@@ -2,6 +2,7 @@
 // Sources: abi/hosted.h; memfd_create(2), mmap(2), rseq(2).
 #include "hosted/loader.h"
 
+#include "base/process.h"
 #include "base/tsc.h"
 #include "hosted/filter.h"
 
@@ -28,14 +29,16 @@
 #define MADV_COLLAPSE 25 // linux/mman.h, since 6.1
 #endif
 
-#define USER_TOP         UINT64_C(0x7ffffffff000)
-#define SPREAD_BYTES     (UINT64_C(1) << 40)
-#define FIXED_END        (USER_TOP - 2 * SPREAD_BYTES) // below what the host spreads a process's own mappings over
-#define PLACES_MAX       100                           // tries
-#define BOOT_STACK_BYTES (UINT64_C(64) << 10)
-#define BOOT_GUARD_BYTES IMAGE_PAGE_BYTES // below the boot stack
-#define HUGE_PAGE_BYTES  (UINT64_C(2) << 20)
-#define STREAM_FDS_MAX   (HOSTED_STREAMS + HOSTED_CHANNELS_MAX + 2u)
+#define USER_TOP          UINT64_C(0x7ffffffff000)
+#define SPREAD_BYTES      (UINT64_C(1) << 40)
+#define FIXED_END         (USER_TOP - 2 * SPREAD_BYTES) // below what the host spreads a process's own mappings over
+#define PLACES_MAX        100                           // tries
+#define BOOT_STACK_BYTES  (UINT64_C(64) << 10)
+#define BOOT_GUARD_BYTES  IMAGE_PAGE_BYTES // below the boot stack
+#define HUGE_PAGE_BYTES   (UINT64_C(2) << 20)
+#define STREAM_FDS_MAX    (HOSTED_STREAMS + HOSTED_CHANNELS_MAX + 2u)
+// Room from the start in the table that all processes of the cell will share. The kernel alone keeps up to 1,024 files a grant open.
+#define DESCRIPTORS_FIRST 4096u
 
 static _Noreturn void fail(const char *what)
 {
@@ -331,6 +334,7 @@ _Noreturn void loader_enter(const struct loader_spec *s)
 	h->flags |= huge ? HOSTED_FLAG_HUGE_DATA : 0;
 	protect_relocated(&p, s->image);
 	hand_over_descriptors(h, s, memory);
+	process_widen_descriptors(0, DESCRIPTORS_FIRST);
 	settle_signals();
 	forget_libc();
 	if (s->stop)

@@ -186,6 +186,9 @@ static void serialise_register(struct rewriting *w)
 	__atomic_store_n(&w->registered, true, __ATOMIC_SEQ_CST);
 }
 
+// Once others run, the host answers only after a grace period of its RCU, some 10 ms, in which no mapping could change.
+void hosted_rewrite_share(struct rewriting *w) { serialise_register(w); }
+
 // Replaces an instruction of up to eight bytes. Its page is writable and executable.
 static asan_exempt void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *bytes, unsigned length,
 					  bool alone)

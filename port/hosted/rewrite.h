@@ -23,6 +23,8 @@ struct rewriting {
 
 // The program trapped at the `syscall` instruction at `site`. Task context.
 void hosted_rewrite(const struct user_regs *r, uint64_t site);
+// The first thread beside the caller's is about to run in the current address space.
+void hosted_rewrite_share(struct rewriting *w);
 // The program hit a breakpoint: was it one that stood at a site while it was rewritten? Then r->ip is set to try again.
 bool hosted_rewrite_retry(struct user_regs *r);
 // The program has set GS: from now on its system calls trap, rewritten sites too. Task context, current address space.

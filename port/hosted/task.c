@@ -188,8 +188,12 @@ static int make_thread(struct port_task *p, uint64_t flags, uint64_t stack)
 
 static int spawn_thread(struct port_task *p, struct port_aspace *as)
 {
-	int error = make_thread(p, CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-				(uint64_t)task_frame(p));
+	int error;
+
+	if (as)
+		hosted_rewrite_share(&as->rewriting);
+	error = make_thread(p, CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+			    (uint64_t)task_frame(p));
 	if (error)
 		return error;
 	p->tgid = current_port()->tgid;
