@@ -30,6 +30,7 @@
 #include <linux/futex.h>
 
 #define TRAP_DEBUG      1
+#define TRAP_BREAKPOINT 3
 #define TRAP_GP         13
 #define TRAP_PAGE_FAULT 14
 #define ERROR_WRITE     2u
@@ -135,7 +136,7 @@ _Noreturn static void from_program(struct port_task *p, int signal, const siginf
 		enter(p, (void *)handle_kick, 0, 0, 0);
 	if ((signal == SIGSEGV || signal == SIGBUS) && c->trapno == TRAP_PAGE_FAULT)
 		enter(p, (void *)handle_fault, c->cr2, fault_flags(c, signal) | UPCALL_FAULT_USER, 0);
-	if (signal == SIGTRAP && hosted_rewrite_retry(r))
+	if (signal == SIGTRAP && c->trapno == TRAP_BREAKPOINT && hosted_rewrite_retry(r))
 		enter(p, (void *)handle_kick, 0, 0, 0);
 	enter(p, (void *)handle_trap, c->trapno, c->err, 0);
 }
