@@ -218,6 +218,7 @@ int port_task_spawn(struct port_task *p, struct port_aspace *as)
 
 	p->gate = GATE_HOLD;
 	if (as && as == me->aspace) {
+		hosted_rewrite_threads_begin(as);
 		error = spawn_thread(p, as);
 	} else if (as) {
 		error = spawn_process(p, as, (uint64_t)task_frame(p));
