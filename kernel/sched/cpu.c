@@ -122,6 +122,7 @@ void sched_task_init(struct task *t, const struct task *parent)
 
 	*s = (struct sched_entity){ .cpu = port_cpu_index(), .user_share = 128 };
 	list_init(&s->rt_node);
+	spin_init(&s->times_lock);
 	if (parent) {
 		const struct sched_entity *p = &parent->sched;
 

@@ -11,7 +11,7 @@
 // (vfork) lives in its parent's host process until it execs: process.borrows_mm; its time is the sum of its threads'. And a
 // task can go on in another host thread when it execs then, whose clock starts anew: sched_entity.earlier_ns.
 //
-// Lock order: tasklist_lock, sighand->lock -> task.lock, run queue lock. The port's clocks are read under the latter two.
+// Lock order: tasklist_lock, sighand->lock -> task.lock, sched_entity.times_lock. The port's clocks are read under the latter two.
 
 #include "kernel/mm.h"
 #include "kernel/task.h"
@@ -20,7 +20,7 @@
 
 // ---- one task ----
 
-// The thread's clock, in a form that goes on across threads. The run queue's lock is held, so that readings come in order.
+// The thread's clock, in a form that goes on across threads. times_lock is held, so that readings come in order.
 static uint64_t thread_clock(struct task *t)
 {
 	struct sched_entity *s = &t->sched;
@@ -76,7 +76,6 @@ void cputime_note_current(void)
 {
 	struct task *t = current;
 	struct sched_entity *s = &t->sched;
-	struct run_queue *q;
 	uint64_t user, system, more;
 
 	if (s->times_final)
@@ -84,49 +83,44 @@ void cputime_note_current(void)
 	__atomic_store_n(&s->sample_wanted, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->last_cpu, port_cpu_now(), __ATOMIC_RELAXED);
 	port_task_times(&user, &system);
-	q = run_queue_lock_of(t);
+	spin_lock(&s->times_lock);
 	raise_total(s, max(thread_clock(t), user + system));
 	more = s->cpu_time_ns - s->user_time_ns - s->system_time_ns;
 	if (s->earlier_ns) // the parts are those of the present thread
 		system = s->system_time_ns + system_share(more, user, system);
 	raise_parts(&s->user_time_ns, &s->system_time_ns, s->cpu_time_ns, system);
-	spin_unlock(&q->lock);
+	spin_unlock(&s->times_lock);
 }
 
 static void note_other(struct task *t)
 {
-	struct run_queue *q = run_queue_lock_of(t);
-
+	spin_lock(&t->sched.times_lock);
 	raise_total(&t->sched, thread_clock(t));
-	spin_unlock(&q->lock);
+	spin_unlock(&t->sched.times_lock);
 }
 
 void sched_known_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns)
 {
-	struct run_queue *q;
-
 	if (!PORT_SCHEDULES_TASKS) {
 		sched_task_times(t, user_ns, system_ns);
 		return;
 	}
-	q = run_queue_lock_of(t);
+	spin_lock(&t->sched.times_lock);
 	split(&t->sched, user_ns, system_ns);
-	spin_unlock(&q->lock);
+	spin_unlock(&t->sched.times_lock);
 }
 
 void cputime_task_get(struct task *t, uint64_t *user_ns, uint64_t *system_ns)
 {
-	struct run_queue *q;
-
 	if (t == current)
 		cputime_note_current();
 	else if (t->process == current->process)
 		note_other(t);
-	q = run_queue_lock_of(t);
+	spin_lock(&t->sched.times_lock);
 	split(&t->sched, user_ns, system_ns);
 	t->sched.user_time_ns = *user_ns; // shown: must not shrink
 	t->sched.system_time_ns = *system_ns;
-	spin_unlock(&q->lock);
+	spin_unlock(&t->sched.times_lock);
 }
 
 // Without the split, which costs another question.
@@ -256,16 +250,15 @@ void sched_thread_times(struct task *t, uint64_t *user_ns, uint64_t *system_ns)
 {
 	uint64_t total, known;
 	unsigned running;
-	struct run_queue *q;
 
 	if (PORT_SCHEDULES_TASKS && t->process != current->process && !(t->flags & TASK_KERNEL)) {
 		total = cputime_process_total_ns(t->process);
 		running = count_running(t->process, &known);
 		if (is_running(t) && running && total > known) {
-			q = run_queue_lock_of(t);
+			spin_lock(&t->sched.times_lock);
 			raise_total(&t->sched,
 				    t->sched.user_time_ns + t->sched.system_time_ns + (total - known) / running);
-			spin_unlock(&q->lock);
+			spin_unlock(&t->sched.times_lock);
 		}
 		__atomic_store_n(&t->sched.sample_wanted, true, __ATOMIC_RELAXED);
 	}

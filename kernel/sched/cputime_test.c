@@ -6,8 +6,6 @@
 
 #define SECOND ((uint64_t)NSEC_PER_SEC)
 
-struct run_queue *run_queues[SCHED_CPUS_MAX];
-static struct run_queue queue;
 struct spinlock tasklist_lock;
 struct list process_list = LIST_INIT(process_list);
 
@@ -18,12 +16,6 @@ static struct mm mms[2];
 static struct task tasks[4]; // 0, 1: of the first process, 2, 3: of the second
 static struct process processes[2];
 
-struct run_queue *run_queue_lock_of(struct task *t)
-{
-	(void)t;
-	spin_lock(&queue.lock);
-	return &queue;
-}
 void sched_task_times(struct task *t, uint64_t *user, uint64_t *system) { cputime_task_get(t, user, system); }
 void port_task_times(uint64_t *user, uint64_t *system)
 {
@@ -65,7 +57,6 @@ void process_usage_get(struct process *p, struct process_usage *out)
 static int set_up(void **state)
 {
 	(void)state;
-	spin_init(&queue.lock);
 	spin_init(&tasklist_lock);
 	list_init(&process_list);
 	memset(tasks, 0, sizeof(tasks));

@@ -183,11 +183,10 @@ static void serialise_register(struct rewriting *w)
 {
 	if (!w->registered)
 		(void)HOST(membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
-	__atomic_store_n(&w->registered, true, __ATOMIC_SEQ_CST);
+	w->registered = true;
 }
 
-// Once others run, the host answers only after a grace period of its RCU, some 10 ms, in which no mapping could change.
-void hosted_rewrite_share(struct rewriting *w) { serialise_register(w); }
+void hosted_rewrite_threads_begin(struct port_aspace *as) { serialise_register(&as->rewriting); }
 
 // Replaces an instruction of up to eight bytes. Its page is writable and executable.
 static asan_exempt void instruction_write(struct rewriting *w, uint64_t at, const uint8_t *bytes, unsigned length,
@@ -207,6 +206,7 @@ static asan_exempt void instruction_write(struct rewriting *w, uint64_t at, cons
 		return;
 	}
 	serialise_register(w);
+	w->broke = true;
 	__atomic_store_n(&w->busy, at, __ATOMIC_SEQ_CST);
 	__atomic_store_n(code, BREAKPOINT, __ATOMIC_SEQ_CST);
 	serialise();
@@ -364,7 +364,7 @@ bool hosted_rewrite_retry(struct user_regs *r)
 	struct port_aspace *as = current_port()->aspace;
 	uint8_t now;
 
-	if (!as || !as->rewriting.registered)
+	if (!as || !as->rewriting.broke)
 		return false;
 	// Ours still, or written over since the trap. In this order: the last byte is written before the place is no longer busy.
 	bool busy = __atomic_load_n(&as->rewriting.busy, __ATOMIC_SEQ_CST) == r->ip - 1;

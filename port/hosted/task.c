@@ -188,12 +188,8 @@ static int make_thread(struct port_task *p, uint64_t flags, uint64_t stack)
 
 static int spawn_thread(struct port_task *p, struct port_aspace *as)
 {
-	int error;
-
-	if (as)
-		hosted_rewrite_share(&as->rewriting);
-	error = make_thread(p, CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-			    (uint64_t)task_frame(p));
+	int error = make_thread(p, CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+				(uint64_t)task_frame(p));
 	if (error)
 		return error;
 	p->tgid = current_port()->tgid;
@@ -222,6 +218,7 @@ int port_task_spawn(struct port_task *p, struct port_aspace *as)
 
 	p->gate = GATE_HOLD;
 	if (as && as == me->aspace) {
+		hosted_rewrite_threads_begin(as);
 		error = spawn_thread(p, as);
 	} else if (as) {
 		error = spawn_process(p, as, (uint64_t)task_frame(p));

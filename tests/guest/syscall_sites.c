@@ -213,6 +213,37 @@ static void threads_race_through_a_new_site(void)
 	}
 }
 
+static volatile int steps;
+
+static void step(int signal, siginfo_t *info, void *context)
+{
+	ucontext_t *u = context;
+
+	(void)signal, (void)info;
+	if (++steps == 4)
+		u->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+}
+
+// Instructions whose last byte is what a changed site may begin with: a trap behind them is not one at a site.
+static void single_steps_are_told_from_changed_sites(void)
+{
+	struct sigaction a = { .sa_sigaction = step, .sa_flags = SA_SIGINFO };
+	uint32_t values[3];
+
+	CHECK_OK(sigaction(SIGTRAP, &a, NULL));
+	steps = 0;
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n pushfq\n orl $0x100, (%%rsp)\n popfq\n lea 128(%%rsp), %%rsp\n"
+			 "mov $0xe9000001, %0\n mov $0xeb000002, %1\n mov $0xb8000003, %2"
+			 : "=r"(values[0]), "=r"(values[1]), "=r"(values[2])
+			 :
+			 : "memory", "cc");
+	CHECK_EQ(values[0], 0xe9000001u);
+	CHECK_EQ(values[1], 0xeb000002u);
+	CHECK_EQ(values[2], 0xb8000003u);
+	CHECK_EQ(steps, 4);
+	signal(SIGTRAP, SIG_DFL);
+}
+
 static volatile int handled;
 
 static void handler(int signal)
@@ -280,6 +311,7 @@ int main(void)
 	sites_of_children_keep_registers();
 	text_of_children_stays_theirs();
 	threads_race_through_a_new_site();
+	single_steps_are_told_from_changed_sites();
 	calls_in_signal_handlers();
 	calls_in_vfork_children();
 	unknown_numbers();

@@ -59,7 +59,8 @@ struct sched_entity {
 	uint64_t timer_seen_ns;                // cpu_time_ns when CPU-time timers were last charged; own CPU
 	uint64_t voluntary_switches, involuntary_switches;
 	struct cpu_mask affinity;
-	// With PORT_SCHEDULES_TASKS (cputime.c); the lock too, unless noted.
+	// With PORT_SCHEDULES_TASKS (cputime.c): times_lock guards these, unless noted, and the times above.
+	struct spinlock times_lock;
 	uint64_t earlier_ns;   // CPU time of host threads the task was before its present one
 	uint64_t thread_ns;    // of the present one, when last asked
 	uint32_t last_cpu;     // seen on at that time; atomic
