@@ -476,7 +476,7 @@ def known(text):
     return " ".join(text.split()).replace("pid=%d" % os.getpid(), "pid=PID")
 
 def show(*command):
-    out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
     for line in sorted(known(l) for l in out.splitlines() if any(":%d" % p in l for p in ports)):
         if ":?" in line:  # natively: a socket of somebody else's with a port of the same number
             continue
@@ -486,10 +486,12 @@ def show(*command):
 
 show("ss", "-Htunap")
 show("ss", "-Htlnp")
+show("ss", "-Htn", "state", "established")
+show("ss", "-Htn", "sport", "=", ":%d" % server.getsockname()[1])
 show("netstat", "-tunlp")
 show("netstat", "-tun")
 show("lsof", "-nP", "-i", "-a", "-p", str(os.getpid()))
-out = subprocess.run(["ss", "-Hxlp"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+out = subprocess.run(["ss", "-Hxlp"], stdout=subprocess.PIPE, text=True).stdout
 print([l.split()[:2] for l in out.splitlines() if "@cloister-tables-%d" % os.getpid() in l and "pid=%d" % os.getpid() in l])
 try:
     import psutil
