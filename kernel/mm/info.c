@@ -169,6 +169,40 @@ void mm_resident_count(struct mm *mm, uint64_t *anonymous, uint64_t *file)
 		__atomic_load_n(&mm->host_file, __ATOMIC_RELAXED);
 }
 
+static bool object_has(struct mobj *o, uint64_t index)
+{
+	struct page *p = mobj_find(o, index);
+	if (p)
+		page_put(p);
+	return p != NULL;
+}
+
+static bool is_present(struct mm *mm, const struct vma *v, uint64_t va)
+{
+	struct port_pte pte;
+	port_aspace_get_page(mm->aspace, va, &pte);
+	return pte.present || (v->object && object_has(v->object, v->object_page + ((va - v->start) >> PAGE_SHIFT)));
+}
+
+void mm_present(struct mm *mm, uint64_t start, uint8_t *present, size_t count)
+{
+	memset(present, 0, count);
+	rwsem_read_lock(&mm->lock);
+	struct vma *v = mm_find(mm, start);
+	if (v && v->object && (vma_is_host(v) || mobj_has_backing(v->object))) {
+		memset(present, 1, count);
+	} else if (v && vma_is_host(v)) {
+		if (port_aspace_resident(mm->aspace, start, start + (count << PAGE_SHIFT), present))
+			memset(present, 0, count);
+		for (size_t i = 0; i < count; i++)
+			present[i] &= 1;
+	} else if (v) {
+		for (size_t i = 0; i < count; i++)
+			present[i] = is_present(mm, v, start + (i << PAGE_SHIFT));
+	}
+	rwsem_read_unlock(&mm->lock);
+}
+
 // Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 61 file page or shared anonymous; frame numbers are not shown.
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_FILE    (UINT64_C(1) << 61)

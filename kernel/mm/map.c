@@ -242,6 +242,9 @@ int mm_map_locked(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags, s
 	int error = host_map(mm, start, end, flags, file, object, object_page);
 	if (error)
 		return error;
+	// The host's copies on write come unseen.
+	if (PORT_HOST && (!object || object->ops->host_file) && (flags & (VMA_SHARED | VMA_WRITE)) == VMA_WRITE)
+		flags |= VMA_HAS_ANON;
 	if (!object && !name && extend_neighbour(mm, start, end, flags))
 		return 0;
 	struct vma *v = mm->vma_count < VMA_COUNT_MAX ? vma_create(mm, start, end, flags) : NULL;
@@ -314,8 +317,7 @@ static int protect_one(struct mm *mm, struct vma *v, uint64_t start, uint64_t en
 		error = vma_split(v, end);
 	if (error)
 		return error;
-	// The host's copies on write come unseen.
-	if (PORT_HOST && v->object && (flags & (VMA_SHARED | VMA_WRITE)) == VMA_WRITE)
+	if (PORT_HOST && (flags & (VMA_SHARED | VMA_WRITE)) == VMA_WRITE)
 		flags |= VMA_HAS_ANON;
 	vma_set_flags(v, flags);
 	// Whether a page may be written is for the next fault to say: it may be shared with a child or clean in the page cache. A host

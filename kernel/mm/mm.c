@@ -11,6 +11,7 @@
 #include "internal.h"
 #include "kernel/aio.h"
 #include "kernel/boot_config.h"
+#include "kernel/coredump.h"
 #include "kernel/errno.h"
 #include "kernel/fs.h"
 #include "kernel/init.h"
@@ -77,6 +78,7 @@ struct mm *mm_create(void)
 	spin_init(&mm->aio_lock);
 	remote_init(mm);
 	mm->dumpable = true;
+	mm->dump_filter = CORE_FILTER_DEFAULT;
 	mm_layout(mm, STACK_DEFAULT, !(boot_config.options.flags & BOOT_OPTION_NO_ASLR));
 	return mm;
 }
@@ -178,6 +180,7 @@ static void fork_fields(struct mm *to, const struct mm *from)
 	memcpy(to->auxv, from->auxv, sizeof(to->auxv));
 	to->auxv_words = from->auxv_words;
 	to->dumpable = from->dumpable;
+	to->dump_filter = from->dump_filter;
 	to->exe = from->exe;
 	if (to->exe)
 		file_get(to->exe);
@@ -189,7 +192,7 @@ static int fork_vma(struct mm *to, struct vma *v, struct vma **last)
 	if (!copy)
 		return -ENOMEM;
 	copy->name = v->name;
-	if (v->flags & VMA_WIPEONFORK)
+	if (v->flags & VMA_WIPEONFORK && !PORT_HOST)
 		copy->flags &= ~VMA_HAS_ANON;
 	vma_attach(copy, v->file, v->object, v->object_page);
 	vma_link_last(to, copy, *last, v);

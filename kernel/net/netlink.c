@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// AF_NETLINK, protocol NETLINK_ROUTE, as much as getifaddrs(3) and if_nameindex(3) ask: one interface, lo, with 127.0.0.1 and
-// ::1. Everything else is answered with an error message. netlink(7), rtnetlink(7).
+// AF_NETLINK. Protocol NETLINK_ROUTE, as much as getifaddrs(3) and if_nameindex(3) ask: one interface, lo, with 127.0.0.1 and
+// ::1; NETLINK_SOCK_DIAG is in sock_diag.c. Everything else is answered with an error message. netlink(7), rtnetlink(7).
+//
+// Answers are made when the question is sent, in packets of up to NETLINK_PACKET_BYTES.
 
 #include "message.h"
+#include "netlink.h"
 
 #include <linux/if_addr.h>
 #include <linux/netlink.h>
@@ -10,19 +13,14 @@
 
 #include "kernel/netlink.h"
 
-#define REQUEST_MAX 4096u
-#define REPLY_MAX   2048u
-
-struct reply {
-	char *data;
-	size_t used;
-};
+#define REQUEST_MAX       4096u
+#define SMALL_REPLY_BYTES 512u // holds all that is known of lo, or an error
 
 static int netlink_create(struct socket *s, int protocol)
 {
 	if (s->type != SOCK_RAW && s->type != SOCK_DGRAM)
 		return -ESOCKTNOSUPPORT;
-	if (protocol != NETLINK_ROUTE)
+	if (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG)
 		return -EPROTONOSUPPORT;
 	s->protocol = protocol;
 	return 0;
@@ -66,63 +64,96 @@ static void netlink_unbind(struct socket *s) { (void)s; }
 
 // ---- messages ----
 
-static void *append(struct reply *r, size_t size)
+static void flush(struct netlink_reply *r)
 {
-	void *at = r->data + r->used;
+	struct packet *p = r->packet;
 
-	assert(r->used + align_up(size, (size_t)NLMSG_ALIGNTO) <= REPLY_MAX);
-	r->used += align_up(size, (size_t)NLMSG_ALIGNTO);
+	if (!p)
+		return;
+	r->packet = NULL;
+	p->size = r->used;
+	p->from = kalloc(sizeof(*p->from));
+	if (p->from)
+		(void)netlink_get_name(r->socket, true, p->from);
+	if (!r->used || !socket_deliver(r->socket, p))
+		packet_free(p);
+}
+
+int netlink_reserve(struct netlink_reply *r, size_t size)
+{
+	assert(size <= NETLINK_PACKET_BYTES);
+	if (r->packet && r->used + size <= NETLINK_PACKET_BYTES)
+		return 0;
+	flush(r);
+	if (r->socket->receive_count > SOCKET_QUEUE_MAX)
+		return -ENOBUFS;
+	r->packet = packet_create(NETLINK_PACKET_BYTES);
+	if (!r->packet)
+		return -ENOBUFS;
+	memset(r->packet->data, 0, NETLINK_PACKET_BYTES);
+	r->used = 0;
+	return 0;
+}
+
+void *netlink_append(struct netlink_reply *r, size_t size)
+{
+	void *at = r->packet->data + r->used;
+
+	assert(r->used + align_up(size, (size_t)NLMSG_ALIGNTO) <= NETLINK_PACKET_BYTES);
+	r->used += (uint32_t)align_up(size, (size_t)NLMSG_ALIGNTO);
 	return at;
 }
 
-static void attribute(struct reply *r, unsigned short type, const void *data, size_t size)
+void netlink_attribute(struct netlink_reply *r, unsigned short type, const void *data, size_t size)
 {
-	struct rtattr *a = append(r, sizeof(*a) + size);
+	struct rtattr *a = netlink_append(r, sizeof(*a) + size);
 
 	a->rta_type = type;
 	a->rta_len = (unsigned short)(sizeof(*a) + size);
 	memcpy(a + 1, data, size);
 }
 
-static struct nlmsghdr *begin(struct reply *r, const struct nlmsghdr *request, struct socket *s, uint16_t type,
-			      uint16_t flags)
+struct nlmsghdr *netlink_begin(struct netlink_reply *r, uint16_t type, uint16_t flags)
 {
-	struct nlmsghdr *h = append(r, sizeof(*h));
+	struct nlmsghdr *h = netlink_append(r, sizeof(*h));
 
 	*h = (struct nlmsghdr){ .nlmsg_type = type,
 				.nlmsg_flags = flags,
-				.nlmsg_seq = request->nlmsg_seq,
-				.nlmsg_pid = nl_of(&s->name)->nl_pid };
+				.nlmsg_seq = r->request->nlmsg_seq,
+				.nlmsg_pid = nl_of(&r->socket->name)->nl_pid };
 	return h;
 }
 
-static void end(struct reply *r, struct nlmsghdr *h) { h->nlmsg_len = (uint32_t)(r->data + r->used - (char *)h); }
+void netlink_end(struct netlink_reply *r, struct nlmsghdr *h)
+{
+	h->nlmsg_len = (uint32_t)(r->packet->data + r->used - (char *)h);
+}
 
-static void put_link(struct reply *r, const struct nlmsghdr *request, struct socket *s, uint16_t flags)
+static void put_link(struct netlink_reply *r, uint16_t flags)
 {
 	static const uint8_t no_address[6];
-	struct nlmsghdr *h = begin(r, request, s, RTM_NEWLINK, flags);
-	struct ifinfomsg *i = append(r, sizeof(*i));
+	struct nlmsghdr *h = netlink_begin(r, RTM_NEWLINK, flags);
+	struct ifinfomsg *i = netlink_append(r, sizeof(*i));
 	uint32_t mtu = 65536, queue = 1000;
 	uint8_t state = 0; // IF_OPER_UNKNOWN, as lo has it
 
 	*i = (struct ifinfomsg){ .ifi_type = ARPHRD_LOOPBACK,
 				 .ifi_index = 1,
 				 .ifi_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP };
-	attribute(r, IFLA_IFNAME, "lo", 3);
-	attribute(r, IFLA_MTU, &mtu, sizeof(mtu));
-	attribute(r, IFLA_TXQLEN, &queue, sizeof(queue));
-	attribute(r, IFLA_OPERSTATE, &state, sizeof(state));
-	attribute(r, IFLA_ADDRESS, no_address, sizeof(no_address));
-	attribute(r, IFLA_BROADCAST, no_address, sizeof(no_address));
-	end(r, h);
+	netlink_attribute(r, IFLA_IFNAME, "lo", 3);
+	netlink_attribute(r, IFLA_MTU, &mtu, sizeof(mtu));
+	netlink_attribute(r, IFLA_TXQLEN, &queue, sizeof(queue));
+	netlink_attribute(r, IFLA_OPERSTATE, &state, sizeof(state));
+	netlink_attribute(r, IFLA_ADDRESS, no_address, sizeof(no_address));
+	netlink_attribute(r, IFLA_BROADCAST, no_address, sizeof(no_address));
+	netlink_end(r, h);
 }
 
-static void put_address(struct reply *r, const struct nlmsghdr *request, struct socket *s, uint8_t family)
+static void put_address(struct netlink_reply *r, uint8_t family)
 {
 	static const uint8_t v4[4] = { 127, 0, 0, 1 }, v6[16] = { [15] = 1 };
-	struct nlmsghdr *h = begin(r, request, s, RTM_NEWADDR, NLM_F_MULTI);
-	struct ifaddrmsg *i = append(r, sizeof(*i));
+	struct nlmsghdr *h = netlink_begin(r, RTM_NEWADDR, NLM_F_MULTI);
+	struct ifaddrmsg *i = netlink_append(r, sizeof(*i));
 
 	*i = (struct ifaddrmsg){ .ifa_family = family,
 				 .ifa_prefixlen = family == AF_INET ? 8 : 128,
@@ -130,71 +161,71 @@ static void put_address(struct reply *r, const struct nlmsghdr *request, struct 
 				 .ifa_scope = RT_SCOPE_HOST,
 				 .ifa_index = 1 };
 	if (family == AF_INET) {
-		attribute(r, IFA_ADDRESS, v4, sizeof(v4));
-		attribute(r, IFA_LOCAL, v4, sizeof(v4));
-		attribute(r, IFA_LABEL, "lo", 3);
+		netlink_attribute(r, IFA_ADDRESS, v4, sizeof(v4));
+		netlink_attribute(r, IFA_LOCAL, v4, sizeof(v4));
+		netlink_attribute(r, IFA_LABEL, "lo", 3);
 	} else {
-		attribute(r, IFA_ADDRESS, v6, sizeof(v6));
+		netlink_attribute(r, IFA_ADDRESS, v6, sizeof(v6));
 	}
-	end(r, h);
+	netlink_end(r, h);
 }
 
-static void put_error(struct reply *r, const struct nlmsghdr *request, struct socket *s, int error)
+static void put_error(struct netlink_reply *r, int error)
 {
-	struct nlmsghdr *h = begin(r, request, s, NLMSG_ERROR, 0);
-	struct nlmsgerr *e = append(r, sizeof(*e));
+	struct nlmsghdr *h = netlink_begin(r, NLMSG_ERROR, 0);
+	struct nlmsgerr *e = netlink_append(r, sizeof(*e));
 
 	e->error = error;
-	e->msg = *request;
-	end(r, h);
+	e->msg = *r->request;
+	netlink_end(r, h);
 }
 
-static void answer(struct socket *s, const struct nlmsghdr *request, struct reply *r)
+// NETLINK_ROUTE. 0 or -errno, to be answered.
+static int answer_route(struct netlink_reply *r)
 {
+	const struct nlmsghdr *request = r->request;
 	uint8_t family = request->nlmsg_len > NLMSG_HDRLEN ? *(const uint8_t *)(request + 1) : 0;
-	bool dump = (request->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-	struct nlmsghdr *h;
-	int32_t *status;
+	bool dump = netlink_is_dump(request);
 
 	if (request->nlmsg_type == RTM_GETLINK) {
-		put_link(r, request, s, dump ? NLM_F_MULTI : 0);
-	} else if (request->nlmsg_type == RTM_GETADDR && dump) {
+		put_link(r, dump ? NLM_F_MULTI : 0);
+		return 0;
+	}
+	if (!dump)
+		return -EOPNOTSUPP;
+	switch (request->nlmsg_type) {
+	case RTM_GETADDR:
 		if (family != AF_INET6)
-			put_address(r, request, s, AF_INET);
+			put_address(r, AF_INET);
 		if (family != AF_INET)
-			put_address(r, request, s, AF_INET6);
-	} else if ((request->nlmsg_type == RTM_GETROUTE || request->nlmsg_type == RTM_GETNEIGH ||
-		    request->nlmsg_type == RTM_GETRULE) &&
-		   dump) {
-		// none
-	} else {
-		put_error(r, request, s, -EOPNOTSUPP);
-		return;
+			put_address(r, AF_INET6);
+		return 0;
+	case RTM_GETROUTE:
+	case RTM_GETNEIGH:
+	case RTM_GETRULE: return 0; // there are none
 	}
-	if (dump) {
-		h = begin(r, request, s, NLMSG_DONE, NLM_F_MULTI);
-		status = append(r, sizeof(*status));
-		*status = 0;
-		end(r, h);
-	}
+	return -EOPNOTSUPP;
 }
 
 static int reply_to(struct socket *s, const struct nlmsghdr *request)
 {
-	struct packet *p = packet_create(REPLY_MAX);
-	struct reply r;
+	struct netlink_reply r = { .socket = s, .request = request };
+	struct nlmsghdr *h;
+	int error = netlink_reserve(&r, SMALL_REPLY_BYTES);
 
-	if (!p)
-		return -ENOBUFS;
-	memset(p->data, 0, REPLY_MAX);
-	r = (struct reply){ p->data, 0 };
-	answer(s, request, &r);
-	p->size = (uint32_t)r.used;
-	p->from = kalloc(sizeof(*p->from));
-	if (p->from)
-		(void)netlink_get_name(s, true, p->from);
-	if (!socket_deliver(s, p))
-		packet_free(p);
+	if (error)
+		return error;
+	error = s->protocol == NETLINK_SOCK_DIAG ? sock_diag_answer(&r) : answer_route(&r);
+	if (!netlink_reserve(&r, SMALL_REPLY_BYTES)) {
+		if (error) {
+			put_error(&r, error);
+		} else if (netlink_is_dump(request)) {
+			h = netlink_begin(&r, NLMSG_DONE, NLM_F_MULTI);
+			(void)netlink_append(&r, sizeof(int32_t)); // its status: 0
+			netlink_end(&r, h);
+		}
+	}
+	flush(&r);
 	return 0;
 }
 

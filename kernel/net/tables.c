@@ -11,28 +11,10 @@
 #include "inet.h"
 #include "kernel/pseudofs.h"
 #include "lib/string.h"
-
-enum { // include/net/tcp_states.h of Linux
-	TCP_ESTABLISHED = 1,
-	TCP_SYN_SENT,
-	TCP_FIN_WAIT2 = 5,
-	TCP_CLOSE = 7,
-	TCP_CLOSE_WAIT,
-	TCP_LAST_ACK,
-	TCP_LISTEN,
-};
+#include "tables.h"
 
 enum { UNIX_UNCONNECTED = 1, UNIX_CONNECTING, UNIX_CONNECTED }; // SS_* of Linux
 #define UNIX_ACCEPTS 0x10000u                                   // __SO_ACCEPTCON
-
-struct view {
-	struct socket *socket;
-	unsigned state; // TCP_*
-	uint64_t inode; // 0: nobody has accepted it yet
-	size_t receive_bytes;
-	unsigned backlog_count, backlog_max;
-	bool has_file;
-};
 
 // ---- what one socket is ----
 
@@ -58,12 +40,12 @@ static unsigned state_of_stream(const struct socket *s, unsigned ready)
 	return sent_end ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
 }
 
-static struct view look(struct socket *s)
+struct socket_view socket_look(struct socket *s)
 {
 	struct net_channel *c = s->type == SOCK_STREAM ? socket_channel_get(s) : NULL;
 	bool carries = c && __atomic_load_n(&c->answered, __ATOMIC_ACQUIRE) && s->state == SOCKET_CONNECTED;
 	unsigned ready = carries ? c->ops->ready(c) : 0;
-	struct view v = { .socket = s, .receive_bytes = carries ? c->ops->queued(c) : 0 };
+	struct socket_view v = { .socket = s, .receive_bytes = carries ? c->ops->queued(c) : 0 };
 
 	spin_lock(&s->lock);
 	v.state = s->type == SOCK_STREAM         ? state_of_stream(s, ready)
@@ -82,7 +64,7 @@ static struct view look(struct socket *s)
 
 // ---- tcp, tcp6, udp, udp6 ----
 
-static bool in_table(const struct view *v, int domain, int type)
+bool socket_in_table(const struct socket_view *v, int domain, int type)
 {
 	const struct socket *s = v->socket;
 
@@ -116,7 +98,7 @@ static void show_name(struct seq *out, struct socket *s, bool peer)
 	show_endpoint(out, s->domain, &a);
 }
 
-static void show_internet(struct seq *out, const struct view *v, unsigned number)
+static void show_internet(struct seq *out, const struct socket_view *v, unsigned number)
 {
 	struct socket *s = v->socket;
 	bool stream = s->type == SOCK_STREAM, listens = v->state == TCP_LISTEN;
@@ -145,8 +127,8 @@ static int show_internet_table(struct seq *out, const char *head, int domain, in
 	while ((s = socket_next(s))) {
 		if (s->domain != domain)
 			continue;
-		struct view v = look(s);
-		if (in_table(&v, domain, type))
+		struct socket_view v = socket_look(s);
+		if (socket_in_table(&v, domain, type))
 			show_internet(out, &v, number++);
 	}
 	return 0;
@@ -209,7 +191,7 @@ int net_unix_show(struct seq *out, struct pseudo *n)
 
 		if (s->domain != AF_UNIX || s->state == SOCKET_CLOSED)
 			continue;
-		struct view v = look(s);
+		struct socket_view v = socket_look(s);
 		seq_printf(out, "0000000000000000: %08X 00000000 %08X %04X %02X %5lu",
 			   (unsigned)(refcount_read(&s->refs) - 1), listens ? UNIX_ACCEPTS : 0u, (unsigned)s->type,
 			   !connected   ? (unsigned)UNIX_UNCONNECTED

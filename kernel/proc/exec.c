@@ -185,6 +185,8 @@ static int build(struct exec *e)
 	image->mm = mm_create();
 	if (!image->mm)
 		return -ENOMEM;
+	if (current->mm)
+		image->mm->dump_filter = current->mm->dump_filter;
 	e->randomize =
 		!(boot_config.options.flags & BOOT_OPTION_NO_ASLR) && !(current->personality & ADDR_NO_RANDOMIZE);
 	mm_layout(image->mm, process_rlimit(current->process, RLIMIT_STACK), e->randomize);

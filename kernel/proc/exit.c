@@ -4,6 +4,7 @@
 //
 // A thread that is not its process's leader goes at once; the leader stays as a zombie until the process was waited for. The
 // last thread to go, whichever it is, makes the process a zombie. When the first process ends, the cell ends.
+#include "coredump.h"
 #include "internal.h"
 
 #include "kernel/core.h"
@@ -67,6 +68,11 @@ static bool exit_signals(struct task *t, int status)
 	struct task *other;
 	bool stopped = false;
 	struct sighand *s = process_sighand_lock(p);
+	while (unlikely(p->core)) {
+		spin_unlock(&s->lock);
+		core_dump_join();
+		s = process_sighand_lock(p);
+	}
 	t->exit_code = p->exiting ? p->exit_code : status;
 	t->flags |= TASK_EXITING;
 	bool last = --p->live_count == 0;

@@ -95,6 +95,15 @@ int sigframe_setup(struct user_regs *regs, int signal, const siginfo_t *info, co
 uint64_t sigframe_size_bytes(void); // AT_MINSIGSTKSZ
 bool altstack_contains(const struct task *t, uint64_t sp);
 
+// ---- registers, as debuggers and core files have them (ptrace_calls.c) ----
+struct user_regs_full { // struct user_regs_struct of <sys/user.h>
+	struct user_regs r;
+	uint64_t fs_base, gs_base, ds, es, fs, gs;
+};
+static_assert(sizeof(struct user_regs_full) == 27 * 8, "user_regs_struct");
+void task_user_regs(struct task *t, struct user_regs_full *out); // the current task, or one that stands still
+void task_user_xstate(struct task *t, uint8_t *out);             // port_xstate_size_bytes()
+
 // ---- ptrace (ptrace.c) ----
 bool ptrace_signal_stop(struct user_regs *regs, int *signal, siginfo_t *info); // false: the tracer dropped it
 void ptrace_event(unsigned event, uint64_t message);

@@ -19,12 +19,6 @@
 #define DEBUG_REGISTERS_OFFSET 848u // of struct user
 #define USER_BYTES             912u
 
-struct user_regs_full { // struct user_regs_struct of <sys/user.h>
-	struct user_regs r;
-	uint64_t fs_base, gs_base, ds, es, fs, gs;
-};
-static_assert(sizeof(struct user_regs_full) == 27 * 8, "user_regs_struct");
-
 // ---- attaching ----
 
 static int attach_checked(struct task *t, bool seize, uint32_t options)
@@ -150,7 +144,7 @@ static long poke(struct task *t, uint64_t address, uint64_t word)
 
 // ---- registers ----
 
-static void regs_get(struct task *t, struct user_regs_full *out)
+void task_user_regs(struct task *t, struct user_regs_full *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->r = *port_task_regs(t->port);
@@ -178,13 +172,21 @@ static int regs_set(struct task *t, const struct user_regs_full *in)
 static long regs_copy(struct task *t, struct uptr user, size_t *size, bool set)
 {
 	struct user_regs_full r;
-	regs_get(t, &r);
+	task_user_regs(t, &r);
 	*size = min(*size, sizeof(r));
 	if (!set)
 		return copy_to_user(user, &r, *size);
 	if (copy_from_user(&r, user, *size))
 		return -EFAULT;
 	return regs_set(t, &r);
+}
+
+void task_user_xstate(struct task *t, uint8_t *out)
+{
+	port_xstate_get(t->port, out);
+	// XCR0, where debuggers look for it (the software bytes of the FXSAVE area).
+	uint64_t features = port_xstate_features();
+	memcpy(out + 464, &features, sizeof(features));
 }
 
 // The first `limit` bytes of the XSAVE area: 512 are struct user_fpregs_struct.
@@ -196,10 +198,7 @@ static long xstate_copy(struct task *t, struct uptr user, size_t *size, size_t l
 	if (!x)
 		return -ENOMEM;
 	*size = min(*size, min(limit, full));
-	port_xstate_get(t->port, x);
-	// XCR0, where debuggers look for it (the software bytes of the FXSAVE area).
-	uint64_t features = port_xstate_features();
-	memcpy(x + 464, &features, sizeof(features));
+	task_user_xstate(t, x);
 	if (!set) {
 		r = copy_to_user(user, x, *size);
 	} else {
@@ -236,7 +235,7 @@ static long peek_user(struct task *t, uint64_t offset, struct uptr to)
 	uint64_t word = 0; // the debug registers are never set
 	if (offset % 8 || offset >= USER_BYTES)
 		return -EIO;
-	regs_get(t, &r);
+	task_user_regs(t, &r);
 	if (offset < sizeof(r))
 		memcpy(&word, (char *)&r + offset, sizeof(word));
 	return put_user(word, to);
@@ -249,7 +248,7 @@ static long poke_user(struct task *t, uint64_t offset, uint64_t word)
 		return -EIO;
 	if (offset >= sizeof(r)) // hardware breakpoints are not offered; debuggers fall back to stepping
 		return offset >= DEBUG_REGISTERS_OFFSET && word ? -EINVAL : 0;
-	regs_get(t, &r);
+	task_user_regs(t, &r);
 	memcpy((char *)&r + offset, &word, sizeof(word));
 	return regs_set(t, &r);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way back to user mode: deferred work, rescheduling, and signals: which is next, what its action is, stopping, dying,
 // restarting the interrupted system call. signal(7), "Interruption of system calls and library functions by signal handlers".
+#include "coredump.h"
 #include "internal.h"
 
 #include "kernel/ptrace.h"
@@ -104,14 +105,25 @@ static void stop_by_signal(struct task *t, struct sighand *s, int signal)
 
 // ---- choosing ----
 
-_Noreturn static void die_of(struct process *p, struct sighand *s, int signal)
+// sighand->lock held.
+_Noreturn static void die_of(struct process *p, struct sighand *s, int signal, const siginfo_t *info)
 {
+	struct core_dump *core = NULL;
+	if (SIGMASK_CORE & SIGMASK(signal)) {
+		spin_unlock(&s->lock);
+		core = core_dump_prepare(signal);
+		s = process_sighand_lock(p);
+	}
 	if (!p->exiting) {
 		p->exiting = true;
-		p->exit_code = signal; // no core is ever written, so its bit stays clear
+		p->exit_code = signal;
 		process_zap_threads(p, current);
+		if (core && !p->execing) // who execs waits for the others, and would not come
+			core_dump_begin(core);
 	}
 	spin_unlock(&s->lock);
+	if (core)
+		core_dump_end(core, info);
 	task_exit(p->exit_code);
 }
 
@@ -180,7 +192,7 @@ static int next_handled(struct user_regs *regs, siginfo_t *info, struct sigactio
 		if (SIGMASK_IGNORE & SIGMASK(signal))
 			continue;
 		if (!(SIGMASK_STOP & SIGMASK(signal)))
-			die_of(p, s, signal);
+			die_of(p, s, signal, info);
 		stop_by_signal(t, s, signal);
 	}
 	signal_recompute(t);

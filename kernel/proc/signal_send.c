@@ -143,8 +143,10 @@ static void continue_process(struct process *p)
 // The immediate effects. False: the signal goes no further.
 static bool prepare(struct process *p, struct task *t, int signal)
 {
-	if (p->exiting)
+	if (p->exiting) {
+		p->core_abandoned |= signal == SIGKILL;
 		return false;
+	}
 	if (SIGMASK_STOP & SIGMASK(signal))
 		flush_everywhere(p, SIGMASK(SIGCONT));
 	else if (signal == SIGCONT)

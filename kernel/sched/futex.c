@@ -204,15 +204,20 @@ static long restart_wait(struct restart_block *r)
 
 // ---- wake and requeue ----
 
-static unsigned wake_in(struct futex_bucket *b, const struct futex_key *key, unsigned count, uint32_t bitset)
+// How many; -EINVAL: somebody waits there for a lock, not for a wake-up.
+static int wake_in(struct futex_bucket *b, const struct futex_key *key, unsigned count, uint32_t bitset)
 {
 	struct futex_waiter *w, *next;
-	unsigned woken = 0;
+	int woken = 0;
 
 	list_for_each_safe (w, next, &b->waiters, node) {
-		if (woken >= count)
+		if ((unsigned)woken >= count)
 			break;
-		if (!futex_key_equal(&w->key, key) || w->pi || !(w->bitset & bitset))
+		if (!futex_key_equal(&w->key, key))
+			continue;
+		if (w->pi || w->to_pi)
+			return -EINVAL;
+		if (!(w->bitset & bitset))
 			continue;
 		futex_wake_waiter(w);
 		woken++;
@@ -224,8 +229,7 @@ long futex_wake(struct uptr word, bool private, unsigned count, uint32_t bitset)
 {
 	struct futex_bucket *b;
 	struct futex_key key;
-	unsigned woken = 0;
-	int error;
+	int error, woken = 0;
 
 	if (!bitset)
 		return -EINVAL;
@@ -246,18 +250,35 @@ long futex_wake_address(struct uptr address, unsigned count, bool shared)
 	return futex_wake(address, !shared, count, FUTEX_BITSET_MATCH_ANY);
 }
 
-static void lock_two(struct futex_bucket *a, struct futex_bucket *b)
+void futex_lock_two(struct futex_bucket *a, struct futex_bucket *b)
 {
 	spin_lock(a < b ? &a->lock : &b->lock);
 	if (a != b)
 		spin_lock(a < b ? &b->lock : &a->lock);
 }
 
-static void unlock_two(struct futex_bucket *a, struct futex_bucket *b)
+void futex_unlock_two(struct futex_bucket *a, struct futex_bucket *b)
 {
 	spin_unlock(&a->lock);
 	if (a != b)
 		spin_unlock(&b->lock);
+}
+
+void futex_move(struct futex_waiter *w, struct futex_bucket *to, const struct futex_key *key)
+{
+	list_remove(&w->node);
+	list_add_tail(&to->waiters, &w->node);
+	if (key->object)
+		mobj_get(key->object);
+	// The waiter's key holds a reference, the caller's another: this one is not the last.
+	if (w->key.object) {
+		bool last = refcount_put(&w->key.object->refs);
+
+		assert(!last);
+		(void)last;
+	}
+	w->key = *key;
+	__atomic_store_n(&w->bucket, to, __ATOMIC_RELEASE);
 }
 
 static long requeue(struct uptr word, bool private, unsigned wake, unsigned move, struct uptr word2,
@@ -281,17 +302,17 @@ static long requeue(struct uptr word, bool private, unsigned wake, unsigned move
 	from = futex_bucket_of(&from_key);
 	to = futex_bucket_of(&to_key);
 again:
-	lock_two(from, to);
+	futex_lock_two(from, to);
 	if (expected) {
 		if (port_user_load32_atomic(word.address, &value)) {
-			unlock_two(from, to);
+			futex_unlock_two(from, to);
 			error = port_user_load32(word.address, &value);
 			if (!error)
 				goto again;
 			goto put_to;
 		}
 		if (value != *expected) {
-			unlock_two(from, to);
+			futex_unlock_two(from, to);
 			error = -EAGAIN;
 			goto put_to;
 		}
@@ -299,30 +320,23 @@ again:
 	list_for_each_safe (w, next, &from->waiters, node) {
 		if (done >= wake + move)
 			break;
-		if (!futex_key_equal(&w->key, &from_key) || w->pi)
+		if (!futex_key_equal(&w->key, &from_key))
 			continue;
+		if (w->pi || w->to_pi) {
+			error = -EINVAL;
+			break;
+		}
 		if (done++ < wake) {
 			futex_wake_waiter(w);
 			continue;
 		}
 		if (futex_key_equal(&from_key, &to_key))
 			continue;
-		list_remove(&w->node);
-		list_add_tail(&to->waiters, &w->node);
-		// The waiter's key holds a reference; from_key holds another, so that this one is not the last.
-		if (to_key.object)
-			mobj_get(to_key.object);
-		if (w->key.object) {
-			bool last = refcount_put(&w->key.object->refs);
-
-			assert(!last);
-			(void)last;
-		}
-		w->key = to_key;
-		__atomic_store_n(&w->bucket, to, __ATOMIC_RELEASE);
+		futex_move(w, to, &to_key);
 	}
-	unlock_two(from, to);
-	error = (int)done;
+	futex_unlock_two(from, to);
+	if (!error)
+		error = (int)done;
 put_to:
 	futex_key_put(&to_key);
 put_from:
@@ -382,8 +396,7 @@ static long wake_op(struct uptr word, bool private, unsigned count, unsigned cou
 	struct futex_key key, key2;
 	struct futex_bucket *b, *b2;
 	uint32_t old;
-	int error, match;
-	long woken;
+	int error, match, woken;
 
 	error = futex_key_get(word, private, false, &key);
 	if (error)
@@ -394,11 +407,11 @@ static long wake_op(struct uptr word, bool private, unsigned count, unsigned cou
 	b = futex_bucket_of(&key);
 	b2 = futex_bucket_of(&key2);
 	for (;;) {
-		lock_two(b, b2);
+		futex_lock_two(b, b2);
 		error = apply_op(word2, encoded, &old);
 		if (!error)
 			break;
-		unlock_two(b, b2);
+		futex_unlock_two(b, b2);
 		if (error == -EFAULT)
 			error = futex_fault_in(word2);
 		if (error)
@@ -406,10 +419,12 @@ static long wake_op(struct uptr word, bool private, unsigned count, unsigned cou
 	}
 	woken = wake_in(b, &key, count, FUTEX_BITSET_MATCH_ANY);
 	match = op_compare(encoded, old);
-	if (match > 0)
-		woken += wake_in(b2, &key2, count2, FUTEX_BITSET_MATCH_ANY);
-	unlock_two(b, b2);
-	error = match < 0 ? match : (int)woken;
+	if (match > 0 && woken >= 0) {
+		int more = wake_in(b2, &key2, count2, FUTEX_BITSET_MATCH_ANY);
+		woken = more < 0 ? more : woken + more;
+	}
+	futex_unlock_two(b, b2);
+	error = match < 0 ? match : woken;
 put_key2:
 	futex_key_put(&key2);
 put_key:
@@ -576,6 +591,12 @@ long sys_futex(struct uptr word, int operation, uint32_t value, struct uptr time
 		return error ? error : futex_lock_pi(word, private, deadline, false);
 	case FUTEX_TRYLOCK_PI: return futex_lock_pi(word, private, PARK_FOREVER, true);
 	case FUTEX_UNLOCK_PI: return futex_unlock_pi(word, private);
+	case FUTEX_WAIT_REQUEUE_PI:
+		error = absolute_deadline(timeout, realtime ? CLOCK_REALTIME : CLOCK_MONOTONIC, &deadline);
+		return error ? error
+			     : futex_wait_requeue_pi(word, private, value, deadline, FUTEX_BITSET_MATCH_ANY, word2);
+	case FUTEX_CMP_REQUEUE_PI:
+		return futex_requeue_pi(word, private, value, (unsigned)timeout.address, word2, value3);
 	default: return -ENOSYS;
 	}
 }

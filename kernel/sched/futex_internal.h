@@ -28,8 +28,10 @@ struct futex_waiter {
 	struct futex_key key;
 	struct task *task;
 	uint32_t bitset;
-	bool woken;      // off the queue for good
-	bool pi;         // waits for ownership, not for a wake-up
+	bool woken; // off the queue for good
+	bool pi;    // waits for ownership, not for a wake-up
+	bool to_pi; // waits to be moved to the PI word of `target`, and is nobody else's to wake
+	struct futex_key target;
 	bool owner_died; // pi: take the lock over instead of receiving it
 	pid_t owner;     // pi: who held the lock when this queued
 };
@@ -47,9 +49,14 @@ static inline bool futex_key_equal(const struct futex_key *a, const struct futex
 struct futex_bucket *futex_bucket_of(const struct futex_key *k);
 // Locks the bucket of `k` and reads the word under it. On error nothing is locked.
 int must_check futex_lock_and_load(struct uptr word, struct futex_bucket *b, uint32_t *value);
+// Two buckets, maybe the same, in the order of their addresses.
+void futex_lock_two(struct futex_bucket *a, struct futex_bucket *b);
+void futex_unlock_two(struct futex_bucket *a, struct futex_bucket *b);
 void futex_enqueue(struct futex_bucket *b, struct futex_waiter *w);
 // Takes the waiter off whatever queue it is on. True: it had been woken.
 bool futex_dequeue(struct futex_waiter *w);
+// Moves a waiter to the end of another queue: both buckets are locked, and the caller holds references of both keys' objects.
+void futex_move(struct futex_waiter *w, struct futex_bucket *to, const struct futex_key *key);
 // Takes it off and wakes its task. Bucket locked.
 void futex_wake_waiter(struct futex_waiter *w);
 // Sleeps until woken. 0, -ETIMEDOUT, -EINTR; a wake-up counts more than either.
@@ -60,5 +67,26 @@ long futex_wake(struct uptr word, bool private, unsigned count, uint32_t bitset)
 
 long futex_lock_pi(struct uptr word, bool private, uint64_t deadline_ns, bool try);
 long futex_unlock_pi(struct uptr word, bool private);
+// FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI (futex_requeue_pi.c): who waits at `word` is moved to the PI word `lock`.
+long futex_wait_requeue_pi(struct uptr word, bool private, uint32_t expected, uint64_t deadline_ns, uint32_t bitset,
+			   struct uptr lock);
+long futex_requeue_pi(struct uptr word, bool private, unsigned wake, unsigned move, struct uptr lock,
+		      uint32_t expected);
+
+// ---- futex_pi.c, for the above ----
+enum futex_attempt {
+	FUTEX_TAKEN,
+	FUTEX_HELD,
+	FUTEX_CHANGED
+}; // ours now; its owner's, and marked as waited for; the word changed under us
+// Until the word is the current task's or it stands in its queue with the bucket locked: FUTEX_TAKEN, FUTEX_HELD, or -errno. `dead`: an owner
+// known to have died, 0: none.
+int futex_pi_take_or_queue(struct uptr word, struct futex_bucket *b, struct futex_waiter *w, pid_t dead, bool try);
+// Sleeps at the end of that queue, taking over from owners that die. 0: ours.
+int futex_pi_sleep(struct uptr word, struct futex_bucket *b, struct futex_waiter *w, uint64_t deadline_ns);
+// Bucket locked. The waiter of highest priority; the next owner and its queue; whether `tid` can be waited for: -ESRCH.
+struct futex_waiter *futex_pi_first(struct futex_bucket *b, const struct futex_key *key, bool *more);
+void futex_pi_change_owner(struct futex_bucket *b, const struct futex_key *key, struct task *t);
+int futex_pi_announce(pid_t tid);
 // The owner of this PI word died: its first waiter is to take over.
 void futex_pi_owner_died(struct uptr word);

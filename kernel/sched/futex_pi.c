@@ -19,7 +19,7 @@ static bool higher(const struct futex_waiter *a, const struct futex_waiter *b)
 	return a->task->sched.rt_priority > b->task->sched.rt_priority;
 }
 
-static struct futex_waiter *first_waiter(struct futex_bucket *b, const struct futex_key *key, bool *more)
+struct futex_waiter *futex_pi_first(struct futex_bucket *b, const struct futex_key *key, bool *more)
 {
 	struct futex_waiter *w, *best = NULL;
 	unsigned count = 0;
@@ -36,7 +36,7 @@ static struct futex_waiter *first_waiter(struct futex_bucket *b, const struct fu
 }
 
 // Those who still wait, wait for `t` now.
-static void change_owner(struct futex_bucket *b, const struct futex_key *key, struct task *t)
+void futex_pi_change_owner(struct futex_bucket *b, const struct futex_key *key, struct task *t)
 {
 	struct futex_waiter *w;
 
@@ -46,39 +46,37 @@ static void change_owner(struct futex_bucket *b, const struct futex_key *key, st
 			w->owner = t->tid;
 }
 
-enum attempt { TAKEN, HELD, CHANGED }; // ours now; its owner's, and marked as waited for; the word changed under us
-
-// One try under the bucket's lock. `dead`: an owner known to have died, 0: none. enum attempt, -EDEADLK, or -EFAULT: the page
+// One try under the bucket's lock. `dead`: an owner known to have died, 0: none. enum futex_attempt, -EDEADLK, or -EFAULT: the page
 // must be brought in.
 static int attempt(struct uptr word, struct futex_bucket *b, const struct futex_key *key, uint32_t value, pid_t dead,
 		   bool mark)
 {
 	pid_t owner = (pid_t)(value & FUTEX_TID_MASK);
 	uint32_t seen, new;
-	int result = HELD;
+	int result = FUTEX_HELD;
 	bool more;
 
 	if (owner == current->tid)
 		return -EDEADLK;
 	if (owner == 0 || owner == dead) {
-		result = TAKEN;
+		result = FUTEX_TAKEN;
 		new = (uint32_t)current->tid | (value & FUTEX_OWNER_DIED) | (owner ? FUTEX_OWNER_DIED : 0) |
-		      (first_waiter(b, key, &more) ? FUTEX_WAITERS : 0);
+		      (futex_pi_first(b, key, &more) ? FUTEX_WAITERS : 0);
 	} else if (mark) {
 		new = value | FUTEX_WAITERS;
 	} else {
-		return HELD;
+		return FUTEX_HELD;
 	}
 	if (new == value)
 		return result;
 	if (port_user_cmpxchg32_atomic(word.address, value, new, &seen))
 		return -EFAULT;
-	return seen == value ? result : CHANGED;
+	return seen == value ? result : FUTEX_CHANGED;
 }
 
 // Announces that somebody waits for `tid`, so that its exit looks for us. -ESRCH when it is gone without having told (no
 // robust list): the word is then beyond repair.
-static int announce(pid_t tid)
+int futex_pi_announce(pid_t tid)
 {
 	struct task *t = task_find(tid);
 	bool exiting;
@@ -91,8 +89,7 @@ static int announce(pid_t tid)
 	return exiting ? -ESRCH : 0;
 }
 
-// Until the word is ours or we stand in its queue with the bucket locked: TAKEN, HELD, or -errno.
-static int take_or_queue(struct uptr word, struct futex_bucket *b, struct futex_waiter *w, pid_t dead, bool try)
+int futex_pi_take_or_queue(struct uptr word, struct futex_bucket *b, struct futex_waiter *w, pid_t dead, bool try)
 {
 	for (;;) {
 		uint32_t value;
@@ -101,46 +98,57 @@ static int take_or_queue(struct uptr word, struct futex_bucket *b, struct futex_
 		if (result)
 			return result;
 		result = attempt(word, b, &w->key, value, dead, !try);
-		if (result == HELD && !try) {
+		if (result == FUTEX_HELD && !try) {
 			w->owner = (pid_t)(value & FUTEX_TID_MASK);
-			result = announce(w->owner);
+			result = futex_pi_announce(w->owner);
 			if (!result) {
 				w->owner_died = false;
 				futex_enqueue(b, w);
-				return HELD;
+				return FUTEX_HELD;
 			}
 		}
 		spin_unlock(&b->lock);
-		if (result == HELD)
+		if (result == FUTEX_HELD)
 			return -EAGAIN;
 		if (result == -EFAULT)
-			result = futex_fault_in(word) ? -EFAULT : CHANGED;
-		if (result != CHANGED)
+			result = futex_fault_in(word) ? -EFAULT : FUTEX_CHANGED;
+		if (result != FUTEX_CHANGED)
 			return result;
 	}
+}
+
+int futex_pi_sleep(struct uptr word, struct futex_bucket *b, struct futex_waiter *w, uint64_t deadline_ns)
+{
+	int error;
+
+	do {
+		error = futex_sleep(w, deadline_ns);
+		if (error || !w->owner_died) // else: handed over to us
+			break;
+		error = futex_pi_take_or_queue(word, b, w, w->owner, false);
+		if (error != FUTEX_HELD)
+			break;
+		task_prepare_park(PARK_INTERRUPTIBLE);
+		spin_unlock(&b->lock);
+	} while (true);
+	return error;
 }
 
 long futex_lock_pi(struct uptr word, bool private, uint64_t deadline_ns, bool try)
 {
 	struct futex_waiter w = { .task = current, .bitset = FUTEX_BITSET_MATCH_ANY, .pi = true };
 	struct futex_bucket *b;
-	pid_t dead = 0;
 	int error;
 
 	error = futex_key_get(word, private, true, &w.key);
 	if (error)
 		return error;
 	b = futex_bucket_of(&w.key);
-	for (;;) {
-		error = take_or_queue(word, b, &w, dead, try);
-		if (error != HELD)
-			break;
+	error = futex_pi_take_or_queue(word, b, &w, 0, try);
+	if (error == FUTEX_HELD) {
 		task_prepare_park(PARK_INTERRUPTIBLE);
 		spin_unlock(&b->lock);
-		error = futex_sleep(&w, deadline_ns);
-		if (error || !w.owner_died) // else: handed over to us
-			break;
-		dead = w.owner;
+		error = futex_pi_sleep(word, b, &w, deadline_ns);
 	}
 	futex_key_put(&w.key);
 	return error == -EINTR ? -ERESTARTNOINTR : error;
@@ -168,14 +176,14 @@ long futex_unlock_pi(struct uptr word, bool private)
 			error = -EPERM;
 			break;
 		}
-		w = first_waiter(b, &key, &more);
+		w = futex_pi_first(b, &key, &more);
 		new = w ? (uint32_t)w->task->tid | (more ? FUTEX_WAITERS : 0) : 0;
 		error = port_user_cmpxchg32_atomic(word.address, value, new, &seen);
 		if (!error && seen == value) {
 			if (w) {
 				futex_wake_waiter(w);
 				if (more)
-					change_owner(b, &key, w->task);
+					futex_pi_change_owner(b, &key, w->task);
 			}
 			spin_unlock(&b->lock);
 			break;
@@ -199,7 +207,7 @@ void futex_pi_owner_died(struct uptr word)
 		return;
 	b = futex_bucket_of(&key);
 	spin_lock(&b->lock);
-	w = first_waiter(b, &key, &more);
+	w = futex_pi_first(b, &key, &more);
 	if (w) {
 		w->owner_died = true;
 		futex_wake_waiter(w);

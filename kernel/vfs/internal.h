@@ -128,7 +128,6 @@ struct file *do_open(int at, const char *name, const struct open_how_kernel *how
 int dir_may_write(struct path *dir); // may names be made in it?
 int may_remove(struct path *dir, struct dentry *victim, bool is_dir);
 int make_node(int at, const char *name, mode_t mode, dev_t dev);
-int path_remove(int at, const char *name, bool is_dir);
 
 // ---- fdtable.c ----
 struct files {

@@ -476,7 +476,7 @@ def known(text):
     return " ".join(text.split()).replace("pid=%d" % os.getpid(), "pid=PID")
 
 def show(*command):
-    out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
     for line in sorted(known(l) for l in out.splitlines() if any(":%d" % p in l for p in ports)):
         if ":?" in line:  # natively: a socket of somebody else's with a port of the same number
             continue
@@ -486,10 +486,12 @@ def show(*command):
 
 show("ss", "-Htunap")
 show("ss", "-Htlnp")
+show("ss", "-Htn", "state", "established")
+show("ss", "-Htn", "sport", "=", ":%d" % server.getsockname()[1])
 show("netstat", "-tunlp")
 show("netstat", "-tun")
 show("lsof", "-nP", "-i", "-a", "-p", str(os.getpid()))
-out = subprocess.run(["ss", "-Hxlp"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+out = subprocess.run(["ss", "-Hxlp"], stdout=subprocess.PIPE, text=True).stdout
 print([l.split()[:2] for l in out.splitlines() if "@cloister-tables-%d" % os.getpid() in l and "pid=%d" % os.getpid() in l])
 try:
     import psutil
@@ -505,3 +507,27 @@ else:
 def test_socket_tables(t):
     t.need("ss", "netstat", "lsof")
     t.same([PYTHON, "-c", TABLES], sort=True)
+
+
+# A crash with three threads asleep, and what a debugger makes of the core file: the functions of each thread's frames.
+CORE = r"""
+cd "$(mktemp -d)"
+ulimit -c unlimited
+{ /usr/bin/python3 -c 'import os, threading, time
+for i in range(3):
+    threading.Thread(target=time.sleep, args=(100,)).start()
+time.sleep(0.2)
+os.abort()' || echo "status $?"; } 2>/dev/null
+gdb -batch -nx -ex 'thread apply all bt' -ex 'print $_siginfo.si_signo' \
+    -ex 'info sharedlibrary' /usr/bin/python3 core* >out 2>&1
+grep -o 'terminated with signal.*' out
+sed -nE 's/^Thread [0-9].*/@/p; s/^#[0-9]+ +(0x[0-9a-f]+ in )?([A-Za-z_][A-Za-z0-9_]*) .*/\2/p' out | paste -sd ' ' | sed 's/@/\n/g' | sort
+grep -cE '0x[0-9a-f]+ +0x[0-9a-f]+ .*(libc|ld-linux)' out
+grep '^\$1' out
+rm -r "$PWD"
+"""
+
+
+def test_core_file(t):
+    t.need("gdb", "/usr/bin/python3")
+    t.script(CORE)

@@ -2,6 +2,7 @@
 // /proc/PID and /proc/PID/task/TID: directories that stand for processes and threads.
 #include <linux/magic.h>
 
+#include "kernel/coredump.h"
 #include "kernel/errno.h"
 #include "kernel/slab.h"
 #include "lib/fmt.h"
@@ -279,6 +280,36 @@ static ssize_t oom_adjust_write(struct pseudo *n, struct file *f, const char *da
 	return (ssize_t)size;
 }
 
+static int coredump_filter_show(struct seq *s, struct pseudo *n)
+{
+	struct mm *mm = task_mm_get(proc_task(n));
+
+	if (mm) {
+		seq_printf(s, "%08x\n", __atomic_load_n(&mm->dump_filter, __ATOMIC_RELAXED));
+		mm_release_user(mm);
+	}
+	return 0;
+}
+
+static ssize_t coredump_filter_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+{
+	char number[16];
+	uint64_t v;
+
+	(void)f;
+	string_copy(number, data, sizeof(number));
+	if (number[0] && number[strlen(number) - 1] == '\n')
+		number[strlen(number) - 1] = '\0';
+	if (!string_to_u64(number, 0, &v) || v > UINT32_MAX)
+		return -EINVAL;
+	struct mm *mm = task_mm_get(proc_task(n));
+	if (!mm)
+		return -ESRCH;
+	__atomic_store_n(&mm->dump_filter, (uint32_t)v & CORE_FILTER_ALL, __ATOMIC_RELAXED);
+	mm_release_user(mm);
+	return (ssize_t)size;
+}
+
 static ssize_t ignore_write(struct pseudo *n, struct file *f, const char *data, size_t size)
 {
 	(void)n, (void)f, (void)data;
@@ -401,9 +432,8 @@ const struct pseudo_entry proc_process_entries[] = {
 	  .subdirectories = task_dir_subdirectories },
 	{ .name = "coredump_filter",
 	  .mode = S_IFREG | 0644,
-	  .show = text_show,
-	  .write = ignore_write,
-	  .data = "00000033\n" },
+	  .show = coredump_filter_show,
+	  .write = coredump_filter_write },
 	{ .name = "clear_refs", .mode = S_IFREG | 0200, .write = ignore_write },
 	{ .name = "oom_adj", .mode = S_IFREG | 0444, .show = zero_show },
 	{ .name = "timerslack_ns", .mode = S_IFREG | 0444, .show = text_show, .data = "50000\n" },

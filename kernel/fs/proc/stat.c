@@ -210,8 +210,10 @@ int proc_status_show(struct seq *s, struct pseudo *n)
 		seq_printf(s, "%u ", c->groups[i]);
 	seq_printf(s, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", t->process->pid, t->tid, ids.group,
 		   ids.session);
-	if (mm)
+	if (mm) {
 		show_memory(s, mm);
+		seq_printf(s, "CoreDumping:\t%d\n", __atomic_load_n(&t->process->core, __ATOMIC_RELAXED) != NULL);
+	}
 	seq_printf(
 		s,
 		"Threads:\t%u\nSigQ:\t0/%lu\nSigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",

@@ -2,6 +2,7 @@
 // /proc/sys: settings that programs read, and the few that they may write.
 #include "kernel/aio.h"
 #include "kernel/boot_config.h"
+#include "kernel/coredump.h"
 #include "kernel/errno.h"
 #include "kernel/keys.h"
 #include "kernel/mqueue.h"
@@ -113,6 +114,31 @@ static ssize_t accept_write(struct pseudo *n, struct file *f, const char *data, 
 	return cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */) ? (ssize_t)size : -EPERM;
 }
 
+static int core_pattern_show(struct seq *s, struct pseudo *n)
+{
+	char pattern[CORE_PATTERN_BYTES];
+
+	(void)n;
+	core_pattern_get(pattern);
+	seq_printf(s, "%s\n", pattern);
+	return 0;
+}
+
+static ssize_t core_pattern_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+{
+	char pattern[CORE_PATTERN_BYTES];
+
+	(void)n, (void)f;
+	if (!cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */))
+		return -EPERM;
+	string_copy(pattern, data, sizeof(pattern));
+	char *end = strchr(pattern, '\n');
+	if (end)
+		*end = '\0';
+	int error = core_pattern_set(pattern);
+	return error ? error : (ssize_t)size;
+}
+
 // A setting that has effect.
 struct number {
 	uint32_t *value, min, max;
@@ -196,8 +222,9 @@ static const struct pseudo_entry kernel_entries[] = {
 	VALUE("randomize_va_space", "2"),
 	VALUE("overflowuid", "65534"),
 	VALUE("overflowgid", "65534"),
-	TUNABLE("core_pattern", "core"),
-	TUNABLE("core_uses_pid", "0"),
+	{ .name = "core_pattern", .mode = S_IFREG | 0644, .show = core_pattern_show, .write = core_pattern_write },
+	NUMBER("core_uses_pid", &core_uses_pid, 0, 1),
+	VALUE("core_pipe_limit", "0"),
 	VALUE("dmesg_restrict", "0"),
 	VALUE("kptr_restrict", "2"),
 	VALUE("perf_event_paranoid", "4"),

@@ -487,6 +487,7 @@ loff_t generic_seek(struct file *f, loff_t offset, int whence);
 #define LOOKUP_NO_AUTOMOUNT 16u // accepted, no effect
 int path_lookup(int at, const char *name, unsigned flags, struct path *out);
 int path_lookup_user(int at, struct uptr name, unsigned flags, struct path *out);
+int path_remove(int at, const char *name, bool is_dir); // unlink(2), rmdir(2)
 // Absolute path of `p` as seen from the current root, into the end of buffer: pointer or err_ptr. " (deleted)" appended. Does not sleep.
 char *path_print(const struct path *p, char *buffer, size_t size);
 // Path string from the program into a fresh kernel buffer: err_ptr. Free with path_string_free().

@@ -153,6 +153,7 @@ struct mm {
 	uint64_t auxv[48];
 	unsigned auxv_words;
 	bool dumpable;
+	uint32_t dump_filter;        // what of it core files have, core(5); atomic
 	uint32_t membarrier;         // registered commands; atomic
 	struct spinlock aio_lock;    // guards aio_contexts; then aio_context.lock
 	struct rb_root aio_contexts; // struct aio_context: kernel/ipc/aio.c
@@ -238,6 +239,9 @@ struct vma_usage {
 	uint64_t resident, anonymous, shared_clean, shared_dirty, private_clean, private_dirty, referenced, pss_bytes;
 };                                                                                     // pages
 void mm_vma_usage(struct mm *mm, uint64_t start, uint64_t end, struct vma_usage *out); // walks the pages: slow
+// For core files: 1 for each of `count` pages from `start` on that is there, or comes from a file, 0 for others; all in one VMA. The current
+// task's address space.
+void mm_present(struct mm *mm, uint64_t start, uint8_t *present, size_t count);
 // Per page of [start, start + count pages): /proc/PID/pagemap entries.
 void mm_pagemap(struct mm *mm, uint64_t start, uint64_t *out, size_t count);
 uint64_t mm_resident_pages(struct mm *mm); // updates peak_resident too

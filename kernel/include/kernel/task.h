@@ -15,6 +15,7 @@
 
 #include <linux/resource.h>
 
+struct core_dump;
 struct files;
 struct fs_context;
 struct mm;
@@ -170,6 +171,8 @@ struct process {              // what Linux calls a thread group
 	struct waitq child_wait; // parents wait here for their children
 	bool exiting;            // a group exit runs (exit_code says with what)
 	int exit_code;
+	struct core_dump *core; // a core file is being written; kernel/proc/coredump.c
+	bool core_abandoned;    // and not to be finished
 	int stop_signal;
 	bool stopped, continued,
 		stop_reported; // stopped: every thread is; continued: WCONTINUED has something to report
