@@ -17,19 +17,20 @@
 #include <linux/capability.h>
 #include <linux/ptrace.h>
 
-#define FLAGS_NAMESPACE \
-	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+#define FLAGS_NOT_YET     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
 #define FLAGS_CLONE3_ONLY (CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP)
 
 static int flags_check(const struct clone_request *r)
 {
 	uint64_t f = r->flags;
-	if ((f & CLONE_NEWTIME) || (f & FLAGS_NAMESPACE)) {
-		// There are no namespaces in a cell, as in a kernel built without them.
+	if (f & FLAGS_NOT_YET) {
+		// As in a kernel built without them.
 		if ((f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS))
 			return -EINVAL;
 		return cred_capable(current->cred, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER) ? -EINVAL : -EPERM;
 	}
+	if ((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM))
+		return -EINVAL;
 	if ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND))
 		return -EINVAL;
 	if ((f & CLONE_SIGHAND) && !(f & CLONE_VM))
@@ -130,6 +131,15 @@ static int copy_files(struct task *t, uint64_t flags)
 	return t->fs ? 0 : -ENOMEM;
 }
 
+static int copy_namespaces(struct task *t, uint64_t flags)
+{
+	struct namespaces *s = namespaces_for_child(flags, &user_namespace_initial);
+	if (is_err(s))
+		return (int)ptr_err(s);
+	t->namespaces = s;
+	return 0;
+}
+
 static int copy_mm(struct task *t, uint64_t flags)
 {
 	struct mm *mm = current->mm;
@@ -208,6 +218,7 @@ static void unmake(struct task *t)
 		fs_context_put(t->fs);
 	if (t->files)
 		files_put(t->files);
+	namespaces_put(t->namespaces);
 	struct process *p = t->process;
 	if (p && p->leader == t && p != current->process) {
 		p->leader = NULL;
@@ -227,7 +238,8 @@ static struct task *make(const struct clone_request *r, int *error)
 	if (*error)
 		goto free;
 	copy_own(t, r);
-	if ((*error = copy_process(t, r)) || (*error = copy_files(t, r->flags)) || (*error = copy_port(t, r)))
+	if ((*error = copy_process(t, r)) || (*error = copy_files(t, r->flags)) ||
+	    (*error = copy_namespaces(t, r->flags)) || (*error = copy_port(t, r)))
 		goto undo;
 	t->pid = pid_alloc(error);
 	if (!t->pid)

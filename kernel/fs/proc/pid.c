@@ -183,21 +183,6 @@ static ssize_t link_readlink(struct pseudo *n, char *buffer, size_t size)
 	return length;
 }
 
-static ssize_t namespace_readlink(struct pseudo *n, char *buffer, size_t size)
-{
-	const char *name = n->entry->name;
-
-	// One namespace of each kind: the numbers Linux gives its initial ones.
-	unsigned number = strcmp(name, "uts") == 0        ? 0xEFFFFFFEu
-			  : strcmp(name, "ipc") == 0      ? 0xEFFFFFFFu
-			  : strcmp(name, "user") == 0     ? 0xEFFFFFFDu
-			  : strncmp(name, "pid", 3) == 0  ? 0xEFFFFFFCu
-			  : strcmp(name, "cgroup") == 0   ? 0xEFFFFFFBu
-			  : strncmp(name, "time", 4) == 0 ? 0xEFFFFFFAu
-							  : 0xF0000000u;
-	return fmt_print(buffer, size, "%.4s:[%u]", name, number);
-}
-
 // ---- small texts ----
 
 static int zero_show(struct seq *s, struct pseudo *n)
@@ -330,9 +315,10 @@ static unsigned task_dir_subdirectories(struct pseudo *dir);
 	{                                                                                \
 		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
 	}
-#define NAMESPACE(text)                                                              \
-	{                                                                            \
-		.name = text, .mode = S_IFLNK | 0777, .readlink = namespace_readlink \
+#define NAMESPACE(text)                                                                    \
+	{                                                                                  \
+		.name = text, .mode = S_IFLNK | 0777, .readlink = proc_namespace_readlink, \
+		.follow = proc_namespace_follow                                            \
 	}
 
 static const struct pseudo_entry namespaces[] = {

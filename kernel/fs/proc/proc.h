@@ -30,6 +30,9 @@ int proc_maps_show(struct seq *s, struct pseudo *n);
 int proc_smaps_show(struct seq *s, struct pseudo *n);
 int proc_smaps_rollup_show(struct seq *s, struct pseudo *n);
 extern const struct file_ops proc_mem_ops, proc_pagemap_ops;
+// namespace.c: the links of /proc/PID/ns
+ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size);
+int proc_namespace_follow(struct pseudo *n, struct path *out);
 // stat.c
 int proc_stat_show(struct seq *s, struct pseudo *n);
 int proc_statm_show(struct seq *s, struct pseudo *n);

@@ -16,29 +16,30 @@ static int text_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
-static int hostname_show(struct seq *s, struct pseudo *n)
+// Names of the UTS namespace: the host's where the entry has data, else the domain's.
+static int uts_show(struct seq *s, struct pseudo *n)
 {
 	char name[UTS_NAME_BYTES];
 
-	(void)n;
-	uts_hostname(name);
+	if (n->entry->data)
+		uts_hostname(name);
+	else
+		uts_domainname(name);
 	seq_printf(s, "%s\n", name);
 	return 0;
 }
 
-static ssize_t hostname_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+static ssize_t uts_write(struct pseudo *n, struct file *f, const char *data, size_t size)
 {
 	char name[UTS_NAME_BYTES];
 
-	(void)n, (void)f;
-	if (!cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */))
-		return -EPERM;
+	(void)f;
 	string_copy(name, data, sizeof(name));
 	char *end = strchr(name, '\n');
 	if (end)
 		*end = '\0';
-	uts_set(true, name, strlen(name));
-	return (ssize_t)size;
+	int error = uts_set(n->entry->data != NULL, name, strlen(name));
+	return error ? error : (ssize_t)size;
 }
 
 static void print_uuid(struct seq *s, const uint8_t b[16])
@@ -177,8 +178,8 @@ static const struct pseudo_entry kernel_entries[] = {
 	VALUE("ostype", "Linux"),
 	VALUE("osrelease", UTS_RELEASE),
 	VALUE("version", UTS_VERSION),
-	{ .name = "hostname", .mode = S_IFREG | 0644, .show = hostname_show, .write = hostname_write },
-	VALUE("domainname", "(none)"),
+	{ .name = "hostname", .mode = S_IFREG | 0644, .show = uts_show, .write = uts_write, .data = "host" },
+	{ .name = "domainname", .mode = S_IFREG | 0644, .show = uts_show, .write = uts_write },
 	VALUE("pid_max", "4194304"),
 	VALUE("threads-max", "1048576"),
 	VALUE("ngroups_max", "65536"),

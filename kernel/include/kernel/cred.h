@@ -5,6 +5,8 @@
 #include "kernel/refcount.h"
 #include "kernel/types.h"
 
+struct user_namespace;
+
 // What all processes of one real uid use together: RLIMIT_NPROC, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE.
 struct user {
 	struct refcount refs;
@@ -48,3 +50,9 @@ void cred_install(struct cred *c); // the current task's, consumes the reference
 bool cred_in_group(const struct cred *c, gid_t gid);
 #define CAPABILITIES_ALL ((UINT64_C(1) << 41) - 1) // up to CAP_CHECKPOINT_RESTORE
 static inline bool cred_capable(const struct cred *c, unsigned cap) { return c->cap_effective >> cap & 1; }
+// For what belongs to that user namespace.
+static inline bool cred_capable_in(const struct cred *c, const struct user_namespace *n, unsigned cap)
+{
+	(void)n;
+	return cred_capable(c, cap);
+}

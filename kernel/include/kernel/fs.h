@@ -345,6 +345,8 @@ struct fs_type {
 	uint32_t flags; // FS_*
 	// Fills s (root, ops). `source`: device or tag; `options`: comma separated or NULL.
 	int (*mount)(struct super *s, const char *source, const char *options);
+	// Optional: the superblock that a mount by the current task shows, referenced; NULL: a new one.
+	struct super *(*of_caller)(void);
 	struct fs_type *next;
 };
 #define FS_NODEV  1u

@@ -2,6 +2,7 @@
 // System V message queues (msgget(2), msgop(2), msgctl(2)).
 #include <linux/msg.h>
 
+#include "../namespace.h"
 #include "ids.h"
 #include "kernel/errno.h"
 #include "kernel/slab.h"
@@ -40,7 +41,9 @@ static void queue_destroy(struct sysv_object *o)
 	kfree(q);
 }
 
-static struct sysv_table queues = SYSV_TABLE_INIT(queues, QUEUES_MAX, queue_destroy);
+void msg_table_init(struct sysv_table *t) { sysv_table_init(t, QUEUES_MAX, queue_destroy); }
+
+static struct sysv_table *queues(void) { return &ipc_mine()->queues; }
 
 static int64_t now_s(void) { return clock_realtime_ns() / NSEC_PER_SEC; }
 
@@ -70,7 +73,7 @@ static struct sysv_object *create(void *context)
 	return &q->object;
 }
 
-long sys_msgget(int key, int flags) { return sysv_get(&queues, key, flags, check_nothing, create, NULL); }
+long sys_msgget(int key, int flags) { return sysv_get(queues(), key, flags, check_nothing, create, NULL); }
 
 // Waits for a change of the queue since `seen`. 0, -ERESTARTNOHAND (signal(7): never restarted after a handler).
 static int wait_change(struct queue *q, uint64_t seen)
@@ -123,10 +126,10 @@ long sys_msgsnd(int id, struct uptr message, size_t size, int flags)
 	m->size = size;
 	long result = copy_from_user(m->text, uptr_add(message, sizeof(type)), size);
 	if (!result) {
-		struct sysv_object *o = sysv_find(&queues, id);
+		struct sysv_object *o = sysv_find(queues(), id);
 		result = is_err(o) ? ptr_err(o) : enqueue(container_of(o, struct queue, object), m, flags);
 		if (!is_err(o))
-			sysv_put(&queues, o);
+			sysv_put(queues(), o);
 	}
 	if (result)
 		kfree(m);
@@ -197,11 +200,11 @@ long sys_msgrcv(int id, struct uptr message, size_t size, int64_t type, int flag
 		return -EINVAL;
 	if (flags & MSG_COPY && (flags & MSG_EXCEPT || !(flags & IPC_NOWAIT)))
 		return -EINVAL;
-	struct sysv_object *o = sysv_find(&queues, id);
+	struct sysv_object *o = sysv_find(queues(), id);
 	if (is_err(o))
 		return ptr_err(o);
 	struct message *m = dequeue(container_of(o, struct queue, object), size, type, flags);
-	sysv_put(&queues, o);
+	sysv_put(queues(), o);
 	if (is_err(m))
 		return ptr_err(m);
 	size = min(size, m->size);
@@ -242,12 +245,12 @@ static long info(int command, uint64_t buffer)
 	uint64_t index = 0;
 	unsigned highest = 0;
 
-	mutex_lock(&queues.lock);
-	for (; radix_next(&queues.objects, &index); index++)
+	mutex_lock(&queues()->lock);
+	for (; radix_next(&queues()->objects, &index); index++)
 		highest = (unsigned)index;
 	if (command == MSG_INFO)
-		i.msgpool = (int)queues.count;
-	mutex_unlock(&queues.lock);
+		i.msgpool = (int)queues()->count;
+	mutex_unlock(&queues()->lock);
 	return put_user(i, (struct uptr){ buffer }) ? -EFAULT : (long)highest;
 }
 
@@ -278,7 +281,7 @@ static long change(struct queue *q, int command, uint64_t buffer)
 	if (gone)
 		return -EIDRM;
 	if (command == IPC_RMID)
-		sysv_remove(&queues, &q->object);
+		sysv_remove(queues(), &q->object);
 	return 0;
 }
 
@@ -290,7 +293,7 @@ long sys_msgctl(int id, int command, struct uptr buffer)
 	if (command == IPC_INFO || command == MSG_INFO)
 		return info(command, buffer.address);
 	bool by_index = command == MSG_STAT || command == MSG_STAT_ANY;
-	struct sysv_object *o = by_index ? sysv_at(&queues, (unsigned)id) : sysv_find(&queues, id);
+	struct sysv_object *o = by_index ? sysv_at(queues(), (unsigned)id) : sysv_find(queues(), id);
 	if (!o)
 		return -EINVAL;
 	if (is_err(o))
@@ -307,6 +310,6 @@ long sys_msgctl(int id, int command, struct uptr buffer)
 	} else {
 		result = -EINVAL;
 	}
-	sysv_put(&queues, o);
+	sysv_put(queues(), o);
 	return result;
 }
