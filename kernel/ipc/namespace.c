@@ -9,7 +9,8 @@
 #include "kernel/init.h"
 #include "kernel/slab.h"
 
-struct ipc_namespace ipc_namespace_first = { .common = NAMESPACE_INIT(&ipc_namespace_type, NAMESPACE_INO_IPC) };
+struct ipc_namespace ipc_namespace_first = { .common = NAMESPACE_INIT(&ipc_namespace_type, NAMESPACE_INO_IPC,
+								      &user_namespace_initial) };
 struct namespace *const ipc_namespace_initial = &ipc_namespace_first.common;
 
 static int fill(struct ipc_namespace *i)

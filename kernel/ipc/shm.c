@@ -316,10 +316,10 @@ static void describe(struct shm *s, struct shmid64_ds *out)
 				    .shm_lpid = s->last,
 				    .shm_nattch = attached(s) };
 	out->shm_perm = (struct ipc64_perm){ .key = s->key,
-					     .uid = s->uid,
-					     .gid = s->gid,
-					     .cuid = s->creator_uid,
-					     .cgid = s->creator_gid,
+					     .uid = uid_shown(current->cred, s->uid),
+					     .gid = gid_shown(current->cred, s->gid),
+					     .cuid = uid_shown(current->cred, s->creator_uid),
+					     .cgid = gid_shown(current->cred, s->creator_gid),
 					     .mode = s->mode,
 					     .seq = (unsigned short)(s->id / ID_STRIDE) };
 }
@@ -346,6 +346,10 @@ static long control_change(int id, int command, struct uptr buffer)
 	struct shmid64_ds d = { 0 };
 	if (command == IPC_SET && copy_from_user(&d, buffer, sizeof(d)))
 		return -EFAULT;
+	uid_t uid = uid_meant(current->cred, d.shm_perm.uid);
+	gid_t gid = gid_meant(current->cred, d.shm_perm.gid);
+	if (command == IPC_SET && (uid == ID_NONE || gid == ID_NONE))
+		return -EINVAL;
 	struct mobj *drop = NULL;
 	mutex_lock(&shm_lock);
 	struct shm *s = find_id(id);
@@ -364,8 +368,8 @@ static long control_change(int id, int command, struct uptr buffer)
 		s->key = IPC_PRIVATE;
 		break;
 	case IPC_SET:
-		s->uid = d.shm_perm.uid;
-		s->gid = d.shm_perm.gid;
+		s->uid = uid;
+		s->gid = gid;
 		s->mode = (s->mode & ~0777u) | (d.shm_perm.mode & 0777);
 		s->change_time = timestamp_now().seconds;
 		break;

@@ -17,7 +17,7 @@
 #include <linux/capability.h>
 #include <linux/ptrace.h>
 
-#define FLAGS_NOT_YET     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
+#define FLAGS_NOT_YET     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
 #define FLAGS_CLONE3_ONLY (CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP)
 
 static int flags_check(const struct clone_request *r)
@@ -27,8 +27,10 @@ static int flags_check(const struct clone_request *r)
 		// As in a kernel built without them.
 		if ((f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS))
 			return -EINVAL;
-		return cred_capable(current->cred, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER) ? -EINVAL : -EPERM;
+		return cred_capable_own(current->cred, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER) ? -EINVAL : -EPERM;
 	}
+	if ((f & CLONE_NEWUSER) && (f & (CLONE_FS | CLONE_THREAD)))
+		return -EINVAL;
 	if ((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM))
 		return -EINVAL;
 	if ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND))
@@ -45,6 +47,18 @@ static int flags_check(const struct clone_request *r)
 }
 
 // ---- the parts ----
+
+static int copy_cred(struct task *t, uint64_t flags)
+{
+	const struct cred *mine = current->cred;
+	if (likely(!(flags & CLONE_NEWUSER))) {
+		t->cred = cred_get(mine);
+		return 0;
+	}
+	struct cred *c = cred_copy(mine, mine->group_count);
+	t->cred = c;
+	return c ? user_namespace_create(c) : -ENOMEM;
+}
 
 static int copy_limits(struct task *t, struct process *p)
 {
@@ -133,7 +147,7 @@ static int copy_files(struct task *t, uint64_t flags)
 
 static int copy_namespaces(struct task *t, uint64_t flags)
 {
-	struct namespaces *s = namespaces_for_child(flags, &user_namespace_initial);
+	struct namespaces *s = namespaces_for_child(flags, t->cred);
 	if (is_err(s))
 		return (int)ptr_err(s);
 	t->namespaces = s;
@@ -233,9 +247,7 @@ static struct task *make(const struct clone_request *r, int *error)
 	*error = -ENOMEM;
 	if (!t)
 		return NULL;
-	t->cred = cred_get(current->cred);
-	*error = copy_limits(t, current->process);
-	if (*error)
+	if ((*error = copy_cred(t, r->flags)) || (*error = copy_limits(t, current->process)))
 		goto free;
 	copy_own(t, r);
 	if ((*error = copy_process(t, r)) || (*error = copy_files(t, r->flags)) ||

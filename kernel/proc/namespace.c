@@ -17,6 +17,7 @@
 const struct namespace_type *const namespace_types[NAMESPACE_KINDS] = {
 	[NAMESPACE_UTS] = &uts_namespace_type,
 	[NAMESPACE_IPC] = &ipc_namespace_type,
+	[NAMESPACE_USER] = &user_namespace_type,
 };
 
 struct namespaces namespaces_initial = { .refs = { 1 } };
@@ -52,7 +53,7 @@ void namespace_put(struct namespace *n)
 	enum namespace_kind kind = n->type->kind;
 	n->type->destroy(n);
 	user_namespace_uncharge(owner, kind);
-	namespace_put(&owner->common);
+	namespace_put(&owner->common); // recursion: at most as deep as user namespaces nest
 }
 
 // ---- sets ----
@@ -80,10 +81,11 @@ static struct namespaces *copy(const struct namespaces *from)
 	return s;
 }
 
-// A set like the current task's, but new where `flags` say so.
-static struct namespaces *renew(uint64_t flags, struct user_namespace *owner)
+// A set like the current task's, but new where `flags` say so, for somebody with those credentials.
+static struct namespaces *renew(uint64_t flags, const struct cred *c)
 {
-	if (!cred_capable_in(current->cred, owner, CAP_SYS_ADMIN))
+	struct user_namespace *owner = cred_namespace(c);
+	if (!cred_capable_own(c, CAP_SYS_ADMIN))
 		return err_ptr(-EPERM);
 	struct namespaces *s = copy(current->namespaces);
 	if (!s)
@@ -103,16 +105,18 @@ static struct namespaces *renew(uint64_t flags, struct user_namespace *owner)
 	return s;
 }
 
-struct namespaces *namespaces_for_child(uint64_t flags, struct user_namespace *owner)
+struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c)
 {
-	return likely(!(flags & NAMESPACE_FLAGS)) ? namespaces_get(current->namespaces) : renew(flags, owner);
+	return likely(!(flags & NAMESPACE_SET_FLAGS)) ? namespaces_get(current->namespaces) : renew(flags, c);
 }
 
 struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind)
 {
 	struct namespace *n = NULL;
 	spin_lock(&t->lock);
-	if (t->namespaces)
+	if (kind == NAMESPACE_USER)
+		n = &cred_namespace(t->cred)->common;
+	else if (t->namespaces)
 		n = t->namespaces->of[kind];
 	if (n)
 		namespace_get(n);
@@ -120,17 +124,42 @@ struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind)
 	return n;
 }
 
-static void install(struct namespaces *s)
+// What a task gets together: either all of it or nothing. NULL: it keeps what it has.
+struct change {
+	struct cred *cred;
+	struct namespaces *set;
+	struct fs_context *fs;
+};
+
+static void change_drop(struct change *c)
+{
+	if (c->cred)
+		cred_put(c->cred);
+	namespaces_put(c->set);
+	fs_context_put(c->fs);
+}
+
+static void change_install(struct change *c)
 {
 	struct task *t = current;
 	// What a process would undo is undone in the namespace it did it in.
-	if (s->of[NAMESPACE_IPC] != t->namespaces->of[NAMESPACE_IPC])
+	if (c->set && c->set->of[NAMESPACE_IPC] != t->namespaces->of[NAMESPACE_IPC])
 		sysv_process_exit(t->process->pid);
+	if (c->cred)
+		cred_install(c->cred);
+	c->cred = NULL;
 	spin_lock(&t->lock);
-	struct namespaces *old = t->namespaces;
-	t->namespaces = s;
+	struct namespaces *set = t->namespaces;
+	struct fs_context *fs = t->fs;
+	if (c->set)
+		t->namespaces = c->set;
+	if (c->fs)
+		t->fs = c->fs;
 	spin_unlock(&t->lock);
-	namespaces_put(old);
+	if (c->set)
+		namespaces_put(set);
+	if (c->fs)
+		fs_context_put(fs);
 }
 
 // ---- unshare ----
@@ -144,16 +173,6 @@ static struct fs_context *fs_context_own(void)
 	return fs;
 }
 
-static void fs_context_install(struct fs_context *fs)
-{
-	struct task *t = current;
-	spin_lock(&t->lock);
-	struct fs_context *old = t->fs;
-	t->fs = fs;
-	spin_unlock(&t->lock);
-	fs_context_put(old);
-}
-
 // What threads of one process must share cannot be taken apart; alone it is unshared already.
 static bool is_alone(uint64_t flags)
 {
@@ -164,70 +183,94 @@ static bool is_alone(uint64_t flags)
 	       (!(flags & CLONE_VM) || refcount_read(&current->mm->users) == 1);
 }
 
+static int unshare_cred(struct change *c)
+{
+	c->cred = cred_copy(current->cred, current->cred->group_count);
+	return c->cred ? user_namespace_create(c->cred) : -ENOMEM;
+}
+
+static int unshare_set(struct change *c, uint64_t flags)
+{
+	struct namespaces *s = renew(flags, c->cred ? c->cred : current->cred);
+	if (is_err(s))
+		return (int)ptr_err(s);
+	c->set = s;
+	return 0;
+}
+
+static int unshare_fs(struct change *c)
+{
+	c->fs = fs_context_own();
+	return c->fs ? 0 : -ENOMEM;
+}
+
 long sys_unshare(uint64_t flags)
 {
 	const uint64_t known = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM;
-	if (flags & ~(known | NAMESPACE_FLAGS))
-		return -EINVAL;
-	if (!is_alone(flags))
-		return -EINVAL;
-	struct fs_context *fs = NULL;
-	struct namespaces *s = NULL;
+	struct change c = { NULL };
 	int error = 0;
-	if (flags & NAMESPACE_FLAGS) {
-		s = renew(flags, &user_namespace_initial);
-		if (is_err(s))
-			return ptr_err(s);
-	}
-	if (flags & CLONE_FS) {
-		fs = fs_context_own();
-		error = fs ? 0 : -ENOMEM;
-	}
+	if (flags & CLONE_NEWUSER)
+		flags |= CLONE_THREAD | CLONE_FS;
+	if (flags & ~(known | NAMESPACE_FLAGS) || !is_alone(flags))
+		return -EINVAL;
+	if (flags & CLONE_NEWUSER)
+		error = unshare_cred(&c);
+	if (!error && (flags & NAMESPACE_SET_FLAGS))
+		error = unshare_set(&c, flags);
+	if (!error && (flags & CLONE_FS))
+		error = unshare_fs(&c);
 	if (!error && (flags & CLONE_FILES))
 		error = files_unshare();
-	if (error)
-		goto undo;
+	if (error) {
+		change_drop(&c);
+		return error;
+	}
 	if (flags & CLONE_SYSVSEM)
 		sysv_process_exit(current->process->pid);
-	if (fs)
-		fs_context_install(fs);
-	if (s)
-		install(s);
+	change_install(&c);
 	return 0;
-undo:
-	if (fs)
-		fs_context_put(fs);
-	namespaces_put(s);
-	return error;
 }
 
 // ---- setns ----
 
-// May the current task make `n` its own? What that means for one kind is up to it.
-static int may_enter(const struct namespace *n)
+// A process with several threads, or one that shares its root and working directory, has one user namespace.
+static int enter_user(struct change *c, struct user_namespace *n)
 {
-	const struct cred *c = current->cred;
-	return cred_capable_in(c, n->owner, CAP_SYS_ADMIN) && cred_capable(c, CAP_SYS_ADMIN) ? 0 : -EPERM;
-}
-
-static int enter(struct namespaces *s, struct namespace *n)
-{
-	int error = may_enter(n);
-	if (error)
-		return error;
-	namespace_get(n);
-	namespace_put(s->of[n->type->kind]);
-	s->of[n->type->kind] = n;
+	if (n == cred_namespace(current->cred) || current->process->thread_count > 1 ||
+	    refcount_read(&current->fs->refs) > 1)
+		return -EINVAL;
+	if (!cred_capable_in(current->cred, n, CAP_SYS_ADMIN))
+		return -EPERM;
+	c->cred = cred_copy(current->cred, current->cred->group_count);
+	if (!c->cred)
+		return -ENOMEM;
+	cred_enter_namespace(c->cred, n);
 	return 0;
 }
 
-static int enter_file(struct namespaces *s, struct namespace *n, uint64_t flags)
+static int enter(struct change *c, struct namespace *n)
 {
-	return flags && flags != n->type->clone_flag ? -EINVAL : enter(s, n);
+	const struct cred *mine = c->cred ? c->cred : current->cred;
+	if (n->type->kind == NAMESPACE_USER)
+		return enter_user(c, container_of(n, struct user_namespace, common));
+	if (!cred_capable_in(mine, n->owner, CAP_SYS_ADMIN) || !cred_capable_own(mine, CAP_SYS_ADMIN))
+		return -EPERM;
+	namespace_get(n);
+	namespace_put(c->set->of[n->type->kind]);
+	c->set->of[n->type->kind] = n;
+	return 0;
 }
 
-// Those of a process that `flags` name.
-static int enter_process(struct namespaces *s, struct pid *pid, uint64_t flags)
+static int enter_kind_of(struct change *c, struct task *t, enum namespace_kind kind)
+{
+	struct namespace *n = task_namespace_get(t, kind);
+	int error = n ? enter(c, n) : -ESRCH;
+	namespace_put(n);
+	return error;
+}
+
+// Those of a process that `flags` name, its user namespace first: rights for the others come from there.
+static int enter_process(struct change *c, struct pid *pid, uint64_t flags)
 {
 	if (!flags || flags & ~NAMESPACE_FLAGS)
 		return -EINVAL;
@@ -235,26 +278,24 @@ static int enter_process(struct namespaces *s, struct pid *pid, uint64_t flags)
 	if (!t)
 		return -ESRCH;
 	int error = ptrace_may_access(t);
-	for (unsigned k = 0; k < NAMESPACE_KINDS && !error; k++) {
-		if (!(flags & namespace_types[k]->clone_flag))
-			continue;
-		struct namespace *n = task_namespace_get(t, k);
-		error = n ? enter(s, n) : -ESRCH;
-		namespace_put(n);
-	}
+	if (!error && (flags & CLONE_NEWUSER))
+		error = enter_kind_of(c, t, NAMESPACE_USER);
+	for (unsigned k = 0; k < NAMESPACE_KINDS && !error; k++)
+		if (k != NAMESPACE_USER && (flags & namespace_types[k]->clone_flag))
+			error = enter_kind_of(c, t, k);
 	task_put(t);
 	return error;
 }
 
-static int enter_any(struct namespaces *s, int fd, struct file *f, uint64_t flags)
+static int enter_any(struct change *c, int fd, struct file *f, uint64_t flags)
 {
 	struct namespace *n = namespace_of_file(f);
 	if (n)
-		return enter_file(s, n, flags);
+		return flags && flags != n->type->clone_flag ? -EINVAL : enter(c, n);
 	struct pid *pid = pidfd_get(fd, NULL);
 	if (is_err(pid))
 		return -EINVAL;
-	int error = enter_process(s, pid, flags);
+	int error = enter_process(c, pid, flags);
 	pid_put(pid);
 	return error;
 }
@@ -264,12 +305,12 @@ long sys_setns(int fd, int flags)
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	struct namespaces *s = copy(current->namespaces);
-	int error = s ? enter_any(s, fd, f, (uint32_t)flags) : -ENOMEM;
+	struct change c = { .set = copy(current->namespaces) };
+	int error = c.set ? enter_any(&c, fd, f, (uint32_t)flags) : -ENOMEM;
 	file_put(f);
 	if (error)
-		namespaces_put(s);
+		change_drop(&c);
 	else
-		install(s);
+		change_install(&c);
 	return error;
 }

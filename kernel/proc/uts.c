@@ -19,7 +19,7 @@ struct uts_namespace {
 };
 
 static struct uts_namespace initial = {
-	.common = NAMESPACE_INIT(&uts_namespace_type, NAMESPACE_INO_UTS),
+	.common = NAMESPACE_INIT(&uts_namespace_type, NAMESPACE_INO_UTS, &user_namespace_initial),
 	.lock = SPINLOCK_INIT,
 	.domain = "(none)",
 };

@@ -3,6 +3,7 @@
 // ioctl_ns(2).
 #include "kernel/namespace.h"
 
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
 
@@ -28,8 +29,7 @@ static struct namespace *namespace_named(struct task *t, const char *name)
 // Of the kinds that a cell has one of.
 static uint32_t only_number(const char *name)
 {
-	return strcmp(name, "user") == 0       ? NAMESPACE_INO_USER
-	       : strncmp(name, "pid", 3) == 0  ? NAMESPACE_INO_PID
+	return strncmp(name, "pid", 3) == 0    ? NAMESPACE_INO_PID
 	       : strcmp(name, "cgroup") == 0   ? NAMESPACE_INO_CGROUP
 	       : strncmp(name, "time", 4) == 0 ? NAMESPACE_INO_TIME
 					       : 0xF0000000u;
@@ -103,18 +103,96 @@ struct namespace *namespace_of_file(const struct file *f)
 	return f->ops == &namespace_file_ops ? f->inode->private : NULL;
 }
 
+// What the caller's user namespace may know of: itself and what is below.
+static long open_namespace(struct user_namespace *n)
+{
+	struct path p;
+
+	if (!n || !user_namespace_is_below(n, cred_namespace(current->cred)))
+		return -EPERM;
+	int error = path_of(&n->common, &p);
+	if (error)
+		return error;
+	struct file *f = file_open_path(&p, O_RDONLY);
+	path_put(&p);
+	return is_err(f) ? ptr_err(f) : fd_install_new(f, true);
+}
+
 static long namespace_ioctl(struct file *f, unsigned command, uint64_t argument)
 {
 	struct namespace *n = f->inode->private;
+	bool is_user = n->type->kind == NAMESPACE_USER;
 
-	(void)argument;
 	switch (command) {
 	case NS_GET_NSTYPE: return n->type->clone_flag;
+	case NS_GET_USERNS: return open_namespace(n->owner);
+	case NS_GET_PARENT: return is_user ? open_namespace(n->owner) : -EINVAL;
+	case NS_GET_OWNER_UID:
+		if (!is_user)
+			return -EINVAL;
+		return put_user(uid_shown(current->cred, container_of(n, struct user_namespace, common)->owner),
+				(struct uptr){ argument });
 	default: return -ENOTTY;
 	}
 }
 
 static const struct file_ops namespace_file_ops = { .ioctl = namespace_ioctl };
+
+// ---- ids of a user namespace: uid_map, gid_map, projid_map, setgroups; which one is the entry's data ----
+
+const enum id_kind proc_id_kinds[ID_KINDS] = { ID_USER, ID_GROUP, ID_PROJECT };
+
+static struct user_namespace *user_namespace_get(struct pseudo *n)
+{
+	return container_of(task_namespace_get(proc_task(n), NAMESPACE_USER), struct user_namespace, common);
+}
+
+int proc_id_map_show(struct seq *s, struct pseudo *n)
+{
+	struct user_namespace *space = user_namespace_get(n);
+
+	user_namespace_map_show(space, *(const enum id_kind *)n->entry->data, s->file->cred, s);
+	namespace_put(&space->common);
+	return 0;
+}
+
+ssize_t proc_id_map_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+{
+	struct user_namespace *space = user_namespace_get(n);
+	int error = f->position || size >= PAGE_SIZE
+			    ? -EINVAL
+			    : user_namespace_map_write(space, *(const enum id_kind *)n->entry->data, f->cred, data);
+
+	namespace_put(&space->common);
+	return error ? error : (ssize_t)size;
+}
+
+int proc_setgroups_show(struct seq *s, struct pseudo *n)
+{
+	struct user_namespace *space = user_namespace_get(n);
+
+	seq_puts(s, __atomic_load_n(&space->setgroups_allowed, __ATOMIC_ACQUIRE) ? "allow\n" : "deny\n");
+	namespace_put(&space->common);
+	return 0;
+}
+
+int proc_setgroups_open(struct pseudo *n, struct file *f)
+{
+	struct user_namespace *space = user_namespace_get(n);
+	bool may = !(f->mode & FILE_WRITE) || cred_capable_in(current->cred, space, CAP_SYS_ADMIN);
+
+	namespace_put(&space->common);
+	return may ? 0 : -EACCES;
+}
+
+ssize_t proc_setgroups_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+{
+	struct user_namespace *space = user_namespace_get(n);
+	int error = f->position || size >= 8 ? -EINVAL : user_namespace_setgroups_write(space, data);
+
+	namespace_put(&space->common);
+	return error ? error : (ssize_t)size;
+}
 
 // ---- their file system ----
 

@@ -315,6 +315,11 @@ static unsigned task_dir_subdirectories(struct pseudo *dir);
 	{                                                                                \
 		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
 	}
+#define ID_MAP(text, kind)                                                                                  \
+	{                                                                                                   \
+		.name = text, .mode = S_IFREG | 0644, .show = proc_id_map_show, .write = proc_id_map_write, \
+		.data = &proc_id_kinds[kind]                                                                \
+	}
 #define NAMESPACE(text)                                                                    \
 	{                                                                                  \
 		.name = text, .mode = S_IFLNK | 0777, .readlink = proc_namespace_readlink, \
@@ -361,9 +366,13 @@ static const struct pseudo_entry namespaces[] = {
 		  .show = oom_adjust_show,                                                                            \
 		  .write = oom_adjust_write },                                                                        \
 		CONSTANT("cgroup", "0::/\n"), CONSTANT("cpuset", "/\n"), CONSTANT("loginuid", "4294967295"),          \
-		CONSTANT("sessionid", "4294967295"), CONSTANT("uid_map", "         0          0 4294967295\n"),       \
-		CONSTANT("gid_map", "         0          0 4294967295\n"),                                            \
-		CONSTANT("projid_map", "         0          0 4294967295\n"), CONSTANT("setgroups", "allow\n"),       \
+		CONSTANT("sessionid", "4294967295"), ID_MAP("uid_map", ID_USER), ID_MAP("gid_map", ID_GROUP),         \
+		ID_MAP("projid_map", ID_PROJECT),                                                                     \
+		{ .name = "setgroups",                                                                                \
+		  .mode = S_IFREG | 0644,                                                                             \
+		  .open = proc_setgroups_open,                                                                        \
+		  .show = proc_setgroups_show,                                                                        \
+		  .write = proc_setgroups_write },                                                                    \
 	{                                                                                                             \
 		.name = "net", .mode = S_IFDIR | 0555, .children = proc_net_entries                                   \
 	}

@@ -506,6 +506,7 @@ struct fs_context { // what CLONE_FS shares
 struct fs_context *fs_context_copy(
 	struct fs_context *f); // NULL: out of memory. f NULL: the first one, at the root mount
 void fs_context_put(struct fs_context *f);
+bool fs_root_is_changed(void); // the current task is in a chroot(2)
 
 struct files *files_create(void);
 struct files *files_copy(struct files *f); // fork; err_ptr

@@ -9,13 +9,17 @@
 #include "kernel/refcount.h"
 #include "kernel/types.h"
 
+struct cred;
+struct id_map;
 struct namespace;
+struct seq;
 struct task;
 struct user_namespace;
 
 enum namespace_kind {
 	NAMESPACE_UTS,
 	NAMESPACE_IPC,
+	NAMESPACE_USER,
 	NAMESPACE_KINDS,
 };
 
@@ -44,13 +48,13 @@ struct namespace
 #define NAMESPACE_INO_CGROUP 0xEFFFFFFBu
 #define NAMESPACE_INO_TIME   0xEFFFFFFAu
 
-#define NAMESPACE_INIT(type_, ino_)                                                         \
-	{                                                                                   \
-		.refs = { 1 }, .ino = ino_, .type = type_, .owner = &user_namespace_initial \
+#define NAMESPACE_INIT(type_, ino_, owner_)                                \
+	{                                                                  \
+		.refs = { 1 }, .ino = ino_, .type = type_, .owner = owner_ \
 	}
 
 extern const struct namespace_type *const namespace_types[NAMESPACE_KINDS];
-extern const struct namespace_type uts_namespace_type, ipc_namespace_type;
+extern const struct namespace_type uts_namespace_type, ipc_namespace_type, user_namespace_type;
 extern struct namespace *const uts_namespace_initial, *const ipc_namespace_initial;
 
 // Head of a new namespace: one reference, a number of its own, `owner` referenced and charged. 0, -ENOSPC: too many of the kind.
@@ -62,7 +66,7 @@ void namespace_put(struct namespace *n); // may sleep
 
 struct namespaces {
 	struct refcount refs;
-	struct namespace *of[NAMESPACE_KINDS]; // references
+	struct namespace *of[NAMESPACE_KINDS]; // references; [NAMESPACE_USER]: NULL
 };
 extern struct namespaces namespaces_initial;
 static inline struct namespaces *namespaces_get(struct namespaces *s)
@@ -71,9 +75,10 @@ static inline struct namespaces *namespaces_get(struct namespaces *s)
 	return s;
 }
 void namespaces_put(struct namespaces *s); // NULL: nothing
-// The set of a child made by clone(2) with `flags`, referenced; `owner` has what is new. err_ptr: -EPERM, -ENOMEM, -ENOSPC...
-struct namespaces *namespaces_for_child(uint64_t flags, struct user_namespace *owner);
-#define NAMESPACE_FLAGS (CLONE_NEWUTS | CLONE_NEWIPC) // of unshare(2), clone(2) and setns(2)
+// The set of a child made by clone(2) with `flags` and these credentials, referenced. err_ptr: -EPERM, -ENOMEM, -ENOSPC...
+struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c);
+#define NAMESPACE_FLAGS     (NAMESPACE_SET_FLAGS | CLONE_NEWUSER) // of unshare(2), clone(2) and setns(2)
+#define NAMESPACE_SET_FLAGS (CLONE_NEWUTS | CLONE_NEWIPC)
 
 // The one of `t`, referenced; NULL: it has ended.
 struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind);
@@ -83,10 +88,32 @@ struct file;
 struct namespace *namespace_of_file(const struct file *f); // borrowed; NULL: it stands for none
 
 // ---- user namespaces: kernel/proc/user_namespace.c ----
+enum id_kind { ID_USER, ID_GROUP, ID_PROJECT, ID_KINDS };
 struct user_namespace {
-	struct namespace common;
-	uid_t owner;                     // of the cell
-	int32_t counts[NAMESPACE_KINDS]; // of namespaces below it; atomic
-	uint32_t limits[NAMESPACE_KINDS];
+	struct namespace common; // its owner is its parent
+	unsigned level;          // how many are above it
+	uid_t owner;             // who made it, as the kernel keeps ids
+	gid_t group;
+	bool setgroups_allowed;           // atomic
+	bool parent_had_setfcap;          // whoever made it had CAP_SETFCAP
+	struct id_map *maps[ID_KINDS];    // atomic; NULL: not written yet
+	int32_t counts[NAMESPACE_KINDS];  // of namespaces in and below it; atomic
+	uint32_t limits[NAMESPACE_KINDS]; // atomic
 };
 extern struct user_namespace user_namespace_initial;
+extern struct namespace *const user_namespace_first;
+
+struct user_namespace *cred_namespace(const struct cred *c);
+bool user_namespace_is_below(const struct user_namespace *n, const struct user_namespace *above); // or the same
+// Makes a namespace below that of `c`, a writable copy of the current credentials, and puts `c` into it. 0, -EPERM, -ENOSPC, -ENOMEM.
+int user_namespace_create(struct cred *c);
+void cred_enter_namespace(struct cred *c, struct user_namespace *n); // with all capabilities there
+// An id of the namespace as the kernel keeps it, and the other way round; ID_NONE: there is none.
+uint32_t id_meant_in(const struct user_namespace *n, enum id_kind kind, uint32_t id);
+uint32_t id_shown_in(const struct user_namespace *n, enum id_kind kind, uint32_t kept);
+bool user_namespace_may_setgroups(const struct cred *c);
+// /proc/PID/uid_map and kin, opened with the credentials `opener`. 0, -EINVAL, -EPERM, -ENOMEM.
+int user_namespace_map_write(struct user_namespace *n, enum id_kind kind, const struct cred *opener, const char *text);
+void user_namespace_map_show(const struct user_namespace *n, enum id_kind kind, const struct cred *reader,
+			     struct seq *s);
+int user_namespace_setgroups_write(struct user_namespace *n, const char *text);

@@ -112,7 +112,8 @@ static int remove_locked(struct dentry *root, struct dentry *d)
 	if (error)
 		return error;
 	// The root is sticky: owners only.
-	if (c->fsuid != d->inode->uid && c->fsuid != root->inode->uid && !cred_capable(c, CAP_FOWNER))
+	if (c->fsuid != d->inode->uid && c->fsuid != root->inode->uid &&
+	    !(cred_capable_own(c, CAP_FOWNER) && id_is_mapped(c, ID_USER, d->inode->uid)))
 		return -EPERM;
 	return mqueue_remove(root->inode, d);
 }

@@ -220,10 +220,10 @@ static long stat_out(struct queue *q, uint64_t buffer)
 	mutex_lock(&q->object.lock);
 	struct msqid64_ds d = {
 		.msg_perm = { .key = q->object.key,
-			      .uid = q->object.uid,
-			      .gid = q->object.gid,
-			      .cuid = q->object.cuid,
-			      .cgid = q->object.cgid,
+			      .uid = uid_shown(current->cred, q->object.uid),
+			      .gid = gid_shown(current->cred, q->object.gid),
+			      .cuid = uid_shown(current->cred, q->object.cuid),
+			      .cgid = gid_shown(current->cred, q->object.cgid),
 			      .mode = q->object.mode,
 			      .seq = (unsigned short)(q->object.id / (int)SYSV_INDEX_MAX) },
 		.msg_stime = q->sent_s,
@@ -256,7 +256,7 @@ static long info(int command, uint64_t buffer)
 
 static long change(struct queue *q, int command, uint64_t buffer)
 {
-	struct msqid64_ds d;
+	struct msqid64_ds d = { 0 };
 
 	int error = sysv_owner(&q->object);
 	if (error)
@@ -265,13 +265,17 @@ static long change(struct queue *q, int command, uint64_t buffer)
 		return -EFAULT;
 	if (command == IPC_SET && d.msg_qbytes > MSGMNB && !cred_capable(current->cred, 24 /* CAP_SYS_RESOURCE */))
 		return -EPERM;
+	uid_t uid = uid_meant(current->cred, d.msg_perm.uid);
+	gid_t gid = gid_meant(current->cred, d.msg_perm.gid);
+	if (command == IPC_SET && (uid == ID_NONE || gid == ID_NONE))
+		return -EINVAL;
 	mutex_lock(&q->object.lock);
 	bool gone = q->object.removed;
 	if (command == IPC_RMID) {
 		q->object.removed = true;
 	} else {
-		q->object.uid = d.msg_perm.uid;
-		q->object.gid = d.msg_perm.gid;
+		q->object.uid = uid;
+		q->object.gid = gid;
 		q->object.mode = d.msg_perm.mode & 0777;
 		q->limit_bytes = d.msg_qbytes;
 		q->changed_s = now_s();

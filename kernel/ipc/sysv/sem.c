@@ -293,10 +293,10 @@ static long stat_out(struct sem_set *s, uint64_t argument)
 {
 	struct semid64_ds d = {
 		.sem_perm = { .key = s->object.key,
-			      .uid = s->object.uid,
-			      .gid = s->object.gid,
-			      .cuid = s->object.cuid,
-			      .cgid = s->object.cgid,
+			      .uid = uid_shown(current->cred, s->object.uid),
+			      .gid = gid_shown(current->cred, s->object.gid),
+			      .cuid = uid_shown(current->cred, s->object.cuid),
+			      .cgid = gid_shown(current->cred, s->object.cgid),
 			      .mode = s->object.mode,
 			      .seq = (unsigned short)(s->object.id / (int)SYSV_INDEX_MAX) },
 		.sem_otime = s->operated_s,
@@ -410,21 +410,25 @@ static long one(struct sem_set *s, int number, int command, uint64_t argument)
 
 static long change(struct sem_set *s, int command, uint64_t argument)
 {
-	struct semid64_ds d;
+	struct semid64_ds d = { 0 };
 
 	int error = sysv_owner(&s->object);
 	if (error)
 		return error;
 	if (command == IPC_SET && get_user(&d, (struct uptr){ argument }))
 		return -EFAULT;
+	uid_t uid = uid_meant(current->cred, d.sem_perm.uid);
+	gid_t gid = gid_meant(current->cred, d.sem_perm.gid);
+	if (command == IPC_SET && (uid == ID_NONE || gid == ID_NONE))
+		return -EINVAL;
 	mutex_lock(&s->object.lock);
 	bool gone = s->object.removed;
 	if (command == IPC_RMID) {
 		s->object.removed = true;
 		changed(s);
 	} else {
-		s->object.uid = d.sem_perm.uid;
-		s->object.gid = d.sem_perm.gid;
+		s->object.uid = uid;
+		s->object.gid = gid;
 		s->object.mode = d.sem_perm.mode & 0777;
 		s->changed_s = now_s();
 	}
