@@ -239,8 +239,8 @@ def run_suite(suite, ports, arguments, results):
         results.add(run_one(*test, arguments))
 
 
-def run(arguments):
+def run(arguments, suite="system"):
     results = common.Results()
     ports = [p for p in common.parse_ports(arguments.port) if p in common.CELL_PORTS]
-    run_suite("system", ports, arguments, results)
-    return results.show("system", ports, arguments.verbose)
+    run_suite(suite, ports, arguments, results)
+    return results.show(suite, ports, arguments.verbose)
