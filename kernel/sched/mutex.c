@@ -54,6 +54,8 @@ static int lock_slow(struct mutex *m, enum park_mode mode)
 	}
 	task_finish_park();
 	waitq_remove(&m->waiters, &w);
+	if (error) // a wake-up may have come to us since the last try
+		waitq_wake_one(&m->waiters);
 	return error;
 }
 
@@ -65,7 +67,8 @@ void mutex_lock(struct mutex *m)
 		(void)lock_slow(m, PARK_UNINTERRUPTIBLE);
 }
 
-// Giving up after a wake-up was spent on us is safe: the try above has set CONTENDED, so whoever holds it wakes the next.
+// Giving up after a wake-up was spent on us is safe: the last try has set CONTENDED, so whoever holds it wakes the next; and one that
+// comes after that try is handed on.
 int mutex_lock_killable(struct mutex *m)
 {
 	if (CLOISTER_DEBUG)

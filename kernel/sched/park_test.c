@@ -373,6 +373,58 @@ static void does_a_wake_up_right_after_queueing_count(void **state)
 	assert_true(parking);
 }
 
+// A waiter is killed, tries once more in vain, and then the lock comes free, before it has left the queue: the wake-up is for the next.
+static void lock_unless_killed(void *arg)
+{
+	fake_task_enter(arg);
+	if (!mutex_lock_killable(&mutex))
+		mutex_unlock(&mutex);
+}
+
+static struct host_thread *start_parked(void (*fn)(void *), struct task *t)
+{
+	struct host_thread *h = host_thread_start(fn, t);
+
+	while (__atomic_load_n(&t->sched.state, __ATOMIC_SEQ_CST) != SCHED_PARKED)
+		host_yield();
+	return h;
+}
+
+// Holds the queue's lock for moments, so that the killed one stands before it when its try shows.
+static void let_go_after_the_last_try(void)
+{
+	for (bool tried = false; !tried;) {
+		spin_lock(&mutex.waiters.lock);
+		for (unsigned i = 0; i < ROUNDS; i++)
+			tried |= __atomic_load_n(&mutex.word, __ATOMIC_SEQ_CST) == 2;
+		spin_unlock(&mutex.waiters.lock);
+		if (!tried)
+			host_yield();
+	}
+	mutex_unlock(&mutex);
+}
+
+static void does_a_killed_waiter_pass_its_wake_up_on(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ROUNDS / 10; i++) {
+		fake_task_enter(&tasks[0]);
+		mutex_lock(&mutex);
+		struct host_thread *killed = start_parked(lock_unless_killed, &tasks[1]);
+		struct host_thread *next = start_parked(lock_once, &tasks[2]);
+		__atomic_store_n(&mutex.word, 1, __ATOMIC_SEQ_CST); // the next try shows
+		task_work_set(&tasks[1], WORK_KILLED);
+		task_unpark(&tasks[1]);
+		let_go_after_the_last_try();
+		host_thread_join(killed);
+		tasks[1].work = 0;
+		bool lost = mutex.word == 0 && __atomic_load_n(&tasks[2].sched.state, __ATOMIC_SEQ_CST) == SCHED_PARKED;
+		waitq_wake_all(&mutex.waiters);
+		host_thread_join(next);
+		assert_false(lost);
+	}
+}
+
 // ---- rwsem ----
 
 static struct rwsem rwsem = RWSEM_INIT(rwsem);
@@ -508,6 +560,7 @@ int main(void)
 		cmocka_unit_test(does_a_mutex_exclude_and_let_everyone_in),
 		cmocka_unit_test(can_waiting_for_a_mutex_be_killed),
 		cmocka_unit_test(does_a_wake_up_right_after_queueing_count),
+		cmocka_unit_test(does_a_killed_waiter_pass_its_wake_up_on),
 		cmocka_unit_test(does_a_rwsem_keep_writers_alone),
 		cmocka_unit_test(does_a_waiting_writer_hold_back_new_readers),
 		cmocka_unit_test(are_mistakes_with_locks_found),

@@ -62,7 +62,8 @@ void task_prepare_park(enum park_mode mode); // sets the current task's state, f
 // the restart code they want). Spurious returns are allowed: check the condition again.
 int task_park(uint64_t deadline_ns);
 void task_finish_park(void);
-void task_unpark(struct task *t); // any context; harmless when it is not parked
+// Any context; harmless when it is not parked. A full barrier: who parks has seen what the caller stored before, or is woken.
+void task_unpark(struct task *t);
 
 #define PARK_FOREVER UINT64_MAX
 
