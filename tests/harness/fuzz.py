@@ -75,8 +75,13 @@ def seccomp_filter():
     return struct.pack("<iIQ6Q", 1, 0xc000003e, 0x1000, 1, 2, 3, 4, 5, 6) + b"".join(struct.pack("<HBBI", *i) for i in instructions)
 
 
+def honest_broker():
+    """Answers of a broker that says nothing wrong, so that a walk through its tree reads ahead."""
+    return b"\x01\x77" * 1500
+
+
 # First inputs of parsers that random bytes would hardly get into.
-SEEDS = {"hosted_image": kernel_image, "bpf": seccomp_filter}
+SEEDS = {"hosted_image": kernel_image, "bpf": seccomp_filter, "broker_answers": honest_broker}
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"
 
 
