@@ -19,6 +19,14 @@
 #define CAPABILITIES_MAX    48u
 #define CONFIG_MAX_BYTES    256u
 
+struct virtio_pci;
+
+struct pci_queue {
+	struct virtio_pci *owner;
+	struct virtqueue *queue;
+	volatile void *doorbell;
+};
+
 struct virtio_pci {
 	struct virtio_device device;
 	struct port_pci_device *pci;
@@ -28,7 +36,7 @@ struct virtio_pci {
 	volatile uint8_t *config;
 	uint32_t config_bytes;
 	unsigned vectors;
-	volatile void *doorbells[VIRTIO_QUEUES_MAX];
+	struct pci_queue queues[VIRTIO_QUEUES_MAX];
 };
 
 static struct virtio_pci *to_pci(struct virtio_device *d) { return container_of(d, struct virtio_pci, device); }
@@ -75,7 +83,11 @@ static unsigned pci_queue_size(struct virtio_device *d, unsigned index)
 	return mmio_read16(&c->queue_size);
 }
 
-static void pci_queue_interrupt(void *context) { virtqueue_interrupt(context); }
+static void pci_queue_interrupt(void *context)
+{
+	const struct pci_queue *pq = context;
+	virtio_interrupt(&pq->owner->device, pq->queue);
+}
 
 static void write_address(volatile __le32 *low, volatile __le32 *high, paddr_t address)
 {
@@ -92,11 +104,8 @@ static int pci_queue_enable(struct virtio_device *d, struct virtqueue *q, unsign
 		return -ENOSPC;
 	mmio_write16(&c->queue_select, (uint16_t)index);
 	uint64_t doorbell = (uint64_t)mmio_read16(&c->queue_notify_off) * v->notify_multiplier;
-	if (v->notify_bytes < 2 || doorbell > v->notify_bytes - 2)
+	if (doorbell % 2 || v->notify_bytes < 2 || doorbell > v->notify_bytes - 2)
 		return -EIO;
-	int error = port_pci_msix_attach(v->pci, index, cpu, pci_queue_interrupt, q);
-	if (error)
-		return error;
 	mmio_write16(&c->queue_msix_vector, (uint16_t)index);
 	if (mmio_read16(&c->queue_msix_vector) != index)
 		return -EIO;
@@ -106,7 +115,11 @@ static int pci_queue_enable(struct virtio_device *d, struct virtqueue *q, unsign
 	write_address(&c->queue_desc_lo, &c->queue_desc_hi, areas[0]);
 	write_address(&c->queue_avail_lo, &c->queue_avail_hi, areas[1]);
 	write_address(&c->queue_used_lo, &c->queue_used_hi, areas[2]);
-	v->doorbells[index] = v->notify + doorbell;
+	v->queues[index] = (struct pci_queue){ v, q, v->notify + doorbell };
+	// Nothing may fail after it: a hostile device interrupts when it likes.
+	int error = port_pci_msix_attach(v->pci, index, cpu, pci_queue_interrupt, &v->queues[index]);
+	if (error)
+		return error;
 	mmio_write16(&c->queue_enable, 1);
 	return 0;
 }
@@ -114,7 +127,7 @@ static int pci_queue_enable(struct virtio_device *d, struct virtqueue *q, unsign
 static void pci_notify(struct virtqueue *q, void *device)
 {
 	unsigned index = virtqueue_index(q);
-	mmio_write16(to_pci(device)->doorbells[index], (uint16_t)index);
+	mmio_write16(to_pci(device)->queues[index].doorbell, (uint16_t)index);
 }
 
 static const struct virtio_transport pci_transport = {
@@ -141,11 +154,11 @@ static void capability_use(struct virtio_pci *v, unsigned at)
 		return;
 	switch (type) {
 	case VIRTIO_PCI_CAP_COMMON_CFG:
-		if (!v->common && length >= offsetof(struct virtio_pci_common_cfg, queue_used_hi) + 4)
+		if (!v->common && !(offset % 4) && length >= offsetof(struct virtio_pci_common_cfg, queue_used_hi) + 4)
 			v->common = port_pci_map_bar(v->pci, bar, offset, sizeof(struct virtio_pci_common_cfg));
 		break;
 	case VIRTIO_PCI_CAP_NOTIFY_CFG:
-		if (v->notify)
+		if (v->notify || offset % 2)
 			break;
 		v->notify_multiplier = port_pci_read(v->pci, at + VIRTIO_PCI_NOTIFY_CAP_MULT, 4);
 		v->notify = port_pci_map_bar(v->pci, bar, offset, length);

@@ -127,8 +127,6 @@ int virtio_queue_create(struct virtio_device *d, unsigned index, unsigned size_m
 	if (error)
 		goto destroy;
 	d->queues[index] = q;
-	d->rings[index] = ring;
-	d->ring_orders[index] = order;
 	if (index >= d->queue_count)
 		d->queue_count = index + 1;
 	return 0;
@@ -141,11 +139,18 @@ free_ring:
 
 void virtio_start(struct virtio_device *d)
 {
+	__atomic_store_n(&d->started, true, __ATOMIC_RELEASE); // after all that interrupts look at
 	status_add(d, VIRTIO_CONFIG_S_DRIVER_OK);
 	for (unsigned i = 0; i < d->queue_count;
 	     i++) // buffers may have been added before the device could hear of them
 		if (d->queues[i])
 			virtqueue_kick(d->queues[i]);
+}
+
+void virtio_interrupt(struct virtio_device *d, struct virtqueue *q)
+{
+	if (__atomic_load_n(&d->started, __ATOMIC_ACQUIRE))
+		virtqueue_interrupt(q);
 }
 
 void virtio_stop(struct virtio_device *d)
@@ -156,17 +161,4 @@ void virtio_stop(struct virtio_device *d)
 			virtqueue_break(d->queues[i]);
 	if (!device_reset(d))
 		klog("virtio: device %u does not reset", d->device_id);
-}
-
-void virtio_release(struct virtio_device *d)
-{
-	for (unsigned i = 0; i < d->queue_count; i++) {
-		if (!d->queues[i])
-			continue;
-		virtqueue_destroy(d->queues[i]);
-		page_put(d->rings[i]);
-		d->queues[i] = NULL;
-		d->rings[i] = NULL;
-	}
-	d->queue_count = 0;
 }

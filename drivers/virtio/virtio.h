@@ -24,7 +24,7 @@ struct virtio_transport {
 	uint8_t (*config_generation)(struct virtio_device *d);
 	void (*config_read)(struct virtio_device *d, unsigned offset, void *out, size_t size); // beyond the end: zeroes
 	unsigned (*queue_size)(struct virtio_device *d, unsigned index); // the device's limit; 0: no such queue
-	// Tells the device where the ring is, routes its interrupt to `cpu`, enables it.
+	// Tells the device where the ring is, routes its interrupt to `cpu`, enables it. After an error nobody knows of `q`.
 	int (*queue_enable)(struct virtio_device *d, struct virtqueue *q, unsigned cpu);
 	void (*notify)(struct virtqueue *q, void *device); // any context
 };
@@ -33,11 +33,10 @@ struct virtio_device {
 	const struct virtio_transport *transport;
 	uint32_t device_id; // VIRTIO_ID_*
 	uint64_t features;  // negotiated
+	bool started;       // atomic: before that a device has nothing to say, and its interrupts are none
 	bool dead;          // reset for good: nothing will be answered
 	unsigned queue_count;
 	struct virtqueue *queues[VIRTIO_QUEUES_MAX];
-	struct page *rings[VIRTIO_QUEUES_MAX];
-	unsigned ring_orders[VIRTIO_QUEUES_MAX];
 	void *private;              // the driver's
 	struct virtio_device *next; // in virtio_devices
 };
@@ -64,5 +63,5 @@ int must_check virtio_queue_create(struct virtio_device *d, unsigned index, unsi
 void virtio_start(struct virtio_device *d); // DRIVER_OK: queues work from here on
 // Resets the device for good and breaks its queues; the driver then detaches what was in flight.
 void virtio_stop(struct virtio_device *d);
-// Frees the queues (nothing in flight any more).
-void virtio_release(struct virtio_device *d);
+// A transport: the device has interrupted for `q`. Interrupt context.
+void virtio_interrupt(struct virtio_device *d, struct virtqueue *q);

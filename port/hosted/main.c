@@ -44,10 +44,23 @@ static void check(const struct hosted_handoff *h)
 		amd64_refuse("too many CPUs or channels");
 }
 
+// A page that nobody can touch, without a mapping of its own. Linux before 6.15 knows none in shared mappings: then it is just not used.
+static bool guard_install(uint64_t page) { return !HOST(madvise, page, PAGE_BYTES, MADV_GUARD_INSTALL); }
+
+// The stacks of the blocks that are used first, and again before any other (task.c), end in a guard. Here, before the filter: every
+// process of the cell is a copy of this one. A guard is a page-table entry for fork to copy, so not all blocks have one.
+static void guard_stacks(void)
+{
+	for (unsigned i = 0; i < GUARDED_BLOCKS; i++) {
+		uint64_t block = hosted_stacks_start + i * BLOCK_BYTES;
+		if (block + BLOCK_BYTES > hosted.arena_end || !guard_install(block))
+			return;
+	}
+}
+
 // The host copies no page-table entries of file mappings at fork, but for those of a mapping that has a guard: so what every new process
 // touches has one, and need not be faulted in page by page: the task blocks, and the kernel's data where that is no huge page. The
-// rest, which grows with what a program does, has none, and is set apart by a flag without effect here. Before Linux 6.15 the host
-// knows no guards in shared mappings; then processes fault, and the pages are just not used.
+// rest, which grows with what a program does, has none, and is set apart by a flag without effect here. Without guards processes fault.
 static void inherit_entries(void)
 {
 	const bool huge = hosted.flags & HOSTED_FLAG_HUGE_DATA;
@@ -58,9 +71,8 @@ static void inherit_entries(void)
 	if (rest < hosted_stacks_start)
 		(void)HOST(madvise, rest, hosted_stacks_start - rest, MADV_DONTDUMP);
 	if (!huge)
-		(void)HOST(madvise, below_boot_stack, PAGE_BYTES, MADV_GUARD_INSTALL);
-	(void)HOST(madvise, hosted_stacks_start, PAGE_BYTES,
-		   MADV_GUARD_INSTALL); // the end of the first stack, which nobody uses
+		(void)guard_install(below_boot_stack);
+	guard_stacks();
 }
 
 // From here on only what the filter admits, and only from kernel text.

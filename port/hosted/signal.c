@@ -184,6 +184,8 @@ _Noreturn static void die_of(int signal, const struct sigcontext_64 *c)
 	};
 	struct user_regs r;
 	frame_fill(&r, c, UINT64_MAX);
+	if (signal == SIGSEGV && c->trapno == TRAP_PAGE_FAULT && in_stack_guard(c->cr2))
+		kernel_upcall_panic("overflow of a kernel stack", c->ip, c->cr2, &r);
 	kernel_upcall_panic(names[signal & 31] ? names[signal & 31] : "signal", c->ip, c->cr2, &r);
 }
 

@@ -2,7 +2,8 @@
 // The port's part of a task, at the top of the task's block. A block is BLOCK_BYTES, aligned, in shared memory: every
 // process of the cell can follow pointers to what stands on another task's stack.
 //
-//     block + 0        kernel stack, grows down from struct port_task; the program's frame is its first 168 bytes
+//     block + 0        a page that is not used, a guard where there can be one
+//     block + 4 KiB    kernel stack, grows down from struct port_task; the program's frame is its first 168 bytes
 //     end              struct port_task
 //
 // HOSTED_OPEN_BYTES behind struct port_task is the task's entry area, where no protection key closes anything (pkeys.h):
@@ -15,6 +16,7 @@
 
 #include "abi/hosted.h"
 #include "kernel/upcall.h"
+#include "layout.h"
 #include "lib/asan.h"
 #include "port/inline.h"
 
@@ -22,6 +24,7 @@
 #include <stddef.h>
 
 #define BLOCK_BYTES        (UINT64_C(32768) << CLOISTER_ASAN) // the sanitizer pads what is on the stack
+#define GUARDED_BLOCKS     32u                                // the first ones: main.c
 #define SIGNAL_STACK_BYTES UINT64_C(16384)
 #define TID_WAITED_FOR     0x40000000 // no thread's number is so large
 
@@ -119,6 +122,12 @@ static inline struct user_regs *task_frame(struct port_task *p)
 static inline int32_t task_tid(const struct port_task *p)
 {
 	return __atomic_load_n(&p->tid, __ATOMIC_ACQUIRE) & ~TID_WAITED_FOR;
+}
+
+// Does `address` lie in the guard of a kernel stack?
+static inline bool in_stack_guard(uint64_t address)
+{
+	return address >= hosted_stacks_start && address < hosted.arena_end && address % BLOCK_BYTES < PAGE_BYTES;
 }
 
 static inline uint64_t task_block(const struct port_task *p) { return (uint64_t)p & ~(BLOCK_BYTES - 1); }

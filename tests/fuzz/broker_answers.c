@@ -19,15 +19,23 @@ _Noreturn void abort(void);
 
 #include "abi/broker.h"
 #include "broker.h"
+#include "fs.h"
 #include "kernel/leak.h"
 #include "port/host.h"
 
-#define FILES 500 // descriptors from here on
+#define CHANNELS    3   // sockets to the broker: an answer may be left in one while others are used
+#define FIRST       3   // the number of the first
+#define FILES       500 // descriptors from here on
+#define DIRECTORIES 4   // in the root, by an honest broker's account
+#define FIRST_NODE  10  // theirs
 
 static const uint8_t *input;
 static size_t input_left;
-static struct fuse_in_header question;
-static unsigned files_held;
+static struct question {
+	struct fuse_in_header head;
+	struct fuse_read_in reading; // the argument, of a directory
+} asked[CHANNELS], question;         // by channel; the one that is answered
+static unsigned files_held, files_offered;
 
 // ---- what the VFS's fakes lack ----
 
@@ -51,18 +59,54 @@ static uint64_t take(unsigned bytes)
 	return value;
 }
 
-int port_host_channel(unsigned index) { return index ? -1 : 3; }
-int port_host_events(void) { return 4; }
+int port_host_channel(unsigned index) { return index < CHANNELS ? FIRST + (int)index : -1; }
+int port_host_events(void) { return FIRST + CHANNELS; }
 
 long port_message_send(int fd, const struct iovec *v, unsigned count)
 {
-	question = *(const struct fuse_in_header *)v[1].iov_base;
+	struct question *q = &asked[fd - FIRST];
+	*q = (struct question){ .head = *(const struct fuse_in_header *)v[1].iov_base };
+	if (q->head.opcode == BROKER_READ_DIRECTORY)
+		memcpy(&q->reading, (const char *)v[1].iov_base + sizeof(q->head), sizeof(q->reading));
 	return 1;
 }
 
 static struct fuse_attr attributes(mode_t mode)
 {
 	return (struct fuse_attr){ .ino = 9, .size = 3, .mode = mode, .nlink = 1, .blksize = 4096 };
+}
+
+// One entry of a directory: d0 to d3 in the root, files in those. The next one's place.
+static char *entry(char *out, unsigned n, const struct fuse_entry_out *like)
+{
+	const bool root = question.head.nodeid == FUSE_ROOT_ID, names = question.reading.read_flags & BROKER_READ_NAMES;
+	struct fuse_direntplus d = { .entry_out = *like,
+				     .dirent = { .ino = n + 1, .off = n + 1, .namelen = 2, .type = root ? 4 : 8 } };
+	const size_t skipped = names ? offsetof(struct fuse_direntplus, dirent) : 0;
+	const char name[8] = { root ? 'd' : 'f', (char)('0' + n) };
+	d.entry_out.nodeid = root ? FIRST_NODE + n : question.head.nodeid * 16 + n;
+	d.entry_out.attr.mode = root ? 040755 : 0100644;
+	d.entry_out.attr.ino = d.entry_out.nodeid;
+	memcpy(out, (char *)&d + skipped, FUSE_NAME_OFFSET_DIRENTPLUS - skipped);
+	out += FUSE_NAME_OFFSET_DIRENTPLUS - skipped;
+	memcpy(out, name, sizeof(name));
+	return out + sizeof(name);
+}
+
+// All of a directory, its files open if that was asked for.
+static char *directory(char *out, unsigned count, const struct fuse_entry_out *like)
+{
+	struct broker_read_opened opened = { 0 };
+	if (question.reading.read_flags & BROKER_READ_OPEN) {
+		for (; question.head.nodeid != FUSE_ROOT_ID && opened.count < count; opened.count++)
+			opened.nodes[opened.count] = question.head.nodeid * 16 + opened.count;
+		files_offered = opened.count;
+		memcpy(out, &opened, sizeof(opened));
+		out += sizeof(opened);
+	}
+	for (unsigned n = 0; n < count; n++)
+		out = entry(out, n, like);
+	return out;
 }
 
 // What an honest broker might say. Bytes.
@@ -74,14 +118,15 @@ static size_t honest(char *out)
 				    .entry_valid = what & 4 ? 86400 : 1,
 				    .attr_valid = what & 8 ? 86400 : 1,
 				    .attr = attributes(modes[what & 3]) };
-	struct fuse_open_out o = { .fh = what & 16 ? UINT64_MAX : 1 };
+	struct fuse_open_out o = { .fh = what & 16 ? UINT64_MAX : 1,
+				   .open_flags = BROKER_FOPEN_EXACT | (what & 2 ? BROKER_FOPEN_COMPLETE : 0) };
 	struct fuse_attr_out a = { .attr_valid = 1,
-				   .attr = attributes(question.nodeid == 1 ? 040755 : modes[what & 3]) };
+				   .attr = attributes(question.head.nodeid == 1 ? 040755 : modes[what & 3]) };
 	struct fuse_init_out i = { .major = 7, .minor = 36, .flags = FUSE_DO_READDIRPLUS, .max_write = 65536 };
-	struct fuse_direntplus d = { .entry_out = e, .dirent = { .ino = 9, .off = 1, .namelen = 1, .type = 8 } };
 #define SAY(object) (memcpy(out, &(object), sizeof(object)), out += sizeof(object))
 	char *start = out;
-	switch (question.opcode) {
+	files_offered = 1;
+	switch (question.head.opcode) {
 	case FUSE_INIT: SAY(i); break;
 	case FUSE_GETATTR:
 	case FUSE_SETATTR: SAY(a); break;
@@ -95,11 +140,7 @@ static size_t honest(char *out)
 		break;
 	case FUSE_READLINK: *out++ = 'f'; break;
 	case BROKER_READ_DIRECTORY: SAY(o); /* fall through */
-	case FUSE_READDIRPLUS:
-		memcpy(out, &d, FUSE_NAME_OFFSET_DIRENTPLUS);
-		memcpy(out + FUSE_NAME_OFFSET_DIRENTPLUS, "f\0\0\0\0\0\0", 8);
-		out += FUSE_NAME_OFFSET_DIRENTPLUS + 8;
-		break;
+	case FUSE_READDIRPLUS: out = directory(out, what % (DIRECTORIES + 1), &e); break;
 	default: SAY(e); break;
 	}
 	return (size_t)(out - start);
@@ -110,7 +151,8 @@ long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fd
 	char message[4096] = { 0 };
 	uint8_t kind = (uint8_t)take(1);
 	size_t size = sizeof(struct fuse_out_header), at = 0;
-	struct fuse_out_header head = { .unique = question.unique };
+	question = asked[fd - FIRST];
+	struct fuse_out_header head = { .unique = question.head.unique };
 	if (kind & 3)
 		size += honest(message + size);
 	else
@@ -121,7 +163,7 @@ long port_message_receive(int fd, const struct iovec *v, unsigned count, int *fd
 	head.len = (uint32_t)(kind & 8 ? take(2) : size);
 	head.error = kind & 16 ? -(int)take(1) : 0;
 	memcpy(message, &head, sizeof(head));
-	*fd_count = kind & 32 ? 0 : 1;
+	*fd_count = kind & 32 ? 0 : min(kind & 64 ? (unsigned)take(1) : files_offered, *fd_count);
 	for (unsigned k = 0; k < *fd_count; k++, files_held++)
 		fds[k] = FILES;
 	for (unsigned k = 0; k < count && at < size; k++) {
@@ -193,6 +235,27 @@ static void reports(void)
 	broker_reports_take(message, size);
 }
 
+// A walk through a tree that has earned that the next directory is asked for ahead, with its files open.
+static void walk(void)
+{
+	char path[] = "/g/d0/f0";
+	struct fs_connection *c = fs_connections();
+	c->next_unique += 1000; // no young cell
+	fake_time_skip_ns += 2 * NSEC_PER_SEC;
+	read_directory("/g");
+	for (unsigned k = 0; k < DIRECTORIES; k++) {
+		c->ahead_credit = 8;
+		c->walk_right = 8;
+		path[4] = (char)('0' + k);
+		path[5] = 0;
+		read_directory(path);
+		path[5] = '/';
+		use_file(path, O_RDONLY);
+		if (take(1) & 1)
+			reports();
+	}
+}
+
 static void one_life(void)
 {
 	struct stat s;
@@ -202,6 +265,7 @@ static void one_life(void)
 	use_file("/g/f", O_RDONLY);
 	read_directory("/g");
 	read_directory("/g/a");
+	walk();
 	sys_mkdir(U("/g/a/d"), 0755);
 	reports();
 	sys_symlink(U("f"), U("/g/l"));

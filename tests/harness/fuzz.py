@@ -34,6 +34,8 @@ FUZZERS = {
                        [f"lib/{f}.c" for f in "bitmap fmt radix text".split()], 16384),
     "virtqueue": (KERNEL + ["-Idrivers/virtio"],
                   ["drivers/virtio/virtqueue.c", "drivers/virtio/split.c", "drivers/virtio/packed.c"], 1024),
+    "virtio_pci": (KERNEL + ["-Idrivers/virtio"],
+                   [f"drivers/virtio/{n}.c" for n in "pci virtio virtqueue split packed".split()], 4096),
     "manifest": (HOST, ["host/manifest/manifest.c", "host/manifest/cell.c", "host/manifest/toml.cpp", "host/net/rules.c",
                         "host/base/buffer.c", "host/base/err.c"], 2048),
     "broker_requests": (HOST, [f"host/broker/{n}.c" for n in "attributes broker channel create directory lookup node node_fd "
@@ -75,8 +77,23 @@ def seccomp_filter():
     return struct.pack("<iIQ6Q", 1, 0xc000003e, 0x1000, 1, 2, 3, 4, 5, 6) + b"".join(struct.pack("<HBBI", *i) for i in instructions)
 
 
+def honest_broker():
+    """Answers of a broker that says nothing wrong, so that a walk through its tree reads ahead."""
+    return b"\x01\x77" * 1500
+
+
+def virtio_device():
+    """Configuration space with the structures of a device, each in the first BAR, and registers that accept a driver."""
+    space = bytearray(256)
+    struct.pack_into("<H", space, 0x06, 0x10)
+    space[0x34] = 0x40
+    for at, following, kind, offset, length in ((0x40, 0x54, 1, 0, 56), (0x54, 0x68, 2, 64, 64), (0x68, 0, 4, 128, 64)):
+        struct.pack_into("<BBBBBxxxIII", space, at, 9, following, 20, kind, 0, offset, length, 4)
+    return bytes(space) + bytes([0, 0xff, 4, 1, 8]) * 200
+
+
 # First inputs of parsers that random bytes would hardly get into.
-SEEDS = {"hosted_image": kernel_image, "bpf": seccomp_filter}
+SEEDS = {"hosted_image": kernel_image, "bpf": seccomp_filter, "broker_answers": honest_broker, "virtio_pci": virtio_device}
 SANITIZERS = "-fsanitize=fuzzer,address,undefined"
 
 

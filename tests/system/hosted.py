@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only the hosted port has: a cell of host processes, any of which may be killed; its confinement as seen from outside."""
+import ctypes
 import os
 import re
 import signal
+import subprocess
 import time
 
 from harness import common
@@ -11,6 +13,8 @@ from signals import descendants, wait_gone  # the file beside this one
 
 PORTS = ("hosted",)
 
+PR_SET_THP_DISABLE = 41
+FORKS = "for n in $(seq 50); do (echo $n | cat >/dev/null) || exit 1; done; echo ready; read line; exit 7"
 KILLED = 120  # EXIT_CELL_KILLED
 ROUNDS = 100
 
@@ -25,6 +29,34 @@ def running_cell(t):
 def status_of(pid):
     with open(f"/proc/{pid}/status") as f:
         return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def no_huge_pages():
+    if ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0):
+        raise OSError("prctl")
+
+
+def huge_bytes(pids):
+    """Of the cell's memory, as mapped by these processes."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/smaps") as f:
+            of_cell = False
+            for line in f:
+                if re.match(r"[0-9a-f]+-", line):
+                    of_cell = "memfd:cell" in line
+                elif of_cell and line.startswith("ShmemPmdMapped:"):
+                    total += int(line.split()[1]) << 10
+    return total
+
+
+def test_a_host_without_huge_pages(t):
+    """Here for the caller only, who hands it on: the kernel's data is plain pages."""
+    process = t.start(["/bin/bash", "-c", FORKS], stdin=subprocess.PIPE, preexec_fn=no_huge_pages)
+    t.wait_for_line(process, b"ready")
+    t.equal(huge_bytes(descendants(process.pid)), 0)
+    process.stdin.write(b"\n")
+    t.equal(t.finish(process).status, 7)
 
 
 @serial

@@ -87,7 +87,7 @@ def memory_files():
     held = set()
     for path in glob.glob("/proc/[0-9]*/fd/*"):
         try:
-            if os.readlink(path).startswith("/memfd:cloister"):
+            if os.readlink(path).startswith("/memfd:cell"):
                 held.add(int(path.split("/")[2]))
         except OSError:
             pass

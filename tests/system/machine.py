@@ -243,6 +243,17 @@ def test_panic_says_where_and_ends_with_its_own_status(t):
     t.check("asked for by process 1" in done.err.decode(), done.err)
 
 
+def test_overflow_of_a_kernel_stack_is_named(t):
+    if t.port == "hosted" and tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2]) < (6, 15):
+        t.skip("the host has no guards in shared mappings")
+    done = t.cell(["/bin/sh", "-c", "echo descend > /proc/cloister/panic; echo not reached"], status=124)
+    text = done.err.decode()
+    t.check("not reached" not in done.out.decode(), done.out)
+    named = {"x86": "guard of a kernel stack", "hosted": "overflow of a kernel stack"}
+    for part in (named[t.port], "descend+0x", "trace ring:"):
+        t.check(part in text, part, text)
+
+
 def test_code_lies_elsewhere_in_each_cell(t):
     script = "import re; print(re.search(r'(.*)-.*libc', open('/proc/self/maps').read()).group(1))"
     places = {t.cell(["/usr/bin/python3", "-c", script], status=0).out for _ in range(3)}

@@ -67,12 +67,21 @@ static int leaks_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
+// Deeper than any stack.
+static int descend(volatile int *left)
+{
+	volatile int here = *left - 1;
+	return here ? descend(&here) + here : 0;
+}
+
 // For the tests of what a panic prints; root's only, and it ends nothing but the writer's own cell.
 static ssize_t panic_write(struct pseudo *n, struct file *f, const char *data, size_t size)
 {
 	(void)n, (void)f, (void)size;
 	if (strncmp(data, "fault", 5) == 0)
 		*(volatile int *)UINT64_C(0xffffdead00000000) = 1;
+	if (strncmp(data, "descend", 7) == 0)
+		(void)descend(&(volatile int){ 1 << 20 });
 	if (CLOISTER_ASAN)
 		proc_bad_access(data);
 	panic("asked for by process %d", current->process->pid);
