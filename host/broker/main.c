@@ -6,7 +6,7 @@
 #include "broker/broker.h"
 
 #include "abi/hosted.h"
-#include "base/process.h"
+#include "base/descriptors.h"
 #include "broker/confine.h"
 #include "broker/request.h"
 
@@ -128,7 +128,7 @@ _Noreturn void broker_main(const struct broker_spec *spec)
 		channels[i] = (struct channel_thread){ .server = s, .channel = spec->channels[i] };
 	if (!confine_rights(&e) || !broker_init(&s->broker, spec, &e))
 		die(&e);
-	process_widen_descriptors(STDERR_FILENO, DESCRIPTORS_FIRST);
+	descriptors_widen(STDERR_FILENO, DESCRIPTORS_FIRST);
 	if (!threads_start(s, channels, spec->channel_count, &e))
 		die(&e);
 	pthread_barrier_wait(&s->made);
