@@ -9,6 +9,8 @@
 #include <linux/mman.h>
 #include <linux/shm.h>
 
+#include "namespace.h"
+
 #include "kernel/errno.h"
 #include "kernel/fs.h"
 #include "kernel/mm.h"
@@ -29,7 +31,8 @@
 
 struct shm {
 	struct mobj object;
-	int id; // constant from here
+	struct shm_table *table; // it is in; NULL: its namespace has gone. shm_lock
+	int id;                  // constant from here
 	uint64_t size_bytes;
 	uid_t creator_uid;
 	gid_t creator_gid;
@@ -43,24 +46,49 @@ struct shm {
 };
 
 static struct mutex shm_lock = MUTEX_INIT(shm_lock);
-static struct shm *segments[SEGMENTS_MAX];
-static unsigned segment_count, index_end, generation;
-static uint64_t total_pages;
+
+static struct shm_table *mine(void) { return &ipc_mine()->shm; }
+
+static void remove_locked(struct shm *s)
+{
+	struct shm_table *t = s->table;
+	if (!t)
+		return;
+	(void)radix_remove(&t->segments, (unsigned)s->id % ID_STRIDE);
+	t->pages -= align_up(s->size_bytes, PAGE_SIZE) >> PAGE_SHIFT;
+	s->table = NULL;
+}
 
 static void shm_release(struct mobj *o)
 {
 	struct shm *s = container_of(o, struct shm, object);
 	mutex_lock(&shm_lock);
-	if (segments[s->id % ID_STRIDE] == s) {
-		segments[s->id % ID_STRIDE] = NULL;
-		segment_count--;
-		total_pages -= align_up(s->size_bytes, PAGE_SIZE) >> PAGE_SHIFT;
-	}
+	remove_locked(s);
 	mutex_unlock(&shm_lock);
 	kfree(s);
 }
 
 static const struct mobj_ops shm_ops = { .release = shm_release };
+
+// What is mapped still lives on without an id.
+void shm_table_clear(struct shm_table *t)
+{
+	for (;;) {
+		uint64_t index = 0;
+		mutex_lock(&shm_lock);
+		struct shm *s = radix_next(&t->segments, &index);
+		bool ours = s && !(s->mode & SHM_DEST); // the table's reference
+		if (s) {
+			s->mode |= SHM_DEST;
+			remove_locked(s);
+		}
+		mutex_unlock(&shm_lock);
+		if (!s)
+			return;
+		if (ours)
+			mobj_put(&s->object);
+	}
+}
 
 // ---- looking up; shm_lock held ----
 
@@ -68,15 +96,16 @@ static struct shm *find_id(int id)
 {
 	if (id < 0 || id % ID_STRIDE >= (int)SEGMENTS_MAX)
 		return NULL;
-	struct shm *s = segments[id % ID_STRIDE];
+	struct shm *s = radix_lookup(&mine()->segments, (unsigned)id % ID_STRIDE);
 	return s && s->id == id ? s : NULL;
 }
 
 static struct shm *find_key(int key)
 {
-	for (unsigned i = 0; i < index_end; i++)
-		if (segments[i] && segments[i]->key == key && !(segments[i]->mode & SHM_DEST))
-			return segments[i];
+	uint64_t index = 0;
+	for (struct shm *s; (s = radix_next(&mine()->segments, &index)); index++)
+		if (s->key == key && !(s->mode & SHM_DEST))
+			return s;
 	return NULL;
 }
 
@@ -90,13 +119,14 @@ static bool permitted(const struct shm *s, unsigned wanted)
 	else if (cred_in_group(c, s->gid) || cred_in_group(c, s->creator_gid))
 		granted >>= 3;
 	wanted = (wanted >> 6 | wanted >> 3 | wanted) & 7;
-	return !(wanted & ~granted) || cred_capable(c, CAP_IPC_OWNER_BIT);
+	return !(wanted & ~granted) || cred_capable_in(c, ipc_mine()->common.owner, CAP_IPC_OWNER_BIT);
 }
 
 static bool owns(const struct shm *s)
 {
 	const struct cred *c = current->cred;
-	return c->euid == s->uid || c->euid == s->creator_uid || cred_capable(c, CAP_SYS_ADMIN_BIT);
+	return c->euid == s->uid || c->euid == s->creator_uid ||
+	       cred_capable_in(c, ipc_mine()->common.owner, CAP_SYS_ADMIN_BIT);
 }
 
 // ---- shmget ----
@@ -111,29 +141,33 @@ static long create(int key, size_t size, int flags)
 	page_stats_get(&memory);
 	if (!(flags & SHM_NORESERVE) && size >> PAGE_SHIFT > memory.total_pages)
 		return -ENOMEM;
+	struct shm_table *t = mine();
 	unsigned i = 0;
-	while (i < SEGMENTS_MAX && segments[i])
+	while (i < SEGMENTS_MAX && radix_lookup(&t->segments, i))
 		i++;
 	if (i == SEGMENTS_MAX)
 		return -ENOSPC;
 	struct shm *s = kalloc(sizeof(*s));
 	if (!s)
 		return -ENOMEM;
+	int error = radix_insert(&t->segments, i, s);
+	if (error) {
+		kfree(s);
+		return error;
+	}
 	mobj_init(&s->object, &shm_ops, NULL);
 	s->object.size_bytes = align_up(size, PAGE_SIZE);
 	s->size_bytes = size;
 	s->key = key;
-	generation = (generation + 1) % (INT32_MAX / ID_STRIDE);
-	s->id = (int)generation * ID_STRIDE + (int)i;
+	t->generation = (t->generation + 1) % (INT32_MAX / ID_STRIDE);
+	s->table = t;
+	s->id = (int)t->generation * ID_STRIDE + (int)i;
 	s->mode = (mode_t)flags & 0777;
 	s->uid = s->creator_uid = current->cred->euid;
 	s->gid = s->creator_gid = current->cred->egid;
 	s->creator = current->process->pid;
 	s->change_time = timestamp_now().seconds;
-	segments[i] = s;
-	index_end = max(index_end, i + 1);
-	segment_count++;
-	total_pages += align_up(size, PAGE_SIZE) >> PAGE_SHIFT;
+	t->pages += align_up(size, PAGE_SIZE) >> PAGE_SHIFT;
 	return s->id;
 }
 
@@ -282,10 +316,10 @@ static void describe(struct shm *s, struct shmid64_ds *out)
 				    .shm_lpid = s->last,
 				    .shm_nattch = attached(s) };
 	out->shm_perm = (struct ipc64_perm){ .key = s->key,
-					     .uid = s->uid,
-					     .gid = s->gid,
-					     .cuid = s->creator_uid,
-					     .cgid = s->creator_gid,
+					     .uid = uid_shown(current->cred, s->uid),
+					     .gid = gid_shown(current->cred, s->gid),
+					     .cuid = uid_shown(current->cred, s->creator_uid),
+					     .cgid = gid_shown(current->cred, s->creator_gid),
 					     .mode = s->mode,
 					     .seq = (unsigned short)(s->id / ID_STRIDE) };
 }
@@ -295,7 +329,7 @@ static long control_stat(int id, int command, struct uptr buffer)
 	struct shmid64_ds d;
 	bool by_index = command == SHM_STAT || command == SHM_STAT_ANY;
 	mutex_lock(&shm_lock);
-	struct shm *s = by_index ? (unsigned)id < SEGMENTS_MAX ? segments[id] : NULL : find_id(id);
+	struct shm *s = by_index ? radix_lookup(&mine()->segments, (unsigned)id) : find_id(id);
 	long result = !s ? -EINVAL : command != SHM_STAT_ANY && !permitted(s, 0400) ? -EACCES : 0;
 	if (!result) {
 		describe(s, &d);
@@ -312,12 +346,17 @@ static long control_change(int id, int command, struct uptr buffer)
 	struct shmid64_ds d = { 0 };
 	if (command == IPC_SET && copy_from_user(&d, buffer, sizeof(d)))
 		return -EFAULT;
+	uid_t uid = uid_meant(current->cred, d.shm_perm.uid);
+	gid_t gid = gid_meant(current->cred, d.shm_perm.gid);
+	if (command == IPC_SET && (uid == ID_NONE || gid == ID_NONE))
+		return -EINVAL;
 	struct mobj *drop = NULL;
 	mutex_lock(&shm_lock);
 	struct shm *s = find_id(id);
 	long result = !s ? -EINVAL : 0;
 	if (s && !owns(s) &&
-	    !((command == SHM_LOCK || command == SHM_UNLOCK) && cred_capable(current->cred, CAP_IPC_LOCK_BIT)))
+	    !((command == SHM_LOCK || command == SHM_UNLOCK) &&
+	      cred_capable_in(current->cred, ipc_mine()->common.owner, CAP_IPC_LOCK_BIT)))
 		result = -EPERM;
 	if (result)
 		goto out;
@@ -329,8 +368,8 @@ static long control_change(int id, int command, struct uptr buffer)
 		s->key = IPC_PRIVATE;
 		break;
 	case IPC_SET:
-		s->uid = d.shm_perm.uid;
-		s->gid = d.shm_perm.gid;
+		s->uid = uid;
+		s->gid = gid;
 		s->mode = (s->mode & ~0777u) | (d.shm_perm.mode & 0777);
 		s->change_time = timestamp_now().seconds;
 		break;
@@ -353,14 +392,15 @@ static long control_info(int command, struct uptr buffer)
 				    .shmall = ~0ul - (1ul << 24) };
 	struct shm_info use = { 0 };
 	mutex_lock(&shm_lock);
-	use.used_ids = (int)segment_count;
-	use.shm_tot = total_pages;
+	struct shm_table *t = mine();
+	use.used_ids = (int)t->segments.count;
+	use.shm_tot = t->pages;
 	long highest = 0;
-	for (unsigned i = 0; i < index_end; i++)
-		if (segments[i]) {
-			highest = i;
-			use.shm_rss += segments[i]->object.pages.count;
-		}
+	uint64_t index = 0;
+	for (struct shm *s; (s = radix_next(&t->segments, &index)); index++) {
+		highest = (long)index;
+		use.shm_rss += s->object.pages.count;
+	}
 	mutex_unlock(&shm_lock);
 	int error = command == IPC_INFO ? copy_to_user(buffer, &limits, sizeof(limits))
 					: copy_to_user(buffer, &use, sizeof(use));

@@ -16,11 +16,11 @@ static bool may_claim(const struct ucred *c)
 {
 	const struct cred *mine = current->cred;
 
-	if (cred_capable(mine, CAP_SYS_ADMIN))
-		return true;
-	return c->pid == current->process->pid &&
-	       (c->uid == mine->uid || c->uid == mine->euid || c->uid == mine->suid) &&
-	       (c->gid == mine->gid || c->gid == mine->egid || c->gid == mine->sgid);
+	return (c->pid == current->process->pid || cred_capable(mine, CAP_SYS_ADMIN)) &&
+	       (c->uid == mine->uid || c->uid == mine->euid || c->uid == mine->suid ||
+		cred_capable_own(mine, CAP_SETUID)) &&
+	       (c->gid == mine->gid || c->gid == mine->egid || c->gid == mine->sgid ||
+		cred_capable_own(mine, CAP_SETGID));
 }
 
 struct descriptors { // of all SCM_RIGHTS of one message: they travel as one
@@ -46,6 +46,10 @@ static int parse_one(const struct user_cmsghdr *h, const char *data, struct mess
 			return -EINVAL;
 		memcpy(&m->sender, data, size);
 		m->has_sender = true;
+		m->sender.uid = uid_meant(current->cred, m->sender.uid);
+		m->sender.gid = gid_meant(current->cred, m->sender.gid);
+		if (m->sender.uid == ID_NONE || m->sender.gid == ID_NONE)
+			return -EINVAL;
 		return may_claim(&m->sender) ? 0 : -EPERM;
 	default: return -EINVAL;
 	}
@@ -227,7 +231,8 @@ static int put_all_control(struct socket *s, struct message *m, struct control_o
 	int error = 0;
 
 	if (s->domain == AF_UNIX && s->flags & SOCKET_PASSCRED) {
-		struct ucred sender = m->has_sender ? m->sender : (struct ucred){ 0, 65534, 65534 };
+		struct ucred sender =
+			m->has_sender ? socket_cred_shown(m->sender) : (struct ucred){ 0, ID_OVERFLOW, ID_OVERFLOW };
 
 		error = put_control(c, SOL_SOCKET, SCM_CREDENTIALS, &sender, sizeof(sender));
 	}

@@ -192,7 +192,11 @@ int socket_get_option(struct socket *s, int level, int option, struct uptr value
 	case SO_RCVTIMEO_NEW: return get_timeout(s->receive_timeout_ns, value, size);
 	case SO_SNDTIMEO_OLD:
 	case SO_SNDTIMEO_NEW: return get_timeout(s->send_timeout_ns, value, size);
-	case SO_PEERCRED: return option_put(value, size, &s->peer_cred, sizeof(s->peer_cred));
+	case SO_PEERCRED: {
+		struct ucred peer = socket_cred_shown(s->peer_cred);
+
+		return option_put(value, size, &peer, sizeof(peer));
+	}
 	case SO_BINDTODEVICE: return option_put(value, size, "", 0);
 	case SO_LINGER: {
 		int32_t l[2] = { (s->flags & SOCKET_LINGER) != 0, s->linger_seconds };

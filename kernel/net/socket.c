@@ -49,6 +49,15 @@ struct ucred socket_current_cred(void)
 	return (struct ucred){ current->process->pid, c ? c->euid : 0, c ? c->egid : 0 }; // kernel tasks have none
 }
 
+struct ucred socket_cred_shown(struct ucred c)
+{
+	const struct cred *mine = current->cred;
+
+	if (c.uid != ID_NONE) // somebody's
+		c = (struct ucred){ c.pid, uid_shown(mine, c.uid), gid_shown(mine, c.gid) };
+	return c;
+}
+
 struct socket *socket_create(const struct family *f, int type)
 {
 	struct socket *s = slab_alloc(socket_cache);

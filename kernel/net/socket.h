@@ -183,6 +183,7 @@ static inline int socket_take_error(struct socket *s)
 }
 struct socket *socket_peer_get(struct socket *s); // reference or NULL
 struct ucred socket_current_cred(void);
+struct ucred socket_cred_shown(struct ucred c); // as the current task sees it
 
 // connection.c
 int socket_connect(struct socket *s, const struct net_address *a, bool nonblock);

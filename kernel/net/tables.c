@@ -108,7 +108,8 @@ static void show_internet(struct seq *out, const struct socket_view *v, unsigned
 	seq_putc(out, ' ');
 	show_name(out, s, true);
 	seq_printf(out, " %02X %08X:%08X 00:00000000 00000000 %5u        0 %lu %d 0000000000000000", v->state, 0u,
-		   (unsigned)(listens ? v->backlog_count : v->receive_bytes), s->self.uid, v->inode,
+		   (unsigned)(listens ? v->backlog_count : v->receive_bytes), uid_shown(current->cred, s->self.uid),
+		   v->inode,
 		   refcount_read(&s->refs) - 1); // but ours
 	if (!stream)
 		seq_puts(out, " 0\n");

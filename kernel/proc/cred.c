@@ -101,6 +101,8 @@ struct cred *cred_copy(const struct cred *c, unsigned group_count)
 	n->group_count = group_count;
 	refcount_set(&n->refs, 1);
 	refcount_get(&n->user->refs);
+	if (n->user_namespace)
+		namespace_get(&n->user_namespace->common);
 	return n;
 }
 
@@ -144,6 +146,8 @@ void cred_put(const struct cred *c)
 	if (c == &kernel_cred || !refcount_put(&own->refs))
 		return;
 	user_put(own->user);
+	if (own->user_namespace)
+		namespace_put(&own->user_namespace->common);
 	kfree(own);
 }
 

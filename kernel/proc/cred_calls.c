@@ -12,21 +12,27 @@
 #define GROUPS_MAX 65536
 #define NO_ID      UINT32_MAX // "leave it as it is"
 
-long sys_getuid(void) { return current->cred->uid; }
-long sys_geteuid(void) { return current->cred->euid; }
-long sys_getgid(void) { return current->cred->gid; }
-long sys_getegid(void) { return current->cred->egid; }
+long sys_getuid(void) { return uid_shown(current->cred, current->cred->uid); }
+long sys_geteuid(void) { return uid_shown(current->cred, current->cred->euid); }
+long sys_getgid(void) { return gid_shown(current->cred, current->cred->gid); }
+long sys_getegid(void) { return gid_shown(current->cred, current->cred->egid); }
 
 long sys_getresuid(struct uptr ruid, struct uptr euid, struct uptr suid)
 {
 	const struct cred *c = current->cred;
-	return put_user(c->uid, ruid) || put_user(c->euid, euid) || put_user(c->suid, suid) ? -EFAULT : 0;
+	return put_user(uid_shown(c, c->uid), ruid) || put_user(uid_shown(c, c->euid), euid) ||
+			       put_user(uid_shown(c, c->suid), suid)
+		       ? -EFAULT
+		       : 0;
 }
 
 long sys_getresgid(struct uptr rgid, struct uptr egid, struct uptr sgid)
 {
 	const struct cred *c = current->cred;
-	return put_user(c->gid, rgid) || put_user(c->egid, egid) || put_user(c->sgid, sgid) ? -EFAULT : 0;
+	return put_user(gid_shown(c, c->gid), rgid) || put_user(gid_shown(c, c->egid), egid) ||
+			       put_user(gid_shown(c, c->sgid), sgid)
+		       ? -EFAULT
+		       : 0;
 }
 
 // ---- what user and group ids have in common: setuid(2), setreuid(2), setresuid(2) ----
@@ -39,6 +45,15 @@ static struct ids uids_of(const struct cred *c) { return (struct ids){ c->uid, c
 static struct ids gids_of(const struct cred *c) { return (struct ids){ c->gid, c->egid, c->sgid }; }
 
 static bool is_one_of(struct ids i, uint32_t id) { return id == i.real || id == i.effective || id == i.saved; }
+
+// What the program said; a change to an id that its namespace does not have is -EINVAL.
+static bool id_said(enum id_kind kind, uint32_t *id)
+{
+	if (*id == NO_ID)
+		return true;
+	*id = kind == ID_USER ? uid_meant(current->cred, *id) : gid_meant(current->cred, *id);
+	return *id != ID_NONE;
+}
 
 // Each changes *i as the call does; `any`: the caller may take every id. 0, -EINVAL, -EPERM.
 static int set_id(struct ids *i, uint32_t id, bool any)
@@ -95,8 +110,9 @@ static void adjust_capabilities(struct cred *new, const struct cred *old)
 {
 	if (new->securebits &(1u << SECURE_NO_SETUID_FIXUP))
 		return;
-	bool had_root = old->uid == 0 || old->euid == 0 || old->suid == 0;
-	bool has_root = new->uid == 0 || new->euid == 0 || new->suid == 0;
+	uid_t root = uid_meant(old, 0);
+	bool had_root = old->uid == root || old->euid == root || old->suid == root;
+	bool has_root = new->uid == root || new->euid == root || new->suid == root;
 	if (had_root && !has_root) {
 		if (!(new->securebits &(1u << SECURE_KEEP_CAPS))) {
 			new->cap_permitted = 0;
@@ -104,9 +120,9 @@ static void adjust_capabilities(struct cred *new, const struct cred *old)
 		}
 		new->cap_ambient = 0;
 	}
-	if (old->euid == 0 && new->euid != 0)
+	if (old->euid == root && new->euid != root)
 		new->cap_effective = 0;
-	if (old->euid != 0 && new->euid == 0)
+	if (old->euid != root && new->euid == root)
 		new->cap_effective = new->cap_permitted;
 }
 
@@ -148,10 +164,12 @@ static long install_uids(struct ids i)
 	return 0;
 }
 
-static bool may_set_uids(void) { return cred_capable(current->cred, CAP_SETUID); }
+static bool may_set_uids(void) { return cred_capable_own(current->cred, CAP_SETUID); }
 
 long sys_setuid(uid_t uid)
 {
+	if (!id_said(ID_USER, &uid))
+		return -EINVAL;
 	struct ids i = uids_of(current->cred);
 	int error = set_id(&i, uid, may_set_uids());
 	return error ? error : install_uids(i);
@@ -159,6 +177,8 @@ long sys_setuid(uid_t uid)
 
 long sys_setreuid(uid_t ruid, uid_t euid)
 {
+	if (!id_said(ID_USER, &ruid) || !id_said(ID_USER, &euid))
+		return -EINVAL;
 	struct ids i = uids_of(current->cred);
 	int error = set_two_ids(&i, ruid, euid, may_set_uids());
 	return error ? error : install_uids(i);
@@ -166,6 +186,8 @@ long sys_setreuid(uid_t ruid, uid_t euid)
 
 long sys_setresuid(uid_t ruid, uid_t euid, uid_t suid)
 {
+	if (!id_said(ID_USER, &ruid) || !id_said(ID_USER, &euid) || !id_said(ID_USER, &suid))
+		return -EINVAL;
 	struct ids i = uids_of(current->cred);
 	int error = set_three_ids(&i, (struct ids){ ruid, euid, suid }, may_set_uids());
 	return error ? error : install_uids(i);
@@ -174,19 +196,21 @@ long sys_setresuid(uid_t ruid, uid_t euid, uid_t suid)
 long sys_setfsuid(uid_t uid)
 {
 	const struct cred *old = current->cred;
-	uid_t before = old->fsuid;
-	if (uid == before || uid == NO_ID || !(is_one_of(uids_of(old), uid) || may_set_uids()))
-		return before;
+	uid_t before = old->fsuid, shown = uid_shown(old, before);
+	if (!id_said(ID_USER, &uid) || uid == before || uid == NO_ID ||
+	    !(is_one_of(uids_of(old), uid) || may_set_uids()))
+		return shown;
 	struct cred *new = copy_current();
 	if (!new)
-		return before;
+		return shown;
 	new->fsuid = uid;
-	if (before == 0)
+	uid_t root = uid_meant(old, 0);
+	if (before == root)
 		new->cap_effective &= ~CAPS_OF_FSUID;
-	else if (uid == 0)
+	else if (uid == root)
 		new->cap_effective |= new->cap_permitted &CAPS_OF_FSUID;
 	cred_install(new);
-	return before;
+	return shown;
 }
 
 // ---- group ids ----
@@ -205,10 +229,12 @@ static long install_gids(struct ids i)
 	return 0;
 }
 
-static bool may_set_gids(void) { return cred_capable(current->cred, CAP_SETGID); }
+static bool may_set_gids(void) { return cred_capable_own(current->cred, CAP_SETGID); }
 
 long sys_setgid(gid_t gid)
 {
+	if (!id_said(ID_GROUP, &gid))
+		return -EINVAL;
 	struct ids i = gids_of(current->cred);
 	int error = set_id(&i, gid, may_set_gids());
 	return error ? error : install_gids(i);
@@ -216,6 +242,8 @@ long sys_setgid(gid_t gid)
 
 long sys_setregid(gid_t rgid, gid_t egid)
 {
+	if (!id_said(ID_GROUP, &rgid) || !id_said(ID_GROUP, &egid))
+		return -EINVAL;
 	struct ids i = gids_of(current->cred);
 	int error = set_two_ids(&i, rgid, egid, may_set_gids());
 	return error ? error : install_gids(i);
@@ -223,6 +251,8 @@ long sys_setregid(gid_t rgid, gid_t egid)
 
 long sys_setresgid(gid_t rgid, gid_t egid, gid_t sgid)
 {
+	if (!id_said(ID_GROUP, &rgid) || !id_said(ID_GROUP, &egid) || !id_said(ID_GROUP, &sgid))
+		return -EINVAL;
 	struct ids i = gids_of(current->cred);
 	int error = set_three_ids(&i, (struct ids){ rgid, egid, sgid }, may_set_gids());
 	return error ? error : install_gids(i);
@@ -231,15 +261,16 @@ long sys_setresgid(gid_t rgid, gid_t egid, gid_t sgid)
 long sys_setfsgid(gid_t gid)
 {
 	const struct cred *old = current->cred;
-	gid_t before = old->fsgid;
-	if (gid == before || gid == NO_ID || !(is_one_of(gids_of(old), gid) || may_set_gids()))
-		return before;
+	gid_t before = old->fsgid, shown = gid_shown(old, before);
+	if (!id_said(ID_GROUP, &gid) || gid == before || gid == NO_ID ||
+	    !(is_one_of(gids_of(old), gid) || may_set_gids()))
+		return shown;
 	struct cred *new = copy_current();
 	if (!new)
-		return before;
+		return shown;
 	new->fsgid = gid;
 	cred_install(new);
-	return before;
+	return shown;
 }
 
 long sys_getgroups(int count, struct uptr list)
@@ -251,7 +282,10 @@ long sys_getgroups(int count, struct uptr list)
 		return c->group_count;
 	if ((unsigned)count < c->group_count)
 		return -EINVAL;
-	return copy_to_user(list, c->groups, c->group_count * sizeof(c->groups[0])) ? -EFAULT : (long)c->group_count;
+	for (unsigned i = 0; i < c->group_count; i++)
+		if (put_user(gid_shown(c, c->groups[i]), uptr_add(list, i * sizeof(c->groups[0]))))
+			return -EFAULT;
+	return c->group_count;
 }
 
 static void sort(gid_t *g, unsigned n)
@@ -269,7 +303,7 @@ static void sort(gid_t *g, unsigned n)
 
 long sys_setgroups(int count, struct uptr list)
 {
-	if (!cred_capable(current->cred, CAP_SETGID))
+	if (!may_set_gids() || !user_namespace_may_setgroups(current->cred))
 		return -EPERM;
 	if (count < 0 || count > GROUPS_MAX)
 		return -EINVAL;
@@ -280,6 +314,11 @@ long sys_setgroups(int count, struct uptr list)
 		cred_put(new);
 		return -EFAULT;
 	}
+	for (unsigned i = 0; i < (unsigned)count; i++)
+		if (!id_said(ID_GROUP, &new->groups[i])) {
+			cred_put(new);
+			return -EINVAL;
+		}
 	sort(new->groups, (unsigned)count);
 	cred_install(new);
 	return 0;
@@ -340,7 +379,7 @@ long sys_capset(struct uptr header, struct uptr data)
 	uint64_t permitted = (d[0].permitted | (uint64_t)d[1].permitted << 32) & CAPABILITIES_ALL;
 	uint64_t inheritable = (d[0].inheritable | (uint64_t)d[1].inheritable << 32) & CAPABILITIES_ALL;
 	uint64_t may_inherit =
-		old->cap_inheritable | (cred_capable(old, CAP_SETPCAP) ? old->cap_bounding : old->cap_permitted);
+		old->cap_inheritable | (cred_capable_own(old, CAP_SETPCAP) ? old->cap_bounding : old->cap_permitted);
 	if ((inheritable & ~may_inherit) || (inheritable & ~(old->cap_inheritable | old->cap_bounding)) ||
 	    (permitted & ~old->cap_permitted) || (effective & ~permitted))
 		return -EPERM;

@@ -143,6 +143,9 @@ static void apply_set_id(struct exec *e, struct cred *c)
 	const struct mount *m = e->program->path.mount;
 	if (task_no_new_privs(current) || !m || (m->flags & MS_NOSUID))
 		return;
+	// To become somebody the namespace does not know would be a way out of it.
+	if (!id_is_mapped(c, ID_USER, i->uid) || !id_is_mapped(c, ID_GROUP, i->gid))
+		return;
 	if (i->mode & S_ISUID)
 		c->euid = i->uid;
 	if ((i->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
@@ -157,11 +160,12 @@ static int make_cred(struct exec *e)
 		return -ENOMEM;
 	apply_set_id(e, c);
 	bool set_id = c->euid != old->euid || c->egid != old->egid;
-	bool root = !(c->securebits & (1u << SECURE_NOROOT)) && (c->uid == 0 || c->euid == 0);
+	uid_t root_id = uid_meant(c, 0);
+	bool root = !(c->securebits & (1u << SECURE_NOROOT)) && (c->uid == root_id || c->euid == root_id);
 	if (set_id)
 		c->cap_ambient = 0;
 	c->cap_permitted = root ? (c->cap_inheritable | c->cap_bounding) : c->cap_ambient;
-	c->cap_effective = root && c->euid == 0 ? c->cap_permitted : c->cap_ambient;
+	c->cap_effective = root && c->euid == root_id ? c->cap_permitted : c->cap_ambient;
 	c->suid = c->fsuid = c->euid;
 	c->sgid = c->fsgid = c->egid;
 	c->securebits &= ~(1u << SECURE_KEEP_CAPS);

@@ -47,6 +47,15 @@ static void exit_mm(struct task *t)
 	mm_release_user(mm); // the last one also unloads it from this CPU
 }
 
+static void exit_namespaces(struct task *t)
+{
+	spin_lock(&t->lock);
+	struct namespaces *s = t->namespaces;
+	t->namespaces = NULL;
+	spin_unlock(&t->lock);
+	namespaces_put(s);
+}
+
 static void exit_files(struct task *t)
 {
 	spin_lock(&t->lock);
@@ -365,6 +374,7 @@ _Noreturn void task_exit(int status)
 	vfork_complete(t);
 	exit_files(t);
 	task_run_callbacks(); // closing files may have left some
+	exit_namespaces(t);
 	if (last && p->is_session_leader)
 		tty_disassociate(p, true);
 	if (last)

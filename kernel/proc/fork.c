@@ -18,19 +18,22 @@
 #include <linux/capability.h>
 #include <linux/ptrace.h>
 
-#define FLAGS_NAMESPACE \
-	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+#define FLAGS_NOT_YET     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
 #define FLAGS_CLONE3_ONLY (CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP)
 
 static int flags_check(const struct clone_request *r)
 {
 	uint64_t f = r->flags;
-	if ((f & CLONE_NEWTIME) || (f & FLAGS_NAMESPACE)) {
-		// There are no namespaces in a cell, as in a kernel built without them.
+	if (f & FLAGS_NOT_YET) {
+		// As in a kernel built without them.
 		if ((f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS))
 			return -EINVAL;
-		return cred_capable(current->cred, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER) ? -EINVAL : -EPERM;
+		return cred_capable_own(current->cred, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER) ? -EINVAL : -EPERM;
 	}
+	if ((f & CLONE_NEWUSER) && (f & (CLONE_FS | CLONE_THREAD)))
+		return -EINVAL;
+	if ((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM))
+		return -EINVAL;
 	if ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND))
 		return -EINVAL;
 	if ((f & CLONE_SIGHAND) && !(f & CLONE_VM))
@@ -45,6 +48,18 @@ static int flags_check(const struct clone_request *r)
 }
 
 // ---- the parts ----
+
+static int copy_cred(struct task *t, uint64_t flags)
+{
+	const struct cred *mine = current->cred;
+	if (likely(!(flags & CLONE_NEWUSER))) {
+		t->cred = cred_get(mine);
+		return 0;
+	}
+	struct cred *c = cred_copy(mine, mine->group_count);
+	t->cred = c;
+	return c ? user_namespace_create(c) : -ENOMEM;
+}
 
 static int copy_limits(struct task *t, struct process *p)
 {
@@ -134,6 +149,15 @@ static int copy_files(struct task *t, uint64_t flags)
 	return t->fs ? 0 : -ENOMEM;
 }
 
+static int copy_namespaces(struct task *t, uint64_t flags)
+{
+	struct namespaces *s = namespaces_for_child(flags, t->cred);
+	if (is_err(s))
+		return (int)ptr_err(s);
+	t->namespaces = s;
+	return 0;
+}
+
 static int copy_mm(struct task *t, uint64_t flags)
 {
 	struct mm *mm = current->mm;
@@ -212,6 +236,7 @@ static void unmake(struct task *t)
 		fs_context_put(t->fs);
 	if (t->files)
 		files_put(t->files);
+	namespaces_put(t->namespaces);
 	struct process *p = t->process;
 	if (p && p->leader == t && p != current->process) {
 		p->leader = NULL;
@@ -226,12 +251,11 @@ static struct task *make(const struct clone_request *r, int *error)
 	*error = -ENOMEM;
 	if (!t)
 		return NULL;
-	t->cred = cred_get(current->cred);
-	*error = copy_limits(t, current->process);
-	if (*error)
+	if ((*error = copy_cred(t, r->flags)) || (*error = copy_limits(t, current->process)))
 		goto free;
 	copy_own(t, r);
-	if ((*error = copy_process(t, r)) || (*error = copy_files(t, r->flags)) || (*error = copy_port(t, r)))
+	if ((*error = copy_process(t, r)) || (*error = copy_files(t, r->flags)) ||
+	    (*error = copy_namespaces(t, r->flags)) || (*error = copy_port(t, r)))
 		goto undo;
 	t->pid = pid_alloc(error);
 	if (!t->pid)

@@ -203,6 +203,7 @@ static int make_parts(struct task *t, struct process *p, const struct boot_confi
 	p->sighand = sighand_alloc();
 	t->files = files_create();
 	t->fs = fs_context_copy(NULL);
+	t->namespaces = namespaces_get(&namespaces_initial);
 	if (!t->cred || !p->sighand || !t->files || !t->fs)
 		return -ENOMEM;
 	t->pid = pid_alloc(&error);

@@ -33,6 +33,13 @@ void process_link(struct process *p, struct process *parent); // tasklist_lock
 void process_set_group(struct process *p, struct pid *pgrp);
 void process_set_session(struct process *p, struct pid *session);
 
+struct task *pid_task_get(struct pid *p); // with a reference, or NULL
+
+// ---- namespaces (user_namespace.c) ----
+// One more of `kind` belongs to `n`. 0, -ENOSPC.
+int user_namespace_charge(struct user_namespace *n, enum namespace_kind kind);
+void user_namespace_uncharge(struct user_namespace *n, enum namespace_kind kind);
+
 // ---- fork (fork.c) ----
 struct clone_request {
 	uint64_t flags; // CLONE_*, without the exit signal

@@ -60,8 +60,9 @@ static int may_limit(struct task *t)
 	const struct cred *o = task_cred_get(t);
 	bool same = c->uid == o->euid && c->uid == o->suid && c->uid == o->uid && c->gid == o->egid &&
 		    c->gid == o->sgid && c->gid == o->gid;
+	bool may = same || cred_capable_in(c, cred_namespace(o), CAP_SYS_RESOURCE);
 	cred_put(o);
-	return same || cred_capable(c, CAP_SYS_RESOURCE) ? 0 : -EPERM;
+	return may ? 0 : -EPERM;
 }
 
 long sys_prlimit64(pid_t pid, unsigned resource, struct uptr new_limit, struct uptr old_limit)

@@ -1,81 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small system calls about the cell and the comparison and separation of tasks: uname(2), sysinfo(2), sethostname(2), kcmp(2),
-// unshare(2).
+// Small system calls about the cell and the comparison of tasks: sysinfo(2), kcmp(2).
 #include "internal.h"
 
-#include "kernel/boot_config.h"
 #include "kernel/syscalls.h"
-#include "kernel/uts.h"
 #include "lib/string.h"
 
-#include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <linux/sysinfo.h>
-#include <linux/utsname.h>
-
-// ---- names; uts_lock is a leaf ----
-
-static struct spinlock uts_lock = SPINLOCK_INIT;
-static char host_name[UTS_NAME_BYTES], domain_name[UTS_NAME_BYTES] = "(none)";
-static bool host_name_set;
-
-void uts_hostname(char out[UTS_NAME_BYTES])
-{
-	spin_lock(&uts_lock);
-	if (!host_name_set)
-		string_copy(out, boot_config.hostname && boot_config.hostname[0] ? boot_config.hostname : "cell",
-			    UTS_NAME_BYTES);
-	else
-		memcpy(out, host_name, UTS_NAME_BYTES);
-	spin_unlock(&uts_lock);
-}
-
-void uts_domainname(char out[UTS_NAME_BYTES])
-{
-	spin_lock(&uts_lock);
-	memcpy(out, domain_name, UTS_NAME_BYTES);
-	spin_unlock(&uts_lock);
-}
-
-void uts_set(bool host, const char *name, size_t length)
-{
-	char *to = host ? host_name : domain_name;
-	spin_lock(&uts_lock);
-	memset(to, 0, UTS_NAME_BYTES);
-	memcpy(to, name, min(length, (size_t)UTS_NAME_BYTES - 1));
-	if (host)
-		host_name_set = true;
-	spin_unlock(&uts_lock);
-}
-
-long sys_uname(struct uptr buffer)
-{
-	struct new_utsname u;
-	memset(&u, 0, sizeof(u));
-	string_copy(u.sysname, "Linux", sizeof(u.sysname));
-	uts_hostname(u.nodename);
-	string_copy(u.release, UTS_RELEASE, sizeof(u.release));
-	string_copy(u.version, UTS_VERSION, sizeof(u.version));
-	string_copy(u.machine, "x86_64", sizeof(u.machine));
-	uts_domainname(u.domainname);
-	return put_user(u, buffer);
-}
-
-static long set_name(bool host, struct uptr name, int size)
-{
-	char text[UTS_NAME_BYTES];
-	if (!cred_capable(current->cred, CAP_SYS_ADMIN))
-		return -EPERM;
-	if (size < 0 || size >= UTS_NAME_BYTES)
-		return -EINVAL;
-	if (copy_from_user(text, name, (size_t)size))
-		return -EFAULT;
-	uts_set(host, text, (size_t)size);
-	return 0;
-}
-
-long sys_sethostname(struct uptr name, int size) { return set_name(true, name, size); }
-long sys_setdomainname(struct uptr name, int size) { return set_name(false, name, size); }
 
 // ---- the cell as a whole ----
 
@@ -160,54 +91,4 @@ long sys_kcmp(pid_t pid1, pid_t pid2, int type, uint64_t index1, uint64_t index2
 	if (b)
 		task_put(b);
 	return r;
-}
-
-// ---- unshare ----
-
-static int unshare_fs(void)
-{
-	struct task *t = current;
-	if (refcount_read(&t->fs->refs) == 1)
-		return 0;
-	struct fs_context *copy = fs_context_copy(t->fs), *old;
-	if (!copy)
-		return -ENOMEM;
-	spin_lock(&t->lock);
-	old = t->fs;
-	t->fs = copy;
-	spin_unlock(&t->lock);
-	fs_context_put(old);
-	return 0;
-}
-
-long sys_unshare(uint64_t flags)
-{
-	const uint64_t shared = CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
-	const uint64_t spaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID |
-				CLONE_NEWUSER | CLONE_NEWCGROUP | CLONE_NEWTIME;
-	struct process *p = current->process;
-	if (flags & ~(shared | spaces | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM))
-		return -EINVAL;
-	if (flags & spaces)
-		return cred_capable(current->cred, CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
-	// What threads of one process must share cannot be taken apart; alone it is unshared already.
-	if ((flags & shared) &&
-	    (p->thread_count > 1 || ((flags & CLONE_SIGHAND) && refcount_read(&p->sighand->refs) > 1) ||
-	     ((flags & CLONE_VM) && refcount_read(&current->mm->users) > 1)))
-		return -EINVAL;
-	int r = flags & CLONE_FS ? unshare_fs() : 0;
-	if (!r && (flags & CLONE_FILES))
-		r = files_unshare();
-	return r;
-}
-
-// There are no namespaces to enter: every descriptor is of the wrong kind.
-long sys_setns(int fd, int flags)
-{
-	struct file *f = fd_get(fd);
-	(void)flags;
-	if (!f)
-		return -EBADF;
-	file_put(f);
-	return -EINVAL;
 }

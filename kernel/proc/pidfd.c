@@ -101,7 +101,7 @@ long sys_pidfd_open(pid_t number, unsigned flags)
 	return fd;
 }
 
-static struct task *pidfd_task(struct pid *pid) // with a reference, or NULL
+struct task *pid_task_get(struct pid *pid)
 {
 	spin_lock(&tasklist_lock);
 	struct task *t = pid->task;
@@ -156,7 +156,7 @@ long sys_pidfd_getfd(int fd, int target, unsigned flags)
 	struct pid *pid = pidfd_get(fd, NULL);
 	if (is_err(pid))
 		return ptr_err(pid);
-	struct task *t = pidfd_task(pid);
+	struct task *t = pid_task_get(pid);
 	pid_put(pid);
 	if (!t)
 		return -ESRCH;

@@ -43,7 +43,8 @@ static long set_securebits(uint32_t bits)
 {
 	const struct cred *old = current->cred;
 	uint32_t changed = old->securebits ^ bits, locks = old->securebits & SECURE_ALL_LOCKS;
-	if (bits & ~SECUREBITS_KNOWN || (changed & locks >> 1) || (locks & ~bits) || !cred_capable(old, CAP_SETPCAP))
+	if (bits & ~SECUREBITS_KNOWN || (changed & locks >> 1) || (locks & ~bits) ||
+	    !cred_capable_own(old, CAP_SETPCAP))
 		return -EPERM;
 	struct cred *new = copy_current();
 	if (!new)
@@ -74,7 +75,7 @@ static long drop_bounding(uint64_t cap)
 {
 	if (!is_capability(cap))
 		return -EINVAL;
-	if (!cred_capable(current->cred, CAP_SETPCAP))
+	if (!cred_capable_own(current->cred, CAP_SETPCAP))
 		return -EPERM;
 	struct cred *new = copy_current();
 	if (!new)

@@ -20,8 +20,12 @@ int ptrace_may_access(struct task *t)
 		return 0;
 	const struct cred *o = task_cred_get(t);
 	bool same = c->fsuid == o->euid && c->fsuid == o->suid && c->fsuid == o->uid && c->fsgid == o->egid &&
-		    c->fsgid == o->sgid && c->fsgid == o->gid && !(o->cap_permitted & ~c->cap_permitted);
+		    c->fsgid == o->sgid && c->fsgid == o->gid && c->user_namespace == o->user_namespace &&
+		    !(o->cap_permitted & ~c->cap_permitted);
+	bool capable = cred_capable_in(c, cred_namespace(o), CAP_SYS_PTRACE);
 	cred_put(o);
+	if (capable)
+		return 0;
 	spin_lock(&t->lock);
 	bool dumpable = t->mm && t->mm->dumpable;
 	spin_unlock(&t->lock);

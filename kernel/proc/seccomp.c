@@ -174,7 +174,7 @@ static struct seccomp_filter *filter_get(struct uptr user)
 		return err_ptr(-EFAULT);
 	if (!fprog.len || fprog.len > BPF_MAXINSNS)
 		return err_ptr(-EINVAL);
-	if (!task_no_new_privs(current) && !cred_capable(current->cred, CAP_SYS_ADMIN))
+	if (!task_no_new_privs(current) && !cred_capable_own(current->cred, CAP_SYS_ADMIN))
 		return err_ptr(-EACCES);
 	size = fprog.len * sizeof(struct sock_filter);
 	f = kalloc(sizeof(*f) + size);

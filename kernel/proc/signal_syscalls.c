@@ -202,8 +202,8 @@ int signal_permission(struct process *p, int signal, const siginfo_t *info)
 	if (!leader)
 		return -ESRCH;
 	const struct cred *target = task_cred_get(leader);
-	bool same =
-		c->euid == target->suid || c->euid == target->uid || c->uid == target->suid || c->uid == target->uid;
+	bool same = c->euid == target->suid || c->euid == target->uid || c->uid == target->suid ||
+		    c->uid == target->uid || cred_capable_in(c, cred_namespace(target), CAP_KILL);
 	cred_put(target);
 	if (same || (signal == SIGCONT && p->session == current->process->session))
 		return 0;

@@ -91,6 +91,7 @@ void task_init_kernel(struct task *t, const char *name)
 	t->process = &kernel_process;
 	t->sighand = &kernel_sighand;
 	t->cred = cred_kernel;
+	t->namespaces = &namespaces_initial;
 	t->blocked = ~UINT64_C(0);
 	string_copy(t->comm, name, sizeof(t->comm));
 }

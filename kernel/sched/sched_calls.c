@@ -310,7 +310,8 @@ static int for_each_named(int which, int who, int result, int (*fn)(struct task 
 		spin_unlock(&tasklist_lock);
 		for (tid = 0; (t = process_thread_next(p, tid)); tid = t->tid + 1, task_put(t)) {
 			const struct cred *c = task_cred_get(t);
-			bool user = which == PRIO_USER && c->uid == (who ? (uid_t)who : current->cred->uid);
+			bool user = which == PRIO_USER &&
+				    c->uid == (who ? uid_meant(current->cred, (uid_t)who) : current->cred->uid);
 
 			cred_put(c);
 			if (in_group || user)

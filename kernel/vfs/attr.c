@@ -58,20 +58,25 @@ long sys_fchmod(int fd, mode_t mode)
 	return change_file(fd, &c);
 }
 
-static struct attr_change owner_change(uid_t uid, gid_t gid)
+static int owner_change(uid_t uid, gid_t gid, struct attr_change *out)
 {
-	return (struct attr_change){
-		.valid = (uid != (uid_t)-1 ? ATTR_UID : 0) | (gid != (gid_t)-1 ? ATTR_GID : 0),
-		.uid = uid,
-		.gid = gid,
+	const struct cred *cred = current->cred;
+	*out = (struct attr_change){
+		.valid = (uid != ID_NONE ? ATTR_UID : 0) | (gid != ID_NONE ? ATTR_GID : 0),
+		.uid = uid_meant(cred, uid),
+		.gid = gid_meant(cred, gid),
 	};
+	return (uid != ID_NONE && out->uid == ID_NONE) || (gid != ID_NONE && out->gid == ID_NONE) ? -EINVAL : 0;
 }
 
 long sys_fchownat(int dir, struct uptr path, uid_t uid, gid_t gid, int flags)
 {
 	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	struct attr_change c = owner_change(uid, gid);
+	struct attr_change c;
+	int error = owner_change(uid, gid, &c);
+	if (error)
+		return error;
 	return change_path(dir, path,
 			   (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
 				   (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
@@ -86,8 +91,9 @@ long sys_lchown(struct uptr path, uid_t uid, gid_t gid)
 
 long sys_fchown(int fd, uid_t uid, gid_t gid)
 {
-	struct attr_change c = owner_change(uid, gid);
-	return change_file(fd, &c);
+	struct attr_change c;
+	int error = owner_change(uid, gid, &c);
+	return error ? error : change_file(fd, &c);
 }
 
 // ---- times ----

@@ -104,13 +104,22 @@ long sys_chroot(struct uptr path)
 	if (result)
 		return result;
 	result = inode_permission(p.dentry->inode, MAY_EXEC);
-	if (!result && !cred_capable(current->cred, CAP_SYS_CHROOT))
+	if (!result && !cred_capable_own(current->cred, CAP_SYS_CHROOT))
 		result = -EPERM;
 	if (result)
 		path_put(&p);
 	else
 		set(&current->fs->root, p);
 	return result;
+}
+
+bool fs_root_is_changed(void)
+{
+	struct path root;
+	fs_root_get(&root);
+	bool changed = root.mount != root_mount || root.dentry != root_mount->root;
+	path_put(&root);
+	return changed;
 }
 
 long sys_umask(mode_t mask)

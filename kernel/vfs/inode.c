@@ -239,6 +239,12 @@ void inode_init_special(struct inode *i, mode_t mode, dev_t rdev)
 	}
 }
 
+bool inode_capable(const struct inode *i, unsigned cap)
+{
+	const struct cred *c = current->cred;
+	return cred_capable_own(c, cap) && id_is_mapped(c, ID_USER, i->uid) && id_is_mapped(c, ID_GROUP, i->gid);
+}
+
 void inode_init_owner(struct inode *i, const struct inode *dir, mode_t mode)
 {
 	const struct cred *c = current->cred;
@@ -249,7 +255,7 @@ void inode_init_owner(struct inode *i, const struct inode *dir, mode_t mode)
 		if ((mode & S_IFMT) == S_IFDIR)
 			mode |= S_ISGID;
 		else if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !cred_in_group(c, i->gid) &&
-			 !cred_capable(c, CAP_FSETID))
+			 !inode_capable(i, CAP_FSETID))
 			mode &= ~S_ISGID;
 	}
 	i->mode = mode;
@@ -286,9 +292,9 @@ int generic_permission(struct inode *i, unsigned mask)
 	if ((bits & mask & 7) == mask)
 		return 0;
 	// Root and its like: anything but executing a file nobody may execute.
-	if (cred_capable(c, CAP_DAC_OVERRIDE) && (!(mask & MAY_EXEC) || inode_is_dir(i) || (i->mode & 0111)))
+	if (inode_capable(i, CAP_DAC_OVERRIDE) && (!(mask & MAY_EXEC) || inode_is_dir(i) || (i->mode & 0111)))
 		return 0;
-	if (cred_capable(c, CAP_DAC_READ_SEARCH) && (mask == MAY_READ || (inode_is_dir(i) && !(mask & MAY_WRITE))))
+	if (inode_capable(i, CAP_DAC_READ_SEARCH) && (mask == MAY_READ || (inode_is_dir(i) && !(mask & MAY_WRITE))))
 		return 0;
 	return -EACCES;
 }
@@ -304,7 +310,7 @@ int inode_permission(struct inode *i, unsigned mask)
 
 bool inode_owner_or_capable(const struct inode *i)
 {
-	return i->uid == current->cred->fsuid || cred_capable(current->cred, CAP_FOWNER);
+	return i->uid == current->cred->fsuid || inode_capable(i, CAP_FOWNER);
 }
 
 int inode_sticky_check(struct inode *dir, struct inode *victim)
@@ -312,7 +318,7 @@ int inode_sticky_check(struct inode *dir, struct inode *victim)
 	if (!(dir->mode & S_ISVTX))
 		return 0;
 	uid_t uid = current->cred->fsuid;
-	return victim->uid == uid || dir->uid == uid || cred_capable(current->cred, CAP_FOWNER) ? 0 : -EPERM;
+	return victim->uid == uid || dir->uid == uid || inode_capable(victim, CAP_FOWNER) ? 0 : -EPERM;
 }
 
 // ---- attributes ----
@@ -376,16 +382,16 @@ static void strip_set_id(struct inode *i, struct attr_change *c)
 static int check_change(struct inode *i, struct attr_change *c)
 {
 	const struct cred *cred = current->cred;
-	if ((c->valid & ATTR_UID) && (cred->fsuid != i->uid || c->uid != i->uid) && !cred_capable(cred, CAP_CHOWN))
+	if ((c->valid & ATTR_UID) && (cred->fsuid != i->uid || c->uid != i->uid) && !inode_capable(i, CAP_CHOWN))
 		return -EPERM;
-	if ((c->valid & ATTR_GID) && !cred_capable(cred, CAP_CHOWN) &&
+	if ((c->valid & ATTR_GID) && !inode_capable(i, CAP_CHOWN) &&
 	    (cred->fsuid != i->uid || (c->gid != i->gid && !cred_in_group(cred, c->gid))))
 		return -EPERM;
 	if (c->valid & ATTR_MODE) {
 		if (!inode_owner_or_capable(i))
 			return -EPERM;
 		gid_t gid = c->valid & ATTR_GID ? c->gid : i->gid;
-		if ((c->mode & S_ISGID) && !cred_in_group(cred, gid) && !cred_capable(cred, CAP_FSETID))
+		if ((c->mode & S_ISGID) && !cred_in_group(cred, gid) && !inode_capable(i, CAP_FSETID))
 			c->mode &= ~S_ISGID;
 	}
 	bool chosen_times = (c->valid & ATTR_ATIME && !(c->valid & ATTR_ATIME_NOW)) ||
@@ -402,7 +408,7 @@ int notify_change(struct inode *i, struct attr_change *c)
 		return error;
 	if (!inode_is_dir(i) && (c->valid & (ATTR_UID | ATTR_GID)))
 		strip_set_id(i, c);
-	if ((c->valid & ATTR_SIZE) && !cred_capable(current->cred, CAP_FSETID))
+	if ((c->valid & ATTR_SIZE) && !inode_capable(i, CAP_FSETID))
 		strip_set_id(i, c);
 	struct timestamp now = timestamp_now();
 	if (c->valid & ATTR_ATIME_NOW)
@@ -433,7 +439,7 @@ int inode_remove_privileges(struct inode *i)
 {
 	if (i->state & INODE_NOSUID_CLEAN)
 		return 0;
-	if ((i->mode & (S_ISUID | S_ISGID)) && !cred_capable(current->cred, CAP_FSETID)) {
+	if ((i->mode & (S_ISUID | S_ISGID)) && !inode_capable(i, CAP_FSETID)) {
 		struct attr_change c = { .valid = 0 };
 		strip_set_id(i, &c);
 		if (c.valid && i->ops->setattr)

@@ -32,6 +32,7 @@ bool dentry_is_below(struct dentry *d, struct dentry *ancestor); // or the same
 
 // ---- inode.c ----
 extern uint64_t inode_count;
+bool inode_capable(const struct inode *i, unsigned cap); // over its owner and group, too
 bool inode_owner_or_capable(const struct inode *i);
 int inode_sticky_check(struct inode *dir, struct inode *victim);
 int inode_remove_privileges(struct inode *i);              // write by an ordinary user: set-ID bits go; locked

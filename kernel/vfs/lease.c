@@ -244,7 +244,7 @@ int lease_set(struct file *f, int fd, uint64_t type)
 	}
 	if (type != F_RDLCK && type != F_WRLCK)
 		return -EINVAL;
-	if (current->cred->fsuid != f->inode->uid && !cred_capable(current->cred, CAP_LEASE))
+	if (current->cred->fsuid != f->inode->uid && !inode_capable(f->inode, CAP_LEASE))
 		return -EACCES;
 	return inode_is_reg(f->inode) ? set(f, fd, (short)type) : -EINVAL;
 }

@@ -255,7 +255,9 @@ static int fill_super(const char *type, const char *source, uint32_t flags, cons
 	struct fs_type *t = fs_type_find(type);
 	if (!t)
 		return -ENODEV;
-	struct super *s = super_create(t);
+	struct super *s = t->of_caller ? t->of_caller() : NULL;
+	if (!s)
+		s = super_create(t);
 	if (!s)
 		return -ENOMEM;
 	if (!s->root) {

@@ -247,7 +247,7 @@ long sys_linkat(int dir, struct uptr path, int new_dir, struct uptr new_path, in
 {
 	if (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
-	if ((flags & AT_EMPTY_PATH) && !cred_capable(current->cred, CAP_DAC_READ_SEARCH))
+	if ((flags & AT_EMPTY_PATH) && !cred_capable_own(current->cred, CAP_DAC_READ_SEARCH))
 		return -ENOENT;
 	struct path from;
 	unsigned walk = (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);

@@ -20,8 +20,8 @@ static long put_stat(struct uptr to, const struct kstat *k)
 	s.st_ino = k->ino;
 	s.st_nlink = k->nlink;
 	s.st_mode = k->mode;
-	s.st_uid = k->uid;
-	s.st_gid = k->gid;
+	s.st_uid = uid_shown(current->cred, k->uid);
+	s.st_gid = gid_shown(current->cred, k->gid);
 	s.__pad0 = 0;
 	s.st_rdev = dev_to_user(k->rdev);
 	s.st_size = (long)k->size;
@@ -121,8 +121,8 @@ long sys_statx(int dir, struct uptr path, int flags, unsigned mask, struct uptr 
 		.stx_mask = STATX_BASIC_STATS | (k.has_btime ? STATX_BTIME : 0),
 		.stx_blksize = k.block_size,
 		.stx_nlink = (uint32_t)k.nlink,
-		.stx_uid = k.uid,
-		.stx_gid = k.gid,
+		.stx_uid = uid_shown(current->cred, k.uid),
+		.stx_gid = gid_shown(current->cred, k.gid),
 		.stx_mode = (uint16_t)k.mode,
 		.stx_ino = k.ino,
 		.stx_size = k.size,
@@ -198,7 +198,7 @@ static void swap_cred(const struct cred *c)
 static int become_real(const struct cred **old)
 {
 	const struct cred *c = current->cred;
-	uint64_t caps = c->uid == 0 ? c->cap_permitted : 0;
+	uint64_t caps = c->uid == uid_meant(c, 0) ? c->cap_permitted : 0;
 	*old = NULL;
 	if (c->fsuid == c->uid && c->fsgid == c->gid && c->cap_effective == caps)
 		return 0;

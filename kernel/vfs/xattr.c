@@ -18,8 +18,7 @@ static int check_name(struct inode *i, const char *name, unsigned mask)
 	if (has_prefix(name, XATTR_SECURITY_PREFIX)) {
 		if (mask == MAY_READ)
 			return 0;
-		return admin || (!strcmp(name, XATTR_NAME_CAPS) && cred_capable(current->cred, CAP_SETFCAP)) ? 0
-													     : -EPERM;
+		return admin || (!strcmp(name, XATTR_NAME_CAPS) && inode_capable(i, CAP_SETFCAP)) ? 0 : -EPERM;
 	}
 	if (has_prefix(name, XATTR_SYSTEM_PREFIX))
 		return inode_is_link(i) ? -EOPNOTSUPP : mask == MAY_WRITE && !inode_owner_or_capable(i) ? -EPERM : 0;

@@ -184,21 +184,6 @@ static ssize_t link_readlink(struct pseudo *n, char *buffer, size_t size)
 	return length;
 }
 
-static ssize_t namespace_readlink(struct pseudo *n, char *buffer, size_t size)
-{
-	const char *name = n->entry->name;
-
-	// One namespace of each kind: the numbers Linux gives its initial ones.
-	unsigned number = strcmp(name, "uts") == 0        ? 0xEFFFFFFEu
-			  : strcmp(name, "ipc") == 0      ? 0xEFFFFFFFu
-			  : strcmp(name, "user") == 0     ? 0xEFFFFFFDu
-			  : strncmp(name, "pid", 3) == 0  ? 0xEFFFFFFCu
-			  : strcmp(name, "cgroup") == 0   ? 0xEFFFFFFBu
-			  : strncmp(name, "time", 4) == 0 ? 0xEFFFFFFAu
-							  : 0xF0000000u;
-	return fmt_print(buffer, size, "%.4s:[%u]", name, number);
-}
-
 // ---- small texts ----
 
 static int zero_show(struct seq *s, struct pseudo *n)
@@ -361,9 +346,15 @@ static unsigned task_dir_subdirectories(struct pseudo *dir);
 	{                                                                                \
 		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
 	}
-#define NAMESPACE(text)                                                              \
-	{                                                                            \
-		.name = text, .mode = S_IFLNK | 0777, .readlink = namespace_readlink \
+#define ID_MAP(text, kind)                                                                                  \
+	{                                                                                                   \
+		.name = text, .mode = S_IFREG | 0644, .show = proc_id_map_show, .write = proc_id_map_write, \
+		.data = &proc_id_kinds[kind]                                                                \
+	}
+#define NAMESPACE(text)                                                                    \
+	{                                                                                  \
+		.name = text, .mode = S_IFLNK | 0777, .readlink = proc_namespace_readlink, \
+		.follow = proc_namespace_follow                                            \
 	}
 
 static const struct pseudo_entry namespaces[] = {
@@ -380,41 +371,45 @@ static const struct pseudo_entry namespaces[] = {
 	{ NULL },
 };
 
-#define COMMON_ENTRIES                                                                                                 \
-	TEXT("cmdline", cmdline_show),                                                                                 \
-		{ .name = "comm", .mode = S_IFREG | 0644, .show = comm_show, .write = comm_write },                    \
-		{ .name = "cwd", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = cwd_follow },            \
-		{ .name = "root", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = root_follow },          \
-		{ .name = "exe", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = exe_follow },            \
-		{ .name = "fd", .mode = S_IFDIR | 0500, .lookup = proc_fd_lookup, .iterate = proc_fd_iterate },        \
-		{ .name = "fdinfo",                                                                                    \
-		  .mode = S_IFDIR | 0500,                                                                              \
-		  .lookup = proc_fdinfo_lookup,                                                                        \
-		  .iterate = proc_fd_iterate },                                                                        \
-		{ .name = "ns", .mode = S_IFDIR | 0511, .children = namespaces }, SECRET("environ", environ_show),     \
-		SECRET("auxv", auxv_show), TEXT("maps", proc_maps_show), TEXT("smaps", proc_smaps_show),               \
-		TEXT("smaps_rollup", proc_smaps_rollup_show),                                                          \
-		{ .name = "mem", .mode = S_IFREG | 0600, .file_ops = &proc_mem_ops },                                  \
-		{ .name = "pagemap", .mode = S_IFREG | 0400, .file_ops = &proc_pagemap_ops },                          \
-		TEXT("stat", proc_stat_show), TEXT("statm", proc_statm_show), TEXT("status", proc_status_show),        \
-		SECRET("io", proc_io_show), TEXT("limits", proc_limits_show), TEXT("schedstat", proc_schedstat_show),  \
-		TEXT("mounts", mounts_show_0), TEXT("mountinfo", mounts_show_1), SECRET("mountstats", mounts_show_2),  \
-		SECRET("personality", personality_show), SECRET("syscall", syscall_show), TEXT("wchan", wchan_show),   \
-		TEXT("oom_score", oom_score_show),                                                                     \
-		{ .name = "oom_score_adj",                                                                             \
-		  .mode = S_IFREG | 0644,                                                                              \
-		  .show = oom_adjust_show,                                                                             \
-		  .write = oom_adjust_write },                                                                         \
-		CONSTANT("cgroup", "0::/\n"), CONSTANT("cpuset", "/\n"),                                               \
-		{ .name = "loginuid",                                                                                  \
-		  .mode = S_IFREG | 0644,                                                                              \
-		  .show = proc_login_uid_show,                                                                         \
-		  .write = proc_login_uid_write },                                                                     \
-		TEXT("sessionid", proc_login_session_show), CONSTANT("uid_map", "         0          0 4294967295\n"), \
-		CONSTANT("gid_map", "         0          0 4294967295\n"),                                             \
-		CONSTANT("projid_map", "         0          0 4294967295\n"), CONSTANT("setgroups", "allow\n"),        \
-	{                                                                                                              \
-		.name = "net", .mode = S_IFDIR | 0555, .children = proc_net_entries                                    \
+#define COMMON_ENTRIES                                                                                                \
+	TEXT("cmdline", cmdline_show),                                                                                \
+		{ .name = "comm", .mode = S_IFREG | 0644, .show = comm_show, .write = comm_write },                   \
+		{ .name = "cwd", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = cwd_follow },           \
+		{ .name = "root", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = root_follow },         \
+		{ .name = "exe", .mode = S_IFLNK | 0777, .readlink = link_readlink, .follow = exe_follow },           \
+		{ .name = "fd", .mode = S_IFDIR | 0500, .lookup = proc_fd_lookup, .iterate = proc_fd_iterate },       \
+		{ .name = "fdinfo",                                                                                   \
+		  .mode = S_IFDIR | 0500,                                                                             \
+		  .lookup = proc_fdinfo_lookup,                                                                       \
+		  .iterate = proc_fd_iterate },                                                                       \
+		{ .name = "ns", .mode = S_IFDIR | 0511, .children = namespaces }, SECRET("environ", environ_show),    \
+		SECRET("auxv", auxv_show), TEXT("maps", proc_maps_show), TEXT("smaps", proc_smaps_show),              \
+		TEXT("smaps_rollup", proc_smaps_rollup_show),                                                         \
+		{ .name = "mem", .mode = S_IFREG | 0600, .file_ops = &proc_mem_ops },                                 \
+		{ .name = "pagemap", .mode = S_IFREG | 0400, .file_ops = &proc_pagemap_ops },                         \
+		TEXT("stat", proc_stat_show), TEXT("statm", proc_statm_show), TEXT("status", proc_status_show),       \
+		SECRET("io", proc_io_show), TEXT("limits", proc_limits_show), TEXT("schedstat", proc_schedstat_show), \
+		TEXT("mounts", mounts_show_0), TEXT("mountinfo", mounts_show_1), SECRET("mountstats", mounts_show_2), \
+		SECRET("personality", personality_show), SECRET("syscall", syscall_show), TEXT("wchan", wchan_show),  \
+		TEXT("oom_score", oom_score_show),                                                                    \
+		{ .name = "oom_score_adj",                                                                            \
+		  .mode = S_IFREG | 0644,                                                                             \
+		  .show = oom_adjust_show,                                                                            \
+		  .write = oom_adjust_write },                                                                        \
+		CONSTANT("cgroup", "0::/\n"), CONSTANT("cpuset", "/\n"),                                              \
+		{ .name = "loginuid",                                                                                 \
+		  .mode = S_IFREG | 0644,                                                                             \
+		  .show = proc_login_uid_show,                                                                        \
+		  .write = proc_login_uid_write },                                                                    \
+		TEXT("sessionid", proc_login_session_show), ID_MAP("uid_map", ID_USER), ID_MAP("gid_map", ID_GROUP),  \
+		ID_MAP("projid_map", ID_PROJECT),                                                                     \
+		{ .name = "setgroups",                                                                                \
+		  .mode = S_IFREG | 0644,                                                                             \
+		  .open = proc_setgroups_open,                                                                        \
+		  .show = proc_setgroups_show,                                                                        \
+		  .write = proc_setgroups_write },                                                                    \
+	{                                                                                                             \
+		.name = "net", .mode = S_IFDIR | 0555, .children = proc_net_entries                                   \
 	}
 
 const struct pseudo_entry proc_thread_entries[] = {

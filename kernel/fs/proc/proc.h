@@ -30,6 +30,15 @@ int proc_maps_show(struct seq *s, struct pseudo *n);
 int proc_smaps_show(struct seq *s, struct pseudo *n);
 int proc_smaps_rollup_show(struct seq *s, struct pseudo *n);
 extern const struct file_ops proc_mem_ops, proc_pagemap_ops;
+// namespace.c: the links of /proc/PID/ns
+ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size);
+int proc_namespace_follow(struct pseudo *n, struct path *out);
+extern const enum id_kind proc_id_kinds[ID_KINDS]; // an entry's data: whose map it is
+int proc_id_map_show(struct seq *s, struct pseudo *n);
+ssize_t proc_id_map_write(struct pseudo *n, struct file *f, const char *data, size_t size);
+int proc_setgroups_open(struct pseudo *n, struct file *f);
+int proc_setgroups_show(struct seq *s, struct pseudo *n);
+ssize_t proc_setgroups_write(struct pseudo *n, struct file *f, const char *data, size_t size);
 // stat.c
 int proc_stat_show(struct seq *s, struct pseudo *n);
 int proc_statm_show(struct seq *s, struct pseudo *n);

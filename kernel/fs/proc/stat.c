@@ -182,7 +182,7 @@ static void show_cpus(struct seq *s, const struct cpu_mask *mask)
 int proc_status_show(struct seq *s, struct pseudo *n)
 {
 	struct task *t = proc_task(n);
-	const struct cred *c = task_cred_get(t);
+	const struct cred *c = task_cred_get(t), *me = current->cred;
 	struct files *files = task_files_get(t);
 	struct mm *mm = task_mm_get(t);
 	struct fs_context *fs;
@@ -203,11 +203,12 @@ int proc_status_show(struct seq *s, struct pseudo *n)
 		s,
 		"Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n",
 		comm, mask, state, state_name(state), t->process->pid, t->tid, ids.parent, ids.tracer);
-	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid,
-		   c->egid, c->sgid, c->fsgid);
+	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", uid_shown(me, c->uid), uid_shown(me, c->euid),
+		   uid_shown(me, c->suid), uid_shown(me, c->fsuid), gid_shown(me, c->gid), gid_shown(me, c->egid),
+		   gid_shown(me, c->sgid), gid_shown(me, c->fsgid));
 	seq_printf(s, "FDSize:\t%u\nGroups:\t", files ? max(files_max_open(files), 64u) : 0);
 	for (unsigned i = 0; i < groups; i++)
-		seq_printf(s, "%u ", c->groups[i]);
+		seq_printf(s, "%u ", gid_shown(me, c->groups[i]));
 	seq_printf(s, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", t->process->pid, t->tid, ids.group,
 		   ids.session);
 	if (mm) {

@@ -18,29 +18,30 @@ static int text_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
-static int hostname_show(struct seq *s, struct pseudo *n)
+// Names of the UTS namespace: the host's where the entry has data, else the domain's.
+static int uts_show(struct seq *s, struct pseudo *n)
 {
 	char name[UTS_NAME_BYTES];
 
-	(void)n;
-	uts_hostname(name);
+	if (n->entry->data)
+		uts_hostname(name);
+	else
+		uts_domainname(name);
 	seq_printf(s, "%s\n", name);
 	return 0;
 }
 
-static ssize_t hostname_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+static ssize_t uts_write(struct pseudo *n, struct file *f, const char *data, size_t size)
 {
 	char name[UTS_NAME_BYTES];
 
-	(void)n, (void)f;
-	if (!cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */))
-		return -EPERM;
+	(void)f;
 	string_copy(name, data, sizeof(name));
 	char *end = strchr(name, '\n');
 	if (end)
 		*end = '\0';
-	uts_set(true, name, strlen(name));
-	return (ssize_t)size;
+	int error = uts_set(n->entry->data != NULL, name, strlen(name));
+	return error ? error : (ssize_t)size;
 }
 
 static void print_uuid(struct seq *s, const uint8_t b[16])
@@ -152,20 +153,26 @@ static int number_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
+static bool number_of(const char *data, uint64_t *value)
+{
+	char digits[16];
+
+	string_copy(digits, data, sizeof(digits));
+	char *end = strchr(digits, '\n');
+	if (end)
+		*end = '\0';
+	return string_to_u64(digits, 10, value);
+}
+
 static ssize_t number_write(struct pseudo *n, struct file *f, const char *data, size_t size)
 {
 	const struct number *number = n->entry->data;
-	char digits[16];
 	uint64_t value;
 
 	(void)f;
 	if (!cred_capable(current->cred, 21 /* CAP_SYS_ADMIN */))
 		return -EPERM;
-	string_copy(digits, data, sizeof(digits));
-	char *end = strchr(digits, '\n');
-	if (end)
-		*end = '\0';
-	if (!string_to_u64(digits, 10, &value) || value < number->min || value > number->max)
+	if (!number_of(data, &value) || value < number->min || value > number->max)
 		return -EINVAL;
 	__atomic_store_n(number->value, (uint32_t)value, __ATOMIC_RELAXED);
 	return (ssize_t)size;
@@ -213,8 +220,8 @@ static const struct pseudo_entry kernel_entries[] = {
 	VALUE("ostype", "Linux"),
 	VALUE("osrelease", UTS_RELEASE),
 	VALUE("version", UTS_VERSION),
-	{ .name = "hostname", .mode = S_IFREG | 0644, .show = hostname_show, .write = hostname_write },
-	VALUE("domainname", "(none)"),
+	{ .name = "hostname", .mode = S_IFREG | 0644, .show = uts_show, .write = uts_write, .data = "host" },
+	{ .name = "domainname", .mode = S_IFREG | 0644, .show = uts_show, .write = uts_write },
 	VALUE("pid_max", "4194304"),
 	VALUE("threads-max", "1048576"),
 	VALUE("ngroups_max", "65536"),
@@ -340,8 +347,43 @@ static const struct pseudo_entry net_entries[] = {
 	DIRECTORY("unix", unix_entries),
 	{ NULL },
 };
+// How many namespaces of a kind there may be in the current task's user namespace.
+static uint32_t *limit_of(struct pseudo *n)
+{
+	return &cred_namespace(current->cred)->limits[*(const enum namespace_kind *)n->entry->data];
+}
+
+static int limit_show(struct seq *s, struct pseudo *n)
+{
+	seq_printf(s, "%u\n", __atomic_load_n(limit_of(n), __ATOMIC_RELAXED));
+	return 0;
+}
+
+static ssize_t limit_write(struct pseudo *n, struct file *f, const char *data, size_t size)
+{
+	uint64_t value;
+
+	(void)f;
+	if (!cred_capable_own(current->cred, 21 /* CAP_SYS_ADMIN */))
+		return -EPERM;
+	if (!number_of(data, &value) || value > INT32_MAX)
+		return -EINVAL;
+	__atomic_store_n(limit_of(n), (uint32_t)value, __ATOMIC_RELAXED);
+	return (ssize_t)size;
+}
+
+#define LIMIT(text, kind)                                                                       \
+	{                                                                                       \
+		.name = text, .mode = S_IFREG | 0644, .show = limit_show, .write = limit_write, \
+		.data = &(const enum namespace_kind)                                            \
+		{                                                                               \
+			kind                                                                    \
+		}                                                                               \
+	}
 static const struct pseudo_entry user_entries[] = {
-	VALUE("max_user_namespaces", "0"),
+	LIMIT("max_user_namespaces", NAMESPACE_USER),
+	LIMIT("max_uts_namespaces", NAMESPACE_UTS),
+	LIMIT("max_ipc_namespaces", NAMESPACE_IPC),
 	VALUE("max_pid_namespaces", "0"),
 	VALUE("max_net_namespaces", "0"),
 	VALUE("max_mnt_namespaces", "0"),

@@ -69,8 +69,9 @@ static bool parse_one(const char *key, const char *value, struct options *o, uin
 	if (!strcmp(key, "uid") || !strcmp(key, "gid")) {
 		if (!string_to_u64(value, 10, &n))
 			return false;
-		*(key[0] == 'u' ? &o->uid : &o->gid) = (uint32_t)n;
-		return true;
+		uint32_t id = key[0] == 'u' ? uid_meant(current->cred, (uid_t)n) : gid_meant(current->cred, (gid_t)n);
+		*(key[0] == 'u' ? &o->uid : &o->gid) = id;
+		return id != ID_NONE;
 	}
 	return !strcmp(key, "huge") || !strcmp(key, "mpol") || !strcmp(key, "noswap") || !strcmp(key, "inode64") ||
 	       !strcmp(key, "inode32");
@@ -247,7 +248,11 @@ int tmpfs_fill_super(struct super *s, const char *text)
 {
 	struct page_stats stats;
 	page_stats_get(&stats);
-	struct options o = { .pages = stats.total_pages / 2, .inodes = stats.total_pages / 2, .mode = 01777 };
+	struct options o = { .pages = stats.total_pages / 2,
+			     .inodes = stats.total_pages / 2,
+			     .mode = 01777,
+			     .uid = current->cred->fsuid,
+			     .gid = current->cred->fsgid };
 	int error = parse(text, &o, stats.total_pages * PAGE_SIZE);
 	if (error)
 		return error;

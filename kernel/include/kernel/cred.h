@@ -2,6 +2,7 @@
 // Credentials: immutable once attached to a task; changed by copy. credentials(7), capabilities(7).
 #pragma once
 
+#include "kernel/namespace.h"
 #include "kernel/refcount.h"
 #include "kernel/types.h"
 
@@ -19,7 +20,8 @@ struct user {
 
 struct cred {
 	struct refcount refs;
-	struct user *user; // of `uid`; a reference
+	struct user *user;                     // of `uid`; a reference
+	struct user_namespace *user_namespace; // a reference; NULL: the cell's first
 	uid_t uid, euid, suid, fsuid;
 	gid_t gid, egid, sgid, fsgid;
 	uint64_t cap_effective, cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
@@ -50,4 +52,34 @@ void cred_put(const struct cred *c);
 void cred_install(struct cred *c); // the current task's, consumes the reference
 bool cred_in_group(const struct cred *c, gid_t gid);
 #define CAPABILITIES_ALL ((UINT64_C(1) << 41) - 1) // up to CAP_CHECKPOINT_RESTORE
-static inline bool cred_capable(const struct cred *c, unsigned cap) { return c->cap_effective >> cap & 1; }
+// In the cell's first user namespace: for what concerns the whole cell.
+static inline bool cred_capable_own(const struct cred *c, unsigned cap) { return c->cap_effective >> cap & 1; }
+static inline bool cred_capable(const struct cred *c, unsigned cap)
+{
+	return !c->user_namespace && cred_capable_own(c, cap);
+}
+// For what belongs to that user namespace (kernel/proc/user_namespace.c).
+bool cred_capable_in(const struct cred *c, const struct user_namespace *n, unsigned cap);
+
+// Ids are kept as the first user namespace has them; a program says and sees those of its own.
+#define ID_NONE     UINT32_MAX // no id
+#define ID_OVERFLOW 65534u     // what is shown where the namespace has no id
+uint32_t id_meant_slow(const struct cred *c, enum id_kind kind, uint32_t id);
+uint32_t id_shown_slow(const struct cred *c, enum id_kind kind, uint32_t kept);
+bool id_is_mapped(const struct cred *c, enum id_kind kind, uint32_t kept); // has the namespace of `c` an id for it?
+static inline uid_t uid_meant(const struct cred *c, uid_t uid)             // ID_NONE: nobody
+{
+	return likely(!c->user_namespace) ? uid : id_meant_slow(c, ID_USER, uid);
+}
+static inline gid_t gid_meant(const struct cred *c, gid_t gid)
+{
+	return likely(!c->user_namespace) ? gid : id_meant_slow(c, ID_GROUP, gid);
+}
+static inline uid_t uid_shown(const struct cred *c, uid_t uid)
+{
+	return likely(!c->user_namespace) ? uid : id_shown_slow(c, ID_USER, uid);
+}
+static inline gid_t gid_shown(const struct cred *c, gid_t gid)
+{
+	return likely(!c->user_namespace) ? gid : id_shown_slow(c, ID_GROUP, gid);
+}

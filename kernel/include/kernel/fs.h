@@ -345,6 +345,8 @@ struct fs_type {
 	uint32_t flags; // FS_*
 	// Fills s (root, ops). `source`: device or tag; `options`: comma separated or NULL.
 	int (*mount)(struct super *s, const char *source, const char *options);
+	// Optional: the superblock that a mount by the current task shows, referenced; NULL: a new one.
+	struct super *(*of_caller)(void);
 	struct fs_type *next;
 };
 #define FS_NODEV  1u
@@ -505,6 +507,7 @@ struct fs_context { // what CLONE_FS shares
 struct fs_context *fs_context_copy(
 	struct fs_context *f); // NULL: out of memory. f NULL: the first one, at the root mount
 void fs_context_put(struct fs_context *f);
+bool fs_root_is_changed(void); // the current task is in a chroot(2)
 
 struct files *files_create(void);
 struct files *files_copy(struct files *f); // fork; err_ptr

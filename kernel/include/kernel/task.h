@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernel/cred.h"
+#include "kernel/namespace.h"
 #include "kernel/refcount.h"
 #include "kernel/sched.h"
 #include "kernel/signal.h"
@@ -19,6 +20,7 @@ struct core_dump;
 struct files;
 struct fs_context;
 struct mm;
+struct namespaces;
 struct pid;
 struct seccomp_filter;
 struct key;
@@ -74,9 +76,11 @@ struct task {
 	struct list mm_node; // mm->tasks; its remote_lock
 	struct files *files;
 	struct fs_context *fs;
+	struct namespaces *namespaces; // own task; others by task_namespace_get()
 	struct sighand *sighand;
 	const struct cred *cred; // own task; others by task_cred_get()
-	struct spinlock lock;    // guards mm, files, fs, cred pointers against readers in other tasks, and comm
+	struct spinlock
+		lock; // guards mm, files, fs, namespaces, cred pointers against readers in other tasks, and comm
 
 	// signals: sighand->lock
 	sigmask_t blocked, saved_blocked, real_blocked;

@@ -65,12 +65,15 @@ static struct file *open_name(const char *name, int flags, const struct creation
 	struct file *f;
 	int error = check_name(name);
 
-	if (error)
+	if (error) {
+		dentry_put(root);
 		return err_ptr(error);
+	}
 	mutex_lock(&root->inode->lock);
 	d = dentry_lookup_locked(root, name, strlen(name));
 	error = is_err(d) ? (int)ptr_err(d) : prepare(root, d, flags, c);
 	mutex_unlock(&root->inode->lock);
+	dentry_put(root);
 	if (is_err(d))
 		return err_ptr(error);
 	f = error ? err_ptr(error) : file_open_anonymous(d, &mqueue_file_ops, NULL, flags & (O_ACCMODE | O_NONBLOCK));
@@ -109,19 +112,21 @@ static int remove_locked(struct dentry *root, struct dentry *d)
 	if (error)
 		return error;
 	// The root is sticky: owners only.
-	if (c->fsuid != d->inode->uid && c->fsuid != root->inode->uid && !cred_capable(c, CAP_FOWNER))
+	if (c->fsuid != d->inode->uid && c->fsuid != root->inode->uid &&
+	    !(cred_capable_own(c, CAP_FOWNER) && id_is_mapped(c, ID_USER, d->inode->uid)))
 		return -EPERM;
 	return mqueue_remove(root->inode, d);
 }
 
 long sys_mq_unlink(struct uptr name)
 {
-	struct dentry *root = mqueue_root(), *d;
+	struct dentry *root, *d;
 	char *path = path_string_get(name);
 	int error;
 
 	if (is_err(path))
 		return ptr_err(path);
+	root = mqueue_root();
 	error = check_name(path);
 	if (!error) {
 		mutex_lock(&root->inode->lock);
@@ -133,6 +138,7 @@ long sys_mq_unlink(struct uptr name)
 		if (!is_err(d))
 			dentry_put(d);
 	}
+	dentry_put(root);
 	path_string_free(path);
 	return error;
 }

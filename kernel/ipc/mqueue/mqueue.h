@@ -44,7 +44,7 @@ static inline struct mqueue *mqueue_of(const struct inode *i) { return i->privat
 
 // super.c
 extern const struct file_ops mqueue_file_ops;
-struct dentry *mqueue_root(void); // borrowed
+struct dentry *mqueue_root(void); // of the current task's namespace; referenced
 // Makes the queue of `d`, a negative dentry of the root, which is locked. 0, -EINVAL, -EMFILE, -ENOSPC, -ENOMEM.
 int mqueue_make(struct inode *root, struct dentry *d, mode_t mode, int64_t message_max, int64_t size_max);
 int mqueue_remove(struct inode *root, struct dentry *d); // inode_ops.unlink

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mqueue file system: one flat directory whose files are the cell's POSIX message queues. A mount of it (/dev/mqueue) shows
-// them; mq_open(2) reaches them without. mq_overview(7).
+// The mqueue file system: one flat directory whose files are the POSIX message queues of an IPC namespace. A mount of it (/dev/mqueue)
+// shows them; mq_open(2) reaches them without. mq_overview(7).
 //
 // An entry is a pinned, hashed dentry below the root's; dentry->private is its position in readdir, which grows in the order of making.
 
+#include "../namespace.h"
 #include "mqueue.h"
 
 #include <asm/siginfo.h>
@@ -12,6 +13,7 @@
 
 #include "kernel/init.h"
 #include "kernel/mqueue.h"
+#include "kernel/slab.h"
 #include "kernel/task.h"
 #include "lib/fmt.h"
 
@@ -23,11 +25,20 @@ struct mqueue_limits mqueue_limits = {
 	.queues_max = 256, .msg_max = 10, .msg_default = 10, .msgsize_max = 8192, .msgsize_default = 8192
 };
 
-static struct super *super;      // made at start, never unmounted
-static uint32_t queue_count;     // atomic
-static loff_t next_position = 2; // root's lock
+struct queues {               // super->private
+	uint32_t count;       // atomic
+	loff_t next_position; // root's lock
+};
 
-struct dentry *mqueue_root(void) { return super->root; }
+static struct queues *queues_of(const struct super *s) { return s->private; }
+
+struct dentry *mqueue_root(void)
+{
+	struct dentry *root = ipc_mine()->mqueues->root;
+
+	dentry_get(root);
+	return root;
+}
 
 // ---- names ----
 
@@ -36,7 +47,7 @@ static int lookup(struct inode *dir, struct dentry *d) { return 0; } // what is 
 static int root_getattr(struct inode *i, struct kstat *out)
 {
 	generic_getattr(i, out);
-	out->size = (uint64_t)__atomic_load_n(&queue_count, __ATOMIC_RELAXED) * ENTRY_BYTES;
+	out->size = (uint64_t)__atomic_load_n(&queues_of(i->super)->count, __ATOMIC_RELAXED) * ENTRY_BYTES;
 	return 0;
 }
 
@@ -49,17 +60,17 @@ static int queue_getattr(struct inode *i, struct kstat *out)
 
 static const struct inode_ops queue_ops = { .getattr = queue_getattr };
 
-static int count_queue(void)
+static int count_queue(struct queues *all)
 {
-	uint32_t count = __atomic_add_fetch(&queue_count, 1, __ATOMIC_RELAXED);
+	uint32_t count = __atomic_add_fetch(&all->count, 1, __ATOMIC_RELAXED);
 
 	if (count <= mqueue_limits.queues_max || cred_capable(current->cred, CAP_SYS_RESOURCE))
 		return 0;
-	__atomic_sub_fetch(&queue_count, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&all->count, 1, __ATOMIC_RELAXED);
 	return -ENOSPC;
 }
 
-static struct inode *queue_inode(mode_t mode, struct mqueue *q)
+static struct inode *queue_inode(struct super *super, mode_t mode, struct mqueue *q)
 {
 	struct inode *i = inode_create(super, __atomic_fetch_add(&super->next_ino, 1, __ATOMIC_RELAXED));
 
@@ -76,9 +87,10 @@ static struct inode *queue_inode(mode_t mode, struct mqueue *q)
 
 int mqueue_make(struct inode *root, struct dentry *d, mode_t mode, int64_t message_max, int64_t size_max)
 {
+	struct queues *all = queues_of(root->super);
 	struct mqueue *q;
 	struct inode *i;
-	int error = count_queue();
+	int error = count_queue(all);
 
 	if (error)
 		return error;
@@ -87,12 +99,12 @@ int mqueue_make(struct inode *root, struct dentry *d, mode_t mode, int64_t messa
 		error = (int)ptr_err(q);
 		goto uncount;
 	}
-	i = queue_inode(mode & 07777, q);
+	i = queue_inode(root->super, mode & 07777, q);
 	if (!i) {
 		error = -ENOMEM;
 		goto destroy;
 	}
-	d->private = (uint64_t)next_position++;
+	d->private = (uint64_t)all->next_position++;
 	root->mtime = root->ctime = timestamp_now();
 	dentry_instantiate(d, i);
 	dentry_pin(d);
@@ -100,7 +112,7 @@ int mqueue_make(struct inode *root, struct dentry *d, mode_t mode, int64_t messa
 destroy:
 	mqueue_destroy(q);
 uncount:
-	__atomic_sub_fetch(&queue_count, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&all->count, 1, __ATOMIC_RELAXED);
 	return error;
 }
 
@@ -221,32 +233,56 @@ static void evict_inode(struct inode *i)
 		return;
 	mqueue_destroy(i->private);
 	i->private = NULL;
-	__atomic_sub_fetch(&queue_count, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&queues_of(i->super)->count, 1, __ATOMIC_RELAXED);
 }
 
-static const struct super_ops super_ops = { .statfs = statfs, .evict_inode = evict_inode };
+static void put_super(struct super *s) { kfree(s->private); }
 
-static int mount(struct super *s, const char *source, const char *options) { return s->root ? 0 : -ENOMEM; }
+static const struct super_ops super_ops = { .statfs = statfs, .evict_inode = evict_inode, .put_super = put_super };
 
-static struct fs_type mqueue_type = { .name = "mqueue", .flags = FS_NODEV | FS_SINGLE, .mount = mount };
+// A mount shows the queues of the namespace it is made in.
+static struct super *of_caller(void)
+{
+	struct super *s = ipc_mine()->mqueues;
 
-static void init(void)
+	refcount_get(&s->refs);
+	return s;
+}
+
+static struct fs_type mqueue_type = { .name = "mqueue", .flags = FS_NODEV, .of_caller = of_caller };
+
+static int fill(struct super *s)
 {
 	struct inode *i;
 
-	fs_type_register(&mqueue_type);
-	super = super_create(&mqueue_type);
-	assert(super);
-	super->ops = &super_ops;
-	super->magic = MQUEUE_MAGIC;
-	i = inode_create(super, 1);
-	assert(i);
+	s->ops = &super_ops;
+	s->magic = MQUEUE_MAGIC;
+	s->private = kalloc(sizeof(struct queues));
+	if (!s->private)
+		return -ENOMEM;
+	queues_of(s)->next_position = 2;
+	i = inode_create(s, 1);
+	if (!i)
+		return -ENOMEM;
 	i->mode = S_IFDIR | 01777;
 	i->nlink = 2;
 	i->ops = &root_ops;
 	i->file_ops = &root_file_ops;
 	i->atime = i->mtime = i->ctime = i->btime = timestamp_now();
-	super->root = dentry_make_root(i);
-	assert(super->root);
+	s->root = dentry_make_root(i);
+	return s->root ? 0 : -ENOMEM;
 }
+
+struct super *mqueue_super_create(void)
+{
+	struct super *s = super_create(&mqueue_type);
+
+	if (s && fill(s)) {
+		super_put(s);
+		return NULL;
+	}
+	return s;
+}
+
+static void init(void) { fs_type_register(&mqueue_type); }
 KERNEL_INIT(2, init);

@@ -2,11 +2,28 @@
 // Identifiers, keys and permissions of System V objects.
 #include "ids.h"
 
+#include "../namespace.h"
+
 #include <linux/capability.h>
 #include <linux/stat.h>
 
 #include "kernel/errno.h"
 #include "kernel/task.h"
+
+void sysv_table_init(struct sysv_table *t, unsigned limit, void (*destroy)(struct sysv_object *o))
+{
+	mutex_init(&t->lock);
+	t->limit = limit;
+	t->destroy = destroy;
+}
+
+void sysv_table_clear(struct sysv_table *t)
+{
+	uint64_t index = 0;
+
+	for (struct sysv_object *o; (o = radix_next(&t->objects, &index));)
+		sysv_remove(t, o);
+}
 
 struct sysv_object *sysv_at(struct sysv_table *t, unsigned index)
 {
@@ -59,7 +76,7 @@ int sysv_permission(struct sysv_object *o, mode_t wanted)
 	else
 		granted &= 0007;
 	granted |= granted >> 3 | granted >> 6 | granted << 3 | granted << 6; // the class's bits, in every place
-	if ((wanted & granted) == wanted || cred_capable(c, CAP_IPC_OWNER))
+	if ((wanted & granted) == wanted || cred_capable_in(c, ipc_mine()->common.owner, CAP_IPC_OWNER))
 		return 0;
 	return -EACCES;
 }
@@ -68,7 +85,9 @@ int sysv_owner(struct sysv_object *o)
 {
 	uid_t euid = current->cred->euid;
 
-	return euid == o->uid || euid == o->cuid || cred_capable(current->cred, CAP_SYS_ADMIN) ? 0 : -EPERM;
+	if (euid == o->uid || euid == o->cuid)
+		return 0;
+	return cred_capable_in(current->cred, ipc_mine()->common.owner, CAP_SYS_ADMIN) ? 0 : -EPERM;
 }
 
 static struct sysv_object *find_key(struct sysv_table *t, int key)

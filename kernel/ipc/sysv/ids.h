@@ -32,11 +32,8 @@ struct sysv_table {
 
 #define SYSV_INDEX_MAX 32768u
 
-#define SYSV_TABLE_INIT(name, limit_, destroy_)                        \
-	{                                                              \
-		MUTEX_INIT((name).lock), { 0 }, 0, limit_, 0, destroy_ \
-	}
-
+void sysv_table_init(struct sysv_table *t, unsigned limit, void (*destroy)(struct sysv_object *o));
+void sysv_table_clear(struct sysv_table *t); // nobody uses it any more
 // xxxget(2): finds `key` and checks it with `check` (0 or -errno), or makes a new object with `create` (err_ptr). Identifier or -errno.
 long sysv_get(struct sysv_table *t, int key, int flags, int (*check)(struct sysv_object *o, void *context),
 	      struct sysv_object *(*create)(void *context), void *context);
@@ -46,5 +43,6 @@ struct sysv_object *sysv_find(struct sysv_table *t, int id);
 struct sysv_object *sysv_at(struct sysv_table *t, unsigned index);
 void sysv_put(struct sysv_table *t, struct sysv_object *o);
 void sysv_remove(struct sysv_table *t, struct sysv_object *o); // IPC_RMID, once; the object's lock not held
-int sysv_permission(struct sysv_object *o, mode_t wanted);     // wanted: 0444, 0222; -EACCES
-int sysv_owner(struct sysv_object *o);                         // may it be changed or removed? -EPERM
+// Of the current task's namespace. wanted: 0444, 0222; -EACCES
+int sysv_permission(struct sysv_object *o, mode_t wanted);
+int sysv_owner(struct sysv_object *o); // may it be changed or removed? -EPERM

@@ -2,6 +2,7 @@
 // System V message queues (msgget(2), msgop(2), msgctl(2)).
 #include <linux/msg.h>
 
+#include "../namespace.h"
 #include "ids.h"
 #include "kernel/errno.h"
 #include "kernel/slab.h"
@@ -40,7 +41,9 @@ static void queue_destroy(struct sysv_object *o)
 	kfree(q);
 }
 
-static struct sysv_table queues = SYSV_TABLE_INIT(queues, QUEUES_MAX, queue_destroy);
+void msg_table_init(struct sysv_table *t) { sysv_table_init(t, QUEUES_MAX, queue_destroy); }
+
+static struct sysv_table *queues(void) { return &ipc_mine()->queues; }
 
 static int64_t now_s(void) { return clock_realtime_ns() / NSEC_PER_SEC; }
 
@@ -70,7 +73,7 @@ static struct sysv_object *create(void *context)
 	return &q->object;
 }
 
-long sys_msgget(int key, int flags) { return sysv_get(&queues, key, flags, check_nothing, create, NULL); }
+long sys_msgget(int key, int flags) { return sysv_get(queues(), key, flags, check_nothing, create, NULL); }
 
 // Waits for a change of the queue since `seen`. 0, -ERESTARTNOHAND (signal(7): never restarted after a handler).
 static int wait_change(struct queue *q, uint64_t seen)
@@ -123,10 +126,10 @@ long sys_msgsnd(int id, struct uptr message, size_t size, int flags)
 	m->size = size;
 	long result = copy_from_user(m->text, uptr_add(message, sizeof(type)), size);
 	if (!result) {
-		struct sysv_object *o = sysv_find(&queues, id);
+		struct sysv_object *o = sysv_find(queues(), id);
 		result = is_err(o) ? ptr_err(o) : enqueue(container_of(o, struct queue, object), m, flags);
 		if (!is_err(o))
-			sysv_put(&queues, o);
+			sysv_put(queues(), o);
 	}
 	if (result)
 		kfree(m);
@@ -197,11 +200,11 @@ long sys_msgrcv(int id, struct uptr message, size_t size, int64_t type, int flag
 		return -EINVAL;
 	if (flags & MSG_COPY && (flags & MSG_EXCEPT || !(flags & IPC_NOWAIT)))
 		return -EINVAL;
-	struct sysv_object *o = sysv_find(&queues, id);
+	struct sysv_object *o = sysv_find(queues(), id);
 	if (is_err(o))
 		return ptr_err(o);
 	struct message *m = dequeue(container_of(o, struct queue, object), size, type, flags);
-	sysv_put(&queues, o);
+	sysv_put(queues(), o);
 	if (is_err(m))
 		return ptr_err(m);
 	size = min(size, m->size);
@@ -217,10 +220,10 @@ static long stat_out(struct queue *q, uint64_t buffer)
 	mutex_lock(&q->object.lock);
 	struct msqid64_ds d = {
 		.msg_perm = { .key = q->object.key,
-			      .uid = q->object.uid,
-			      .gid = q->object.gid,
-			      .cuid = q->object.cuid,
-			      .cgid = q->object.cgid,
+			      .uid = uid_shown(current->cred, q->object.uid),
+			      .gid = gid_shown(current->cred, q->object.gid),
+			      .cuid = uid_shown(current->cred, q->object.cuid),
+			      .cgid = gid_shown(current->cred, q->object.cgid),
 			      .mode = q->object.mode,
 			      .seq = (unsigned short)(q->object.id / (int)SYSV_INDEX_MAX) },
 		.msg_stime = q->sent_s,
@@ -242,18 +245,18 @@ static long info(int command, uint64_t buffer)
 	uint64_t index = 0;
 	unsigned highest = 0;
 
-	mutex_lock(&queues.lock);
-	for (; radix_next(&queues.objects, &index); index++)
+	mutex_lock(&queues()->lock);
+	for (; radix_next(&queues()->objects, &index); index++)
 		highest = (unsigned)index;
 	if (command == MSG_INFO)
-		i.msgpool = (int)queues.count;
-	mutex_unlock(&queues.lock);
+		i.msgpool = (int)queues()->count;
+	mutex_unlock(&queues()->lock);
 	return put_user(i, (struct uptr){ buffer }) ? -EFAULT : (long)highest;
 }
 
 static long change(struct queue *q, int command, uint64_t buffer)
 {
-	struct msqid64_ds d;
+	struct msqid64_ds d = { 0 };
 
 	int error = sysv_owner(&q->object);
 	if (error)
@@ -262,13 +265,17 @@ static long change(struct queue *q, int command, uint64_t buffer)
 		return -EFAULT;
 	if (command == IPC_SET && d.msg_qbytes > MSGMNB && !cred_capable(current->cred, 24 /* CAP_SYS_RESOURCE */))
 		return -EPERM;
+	uid_t uid = uid_meant(current->cred, d.msg_perm.uid);
+	gid_t gid = gid_meant(current->cred, d.msg_perm.gid);
+	if (command == IPC_SET && (uid == ID_NONE || gid == ID_NONE))
+		return -EINVAL;
 	mutex_lock(&q->object.lock);
 	bool gone = q->object.removed;
 	if (command == IPC_RMID) {
 		q->object.removed = true;
 	} else {
-		q->object.uid = d.msg_perm.uid;
-		q->object.gid = d.msg_perm.gid;
+		q->object.uid = uid;
+		q->object.gid = gid;
 		q->object.mode = d.msg_perm.mode & 0777;
 		q->limit_bytes = d.msg_qbytes;
 		q->changed_s = now_s();
@@ -278,7 +285,7 @@ static long change(struct queue *q, int command, uint64_t buffer)
 	if (gone)
 		return -EIDRM;
 	if (command == IPC_RMID)
-		sysv_remove(&queues, &q->object);
+		sysv_remove(queues(), &q->object);
 	return 0;
 }
 
@@ -290,7 +297,7 @@ long sys_msgctl(int id, int command, struct uptr buffer)
 	if (command == IPC_INFO || command == MSG_INFO)
 		return info(command, buffer.address);
 	bool by_index = command == MSG_STAT || command == MSG_STAT_ANY;
-	struct sysv_object *o = by_index ? sysv_at(&queues, (unsigned)id) : sysv_find(&queues, id);
+	struct sysv_object *o = by_index ? sysv_at(queues(), (unsigned)id) : sysv_find(queues(), id);
 	if (!o)
 		return -EINVAL;
 	if (is_err(o))
@@ -307,6 +314,6 @@ long sys_msgctl(int id, int command, struct uptr buffer)
 	} else {
 		result = -EINVAL;
 	}
-	sysv_put(&queues, o);
+	sysv_put(queues(), o);
 	return result;
 }

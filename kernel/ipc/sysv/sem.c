@@ -5,6 +5,7 @@
 // records hang on the set; a process's are applied when it ends.
 #include <linux/sem.h>
 
+#include "../namespace.h"
 #include "ids.h"
 #include "kernel/errno.h"
 #include "kernel/slab.h"
@@ -58,7 +59,9 @@ static void set_destroy(struct sysv_object *o)
 	kfree(s);
 }
 
-static struct sysv_table sets = SYSV_TABLE_INIT(sets, SETS_MAX, set_destroy);
+void sem_table_init(struct sysv_table *t) { sysv_table_init(t, SETS_MAX, set_destroy); }
+
+static struct sysv_table *sets(void) { return &ipc_mine()->sets; }
 
 static int64_t now_s(void) { return clock_realtime_ns() / NSEC_PER_SEC; }
 
@@ -95,7 +98,7 @@ long sys_semget(int key, int count, int flags)
 {
 	if (count < 0 || count > (int)SEMAPHORES_MAX)
 		return -EINVAL;
-	return sysv_get(&sets, key, flags, check_count, create, &count);
+	return sysv_get(sets(), key, flags, check_count, create, &count);
 }
 
 // ---- semop ----
@@ -214,12 +217,12 @@ static long semop_until(int id, struct uptr operations, size_t count, uint64_t d
 		return -ENOMEM;
 	result = copy_from_user(ops, operations, count * sizeof(*ops));
 	if (!result) {
-		struct sysv_object *o = sysv_find(&sets, id);
+		struct sysv_object *o = sysv_find(sets(), id);
 		result = is_err(o)
 				 ? ptr_err(o)
 				 : operate(container_of(o, struct sem_set, object), ops, (unsigned)count, deadline_ns);
 		if (!is_err(o))
-			sysv_put(&sets, o);
+			sysv_put(sets(), o);
 	}
 	if (ops != few)
 		kfree(ops);
@@ -266,11 +269,11 @@ void sysv_process_exit(pid_t pid)
 		return;
 	for (unsigned i = 0; i < SYSV_INDEX_MAX; i++) {
 		uint64_t index = i;
-		mutex_lock(&sets.lock);
-		struct sysv_object *o = radix_next(&sets.objects, &index);
+		mutex_lock(&sets()->lock);
+		struct sysv_object *o = radix_next(&sets()->objects, &index);
 		if (o)
 			refcount_get(&o->refs);
-		mutex_unlock(&sets.lock);
+		mutex_unlock(&sets()->lock);
 		if (!o)
 			return;
 		i = (unsigned)index;
@@ -280,7 +283,7 @@ void sysv_process_exit(pid_t pid)
 		if (u)
 			undo_apply(s, u);
 		mutex_unlock(&o->lock);
-		sysv_put(&sets, o);
+		sysv_put(sets(), o);
 	}
 }
 
@@ -290,10 +293,10 @@ static long stat_out(struct sem_set *s, uint64_t argument)
 {
 	struct semid64_ds d = {
 		.sem_perm = { .key = s->object.key,
-			      .uid = s->object.uid,
-			      .gid = s->object.gid,
-			      .cuid = s->object.cuid,
-			      .cgid = s->object.cgid,
+			      .uid = uid_shown(current->cred, s->object.uid),
+			      .gid = gid_shown(current->cred, s->object.gid),
+			      .cuid = uid_shown(current->cred, s->object.cuid),
+			      .cgid = gid_shown(current->cred, s->object.cgid),
 			      .mode = s->object.mode,
 			      .seq = (unsigned short)(s->object.id / (int)SYSV_INDEX_MAX) },
 		.sem_otime = s->operated_s,
@@ -318,16 +321,16 @@ static long info(int command, uint64_t argument)
 	uint64_t index = 0;
 	unsigned highest = 0, semaphores = 0;
 
-	mutex_lock(&sets.lock);
-	for (struct sysv_object *o; (o = radix_next(&sets.objects, &index)); index++) {
+	mutex_lock(&sets()->lock);
+	for (struct sysv_object *o; (o = radix_next(&sets()->objects, &index)); index++) {
 		highest = (unsigned)index;
 		semaphores += container_of(o, struct sem_set, object)->count;
 	}
 	if (command == SEM_INFO) {
-		i.semusz = (int)sets.count;
+		i.semusz = (int)sets()->count;
 		i.semaem = (int)semaphores;
 	}
-	mutex_unlock(&sets.lock);
+	mutex_unlock(&sets()->lock);
 	return put_user(i, (struct uptr){ argument }) ? -EFAULT : (long)highest;
 }
 
@@ -407,21 +410,25 @@ static long one(struct sem_set *s, int number, int command, uint64_t argument)
 
 static long change(struct sem_set *s, int command, uint64_t argument)
 {
-	struct semid64_ds d;
+	struct semid64_ds d = { 0 };
 
 	int error = sysv_owner(&s->object);
 	if (error)
 		return error;
 	if (command == IPC_SET && get_user(&d, (struct uptr){ argument }))
 		return -EFAULT;
+	uid_t uid = uid_meant(current->cred, d.sem_perm.uid);
+	gid_t gid = gid_meant(current->cred, d.sem_perm.gid);
+	if (command == IPC_SET && (uid == ID_NONE || gid == ID_NONE))
+		return -EINVAL;
 	mutex_lock(&s->object.lock);
 	bool gone = s->object.removed;
 	if (command == IPC_RMID) {
 		s->object.removed = true;
 		changed(s);
 	} else {
-		s->object.uid = d.sem_perm.uid;
-		s->object.gid = d.sem_perm.gid;
+		s->object.uid = uid;
+		s->object.gid = gid;
 		s->object.mode = d.sem_perm.mode & 0777;
 		s->changed_s = now_s();
 	}
@@ -429,7 +436,7 @@ static long change(struct sem_set *s, int command, uint64_t argument)
 	if (gone)
 		return -EIDRM;
 	if (command == IPC_RMID)
-		sysv_remove(&sets, &s->object);
+		sysv_remove(sets(), &s->object);
 	return 0;
 }
 
@@ -441,7 +448,7 @@ long sys_semctl(int id, int number, int command, uint64_t argument)
 	if (command == IPC_INFO || command == SEM_INFO)
 		return info(command, argument);
 	bool by_index = command == SEM_STAT || command == SEM_STAT_ANY;
-	struct sysv_object *o = by_index ? sysv_at(&sets, (unsigned)id) : sysv_find(&sets, id);
+	struct sysv_object *o = by_index ? sysv_at(sets(), (unsigned)id) : sysv_find(sets(), id);
 	if (!o)
 		return -EINVAL;
 	if (is_err(o))
@@ -449,7 +456,7 @@ long sys_semctl(int id, int number, int command, uint64_t argument)
 	struct sem_set *s = container_of(o, struct sem_set, object);
 	if (command == IPC_RMID || command == IPC_SET) {
 		result = change(s, command, argument);
-		sysv_put(&sets, o);
+		sysv_put(sets(), o);
 		return result;
 	}
 	result = command == SEM_STAT_ANY ? 0 : sysv_permission(o, command == SETVAL || command == SETALL ? 0222 : 0444);
@@ -471,6 +478,6 @@ long sys_semctl(int id, int number, int command, uint64_t argument)
 		default: result = -EINVAL;
 		}
 	}
-	sysv_put(&sets, o);
+	sysv_put(sets(), o);
 	return result;
 }
