@@ -316,7 +316,7 @@ static int entries_read_at_once(struct inode *i, struct fs_open_dir *dir, uint32
 // ---- young cells ----
 //
 // A small program asks for little, and the directories it looks into are large ones: /usr/lib, /etc. So a cell's first questions make it read
-// only what surely pays, and start no watches: a watch is a wait for the host at the end. Who lists a directory then gets its names; their
+// only what surely pays, and start no watches: one costs as much as a question. Who lists a directory then gets its names; their
 // attributes cost the broker some 2 us each, and python3, which lists where it may import from, asks for a few. What is not watched is
 // believed for a shorter time instead (fs_deadline()), and watched when it is asked for again after that.
 

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -49,18 +48,6 @@ void process_keep_only(const int *fds, unsigned count)
 		next = (unsigned)sorted[i] + 1;
 	}
 	close_range(next, ~0u, 0);
-}
-
-void process_widen_descriptors(int fd, unsigned count)
-{
-	struct rlimit limit;
-	int last;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	last = fcntl(fd, F_DUPFD_CLOEXEC, (int)(limit.rlim_cur < count ? limit.rlim_cur : count) - 1);
-	if (last >= 0)
-		close(last);
 }
 
 static bool write_file(const char *path, const char *text)

@@ -42,9 +42,6 @@ struct process_spec {
 bool process_start(struct process *p, const struct process_spec *spec, struct err *e);
 // Closes every descriptor from 3 up but those.
 void process_keep_only(const int *fds, unsigned count);
-// Makes the table of descriptors large enough for so many, or as many as are allowed, while nobody shares it: each time one that is shared
-// grows, who wants the descriptor waits some 10 ms for the host's RCU. `fd`: any that is open.
-void process_widen_descriptors(int fd, unsigned count);
 // Default action for every signal, none blocked.
 void process_reset_signals(void);
 // Reads what stands in the stderr pipe. False at its end.

@@ -6,7 +6,7 @@
 #include "broker/broker.h"
 
 #include "abi/hosted.h"
-#include "base/process.h"
+#include "base/descriptors.h"
 #include "broker/confine.h"
 #include "broker/request.h"
 
@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -128,7 +129,8 @@ _Noreturn void broker_main(const struct broker_spec *spec)
 		channels[i] = (struct channel_thread){ .server = s, .channel = spec->channels[i] };
 	if (!confine_rights(&e) || !broker_init(&s->broker, spec, &e))
 		die(&e);
-	process_widen_descriptors(STDERR_FILENO, DESCRIPTORS_FIRST);
+	descriptors_widen(STDERR_FILENO, DESCRIPTORS_FIRST);
+	mallopt(M_ARENA_MAX, 1); // a thread's own arena grows by a page at a time, with a call each
 	if (!threads_start(s, channels, spec->channel_count, &e))
 		die(&e);
 	pthread_barrier_wait(&s->made);

@@ -35,6 +35,7 @@ struct watches {
 	uint32_t bucket_count, count;
 	uint32_t count_max; // constant
 	int events;         // constant; -1
+	int circle[2];      // constant: a socket pair; -1
 };
 
 struct broker {

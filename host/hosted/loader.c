@@ -2,7 +2,7 @@
 // Sources: abi/hosted.h; memfd_create(2), mmap(2), rseq(2).
 #include "hosted/loader.h"
 
-#include "base/process.h"
+#include "base/descriptors.h"
 #include "base/tsc.h"
 #include "hosted/filter.h"
 
@@ -334,7 +334,7 @@ _Noreturn void loader_enter(const struct loader_spec *s)
 	h->flags |= huge ? HOSTED_FLAG_HUGE_DATA : 0;
 	protect_relocated(&p, s->image);
 	hand_over_descriptors(h, s, memory);
-	process_widen_descriptors(0, DESCRIPTORS_FIRST);
+	descriptors_widen(0, DESCRIPTORS_FIRST);
 	settle_signals();
 	forget_libc();
 	if (s->stop)

@@ -262,9 +262,11 @@ fd = os.open("/notified", os.O_RDONLY)
 fcntl.fcntl(fd, 10, number)  # F_SETSIG
 fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_MODIFY | fcntl.DN_RENAME | fcntl.DN_DELETE | fcntl.DN_MULTISHOT)
 print("ready", flush=True)
-while "last" not in os.listdir("/notified"):
+names = []
+while "last" not in names:
     told = signal.sigwaitinfo([number])
-    print(told.si_signo == number, told.si_code, flush=True)
+    names = os.listdir("/notified")
+    print(told.si_signo == number, told.si_code, *(n for n in ("last", "first") if n in names), flush=True)
 """
     process = t.start([PYTHON, "-c", script], "--mount", f"{directory}:/notified:ro")
     try:
@@ -273,7 +275,7 @@ while "last" not in os.listdir("/notified"):
             with open(os.path.join(directory, "new"), "w") as f:
                 f.write("x")
             os.rename(os.path.join(directory, "new"), os.path.join(directory, name))
-            t.wait_for_line(process, b"True 3")  # POLL_MSG
+            t.wait_for_line(process, b"True 3 " + name.encode())  # POLL_MSG; there may be more, for each change one
         t.finish(process, 20)
     finally:
         process.kill()
