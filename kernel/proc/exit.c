@@ -10,6 +10,7 @@
 #include "kernel/core.h"
 #include "kernel/futex.h"
 #include "kernel/log.h"
+#include "kernel/seccomp.h"
 #include "kernel/sysv.h"
 #include "kernel/syscalls.h"
 #include "kernel/tty.h"
@@ -176,6 +177,7 @@ static void unlink_task(struct task *t)
 {
 	list_remove(&t->thread_node);
 	signal_flush(&t->pending);
+	seccomp_release(t);
 	t->pid->task = NULL;
 	pid_release_if_unused(t->pid);
 	__atomic_sub_fetch(&t->cred->user->tasks, 1, __ATOMIC_RELAXED);
