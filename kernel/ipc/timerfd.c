@@ -22,6 +22,7 @@ struct timerfd {
 	uint64_t expired;                  // expirations not yet read
 	uint64_t set_count;                // clock_set_count() when armed
 	int clock, flags;                  // TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET
+	int64_t offset_ns;                 // of CLOCK_REALTIME, by which the deadline was computed
 	struct waiter set_waiter;          // on clock_set_wait while it matters
 };
 
@@ -59,18 +60,30 @@ static void timerfd_expired(struct ktimer *timer)
 		waitq_wake_events(&t->wait, 0, EPOLLIN);
 }
 
-static bool cancelled(const struct timerfd *t)
+static bool follows_clock(const struct timerfd *t)
 {
-	return t->flags & TFD_TIMER_CANCEL_ON_SET && t->flags & TFD_TIMER_ABSTIME && clock_is_realtime(t->clock) &&
-	       t->set_count != clock_set_count();
+	return t->flags & TFD_TIMER_ABSTIME && clock_is_realtime(t->clock);
 }
 
-// clock_set_wait's lock is held; ours nests in it.
+static bool cancelled(const struct timerfd *t)
+{
+	return t->flags & TFD_TIMER_CANCEL_ON_SET && follows_clock(t) && t->set_count != clock_set_count();
+}
+
+// The clock was set: the deadline stays what it is by that clock. clock_set_wait's lock is held; ours nests in it.
 static bool timerfd_clock_set(struct waiter *w, unsigned events)
 {
 	struct timerfd *t = container_of(w, struct timerfd, set_waiter);
+	int64_t offset = clock_realtime_offset_ns();
 
 	(void)events;
+	spin_lock(&t->lock);
+	if (t->deadline_ns && follows_clock(t)) {
+		t->deadline_ns = clock_deadline_moved(t->deadline_ns, t->offset_ns, offset);
+		t->offset_ns = offset;
+		arm(t);
+	}
+	spin_unlock(&t->lock);
 	waitq_wake_events(&t->wait, 0, EPOLLIN);
 	return true;
 }
@@ -190,7 +203,7 @@ long sys_timerfd_create(int clock, int flags)
 
 static void set(struct timerfd *t, int flags, uint64_t value, uint64_t interval, struct __kernel_itimerspec *old)
 {
-	if (flags & TFD_TIMER_CANCEL_ON_SET)
+	if (flags & TFD_TIMER_ABSTIME && clock_is_realtime(t->clock))
 		waitq_add(&clock_set_wait, &t->set_waiter);
 	spin_lock(&t->lock);
 	old->it_value = timespec_of_ns(left(t));
@@ -201,11 +214,12 @@ static void set(struct timerfd *t, int flags, uint64_t value, uint64_t interval,
 	t->expired = 0;
 	t->interval_ns = interval;
 	t->deadline_ns = 0;
+	t->offset_ns = clock_realtime_offset_ns();
 	if (value) {
 		if (!(flags & TFD_TIMER_ABSTIME))
 			t->deadline_ns = deadline_after(value);
 		else if (clock_is_realtime(t->clock))
-			t->deadline_ns = (uint64_t)max((int64_t)value - clock_realtime_offset_ns(), INT64_C(1));
+			t->deadline_ns = (uint64_t)max((int64_t)value - t->offset_ns, INT64_C(1));
 		else
 			t->deadline_ns = value;
 		arm(t);

@@ -10,6 +10,7 @@
 #include "kernel/core.h"
 #include "kernel/futex.h"
 #include "kernel/log.h"
+#include "kernel/seccomp.h"
 #include "kernel/sysv.h"
 #include "kernel/syscalls.h"
 #include "kernel/tty.h"
@@ -176,6 +177,7 @@ static void unlink_task(struct task *t)
 {
 	list_remove(&t->thread_node);
 	signal_flush(&t->pending);
+	seccomp_release(t);
 	t->pid->task = NULL;
 	pid_release_if_unused(t->pid);
 	__atomic_sub_fetch(&t->cred->user->tasks, 1, __ATOMIC_RELAXED);
@@ -258,6 +260,28 @@ static void send_death_signal(struct process *child)
 			(void)signal_send_process(child, t->parent_death_signal, NULL);
 }
 
+static struct task *any_thread(struct process *p, const struct task *but)
+{
+	struct task *t;
+	list_for_each (t, &p->threads, thread_node)
+		if (t != but && !t->dead)
+			return t;
+	return NULL;
+}
+
+// A thread that is not the last of its process ends: another one takes over the children it made, who hear of it as of a parent's death.
+static void hand_over_children(struct task *t)
+{
+	struct process *p = t->process, *child;
+	struct task *heir = any_thread(p, t);
+	list_for_each (child, &p->children, sibling) {
+		if (child->maker != t)
+			continue;
+		child->maker = heir;
+		send_death_signal(child);
+	}
+}
+
 // Gives p's children a new parent. Zombies nobody wants are put on `dead`, by their sibling node.
 static void reparent_children(struct process *p, struct list *dead)
 {
@@ -265,6 +289,7 @@ static void reparent_children(struct process *p, struct list *dead)
 	list_for_each_safe (child, next, &p->children, sibling) {
 		list_remove(&child->sibling);
 		child->parent = reaper;
+		child->maker = reaper ? any_thread(reaper, NULL) : NULL;
 		__atomic_store_n(&child->parent_pid, reaper ? reaper->pid : 0, __ATOMIC_RELAXED);
 		// The program did not make it: unless it asked for orphans, it need not know about them.
 		child->auto_reap = !reaper || (reaper == init_process && !reaper->is_subreaper);
@@ -350,6 +375,8 @@ static void exit_notify(struct task *t)
 		process_child_wake(t->tracer);
 	if (last)
 		process_dies(p);
+	else
+		hand_over_children(t);
 	int status = p->leader ? process_status(p) : 0;
 	spin_unlock(&tasklist_lock);
 	if (last && p == init_process)

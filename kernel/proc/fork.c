@@ -280,7 +280,9 @@ free:
 static void link_process(struct task *t, uint64_t flags)
 {
 	struct process *p = t->process, *me = current->process;
-	process_link(p, flags & CLONE_PARENT && me->parent ? me->parent : me);
+	bool sibling = flags & CLONE_PARENT && me->parent;
+	process_link(p, sibling ? me->parent : me);
+	p->maker = sibling ? me->maker : current;
 	tty_process_inherit(p, me);
 	process_set_group(p, me->pgrp);
 	process_set_session(p, me->session);

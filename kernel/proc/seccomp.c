@@ -12,6 +12,7 @@
 #include "kernel/seccomp.h"
 #include "kernel/syscalls.h"
 #include "bpf.h"
+#include "seccomp_notify.h"
 
 #include <asm/unistd.h>
 #include <linux/audit.h>
@@ -24,12 +25,13 @@
 
 #define FLAGS_KNOWN                                                                             \
 	(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW | \
-	 SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
+	 SECCOMP_FILTER_FLAG_TSYNC_ESRCH | SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
 
 struct seccomp_filter {
 	struct refcount refs;
-	struct seccomp_filter *previous; // a reference
-	unsigned depth, cost;            // filters and instructions up to here
+	struct seccomp_filter *previous;   // a reference
+	struct seccomp_listener *listener; // who answers for SECCOMP_RET_USER_NOTIF; or NULL
+	unsigned depth, cost;              // filters and instructions up to here
 	struct sock_filter program[];
 };
 
@@ -37,18 +39,26 @@ static void filter_put(struct seccomp_filter *f)
 {
 	while (f && refcount_put(&f->refs)) {
 		struct seccomp_filter *previous = f->previous;
+		if (f->listener)
+			seccomp_listener_drop(f->listener);
 		kfree(f);
 		f = previous;
 	}
 }
 
-void seccomp_release(struct task *t) { filter_put(t->seccomp_filter); }
-
-unsigned seccomp_filter_count(const struct task *t)
+void seccomp_release(struct task *t)
 {
-	const struct seccomp_filter *f = __atomic_load_n(&t->seccomp_filter, __ATOMIC_ACQUIRE);
+	filter_put(t->seccomp_filter);
+	t->seccomp_filter = NULL;
+}
 
-	return f ? f->depth : 0;
+unsigned seccomp_filter_count(struct task *t)
+{
+	struct sighand *s = process_sighand_lock(t->process);
+	unsigned depth = t->seccomp_filter ? t->seccomp_filter->depth : 0;
+
+	spin_unlock(&s->lock);
+	return depth;
 }
 
 // `t` gets mode and filters; what it had is among them. sighand->lock.
@@ -73,19 +83,20 @@ void seccomp_inherit(struct task *child, struct task *parent)
 
 // ---- a call ----
 
-static uint32_t run_filters(const struct user_regs *regs)
+// *decided: the filter that said so, NULL when all allow it.
+static uint32_t run_filters(const struct seccomp_data *data, const struct seccomp_filter **decided)
 {
-	struct seccomp_data data = { .nr = (int)regs->orig_ax,
-				     .arch = AUDIT_ARCH_X86_64,
-				     .instruction_pointer = regs->ip,
-				     .args = { regs->di, regs->si, regs->dx, regs->r10, regs->r8, regs->r9 } };
 	uint32_t result = SECCOMP_RET_ALLOW;
+
+	*decided = NULL;
 
 	for (const struct seccomp_filter *f = __atomic_load_n(&current->seccomp_filter, __ATOMIC_ACQUIRE); f;
 	     f = f->previous) {
-		uint32_t r = bpf_run(f->program, &data);
-		if ((int32_t)(r & SECCOMP_RET_ACTION_FULL) < (int32_t)(result & SECCOMP_RET_ACTION_FULL))
+		uint32_t r = bpf_run(f->program, data);
+		if ((int32_t)(r & SECCOMP_RET_ACTION_FULL) < (int32_t)(result & SECCOMP_RET_ACTION_FULL)) {
 			result = r;
+			*decided = f;
+		}
 	}
 	return result;
 }
@@ -107,9 +118,25 @@ static bool ask_tracer(struct user_regs *regs, uint32_t data)
 	return !fatal_signal_pending(current) && (int32_t)regs->orig_ax >= 0;
 }
 
+// The listener decides: may the call go on?
+static bool ask_listener(struct user_regs *regs, struct seccomp_listener *l, const struct seccomp_data *call)
+{
+	long result = -ENOSYS; // nobody listens
+	bool go_on = l && seccomp_listener_ask(l, call, &result);
+
+	if (!go_on)
+		regs->ax = (uint64_t)result;
+	return go_on;
+}
+
 static bool apply_filters(struct user_regs *regs, bool asked)
 {
-	uint32_t result = run_filters(regs), data = result & SECCOMP_RET_DATA;
+	struct seccomp_data call = { .nr = (int)regs->orig_ax,
+				     .arch = AUDIT_ARCH_X86_64,
+				     .instruction_pointer = regs->ip,
+				     .args = { regs->di, regs->si, regs->dx, regs->r10, regs->r8, regs->r9 } };
+	const struct seccomp_filter *filter;
+	uint32_t result = run_filters(&call, &filter), data = result & SECCOMP_RET_DATA;
 
 	switch (result & SECCOMP_RET_ACTION_FULL) {
 	case SECCOMP_RET_ALLOW:
@@ -122,8 +149,8 @@ static bool apply_filters(struct user_regs *regs, bool asked)
 	case SECCOMP_RET_TRACE:
 		if (asked)
 			return true;
-		return ask_tracer(regs, data) && apply_filters(regs, true);      // it may have made another call of it
-	case SECCOMP_RET_USER_NOTIF: regs->ax = (uint64_t)-ENOSYS; return false; // nobody can listen
+		return ask_tracer(regs, data) && apply_filters(regs, true); // it may have made another call of it
+	case SECCOMP_RET_USER_NOTIF: return ask_listener(regs, filter->listener, &call);
 	case SECCOMP_RET_KILL_THREAD: kill(false);
 	}
 	kill(true);
@@ -227,6 +254,13 @@ static void synchronise(void)
 	}
 }
 
+static bool has_listener(const struct seccomp_filter *f)
+{
+	while (f && !f->listener)
+		f = f->previous;
+	return f;
+}
+
 static long attach_locked(struct seccomp_filter *f, unsigned flags)
 {
 	struct seccomp_filter *old = current->seccomp_filter;
@@ -236,6 +270,8 @@ static long attach_locked(struct seccomp_filter *f, unsigned flags)
 		return -EINVAL;
 	if (old && f->cost + FILTER_COST + old->cost > INSTRUCTIONS_MAX)
 		return -ENOMEM;
+	if (f->listener && has_listener(old))
+		return -EBUSY;
 	other = flags & SECCOMP_FILTER_FLAG_TSYNC ? find_other() : NULL;
 	if (other)
 		return flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH ? -ESRCH : other->tid;
@@ -251,29 +287,77 @@ static long attach_locked(struct seccomp_filter *f, unsigned flags)
 	return 0;
 }
 
+static long attach(struct seccomp_filter *f, unsigned flags)
+{
+	struct sighand *s = process_sighand_lock(current->process);
+	long result = attach_locked(f, flags);
+
+	spin_unlock(&s->lock);
+	return result;
+}
+
+// With a listener: its descriptor.
+static long attach_with_listener(struct seccomp_filter *f, unsigned flags)
+{
+	struct file *file;
+	int fd = fd_reserve(0, true);
+	long result = fd;
+
+	if (fd < 0)
+		return fd;
+	result = seccomp_listener_create(flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &f->listener, &file);
+	if (result) {
+		fd_cancel(fd);
+		return result;
+	}
+	result = attach(f, flags);
+	if (result) {
+		fd_cancel(fd);
+		file_put(file);
+		return result;
+	}
+	fd_install(fd, file);
+	return fd;
+}
+
+// With a listener the result is its descriptor, so that TSYNC cannot answer by a thread's number.
+static bool flags_valid(unsigned flags)
+{
+	bool listener = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
+
+	if (flags & ~FLAGS_KNOWN || (flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !listener))
+		return false;
+	return !listener || !(flags & SECCOMP_FILTER_FLAG_TSYNC) || flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+}
+
 static long set_filter(unsigned flags, struct uptr user)
 {
 	struct seccomp_filter *f;
-	struct sighand *s;
 	long result;
 
-	if (flags & ~FLAGS_KNOWN)
+	if (!flags_valid(flags))
 		return -EINVAL;
 	f = filter_get(user);
 	if (is_err(f))
 		return ptr_err(f);
-	s = process_sighand_lock(current->process);
-	result = attach_locked(f, flags);
-	spin_unlock(&s->lock);
+	result = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER ? attach_with_listener(f, flags) : attach(f, flags);
 	filter_put(f);
 	return result;
+}
+
+static long notify_sizes(unsigned flags, struct uptr user)
+{
+	const struct seccomp_notif_sizes sizes = { sizeof(struct seccomp_notif), sizeof(struct seccomp_notif_resp),
+						   sizeof(struct seccomp_data) };
+
+	return flags ? -EINVAL : put_user(sizes, user);
 }
 
 static long action_available(unsigned flags, struct uptr user)
 {
 	static const uint32_t available[] = { SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_KILL_THREAD, SECCOMP_RET_TRAP,
 					      SECCOMP_RET_ERRNO,        SECCOMP_RET_TRACE,       SECCOMP_RET_LOG,
-					      SECCOMP_RET_ALLOW };
+					      SECCOMP_RET_ALLOW,        SECCOMP_RET_USER_NOTIF };
 	uint32_t action;
 
 	if (flags)
@@ -292,6 +376,7 @@ long sys_seccomp(unsigned operation, unsigned flags, struct uptr arguments)
 	case SECCOMP_SET_MODE_STRICT: return flags || !uptr_is_null(arguments) ? -EINVAL : set_strict();
 	case SECCOMP_SET_MODE_FILTER: return set_filter(flags, arguments);
 	case SECCOMP_GET_ACTION_AVAIL: return action_available(flags, arguments);
+	case SECCOMP_GET_NOTIF_SIZES: return notify_sizes(flags, arguments);
 	}
 	return -EINVAL;
 }

@@ -15,6 +15,15 @@ int64_t clock_realtime_offset_ns(void) { return __atomic_load_n(&realtime_offset
 int64_t clock_realtime_ns(void) { return (int64_t)port_time_ns() + clock_realtime_offset_ns(); }
 uint64_t clock_set_count(void) { return __atomic_load_n(&set_count, __ATOMIC_ACQUIRE); }
 
+uint64_t clock_deadline_moved(uint64_t deadline_ns, int64_t old_offset_ns, int64_t offset_ns)
+{
+	int64_t moved;
+
+	if (__builtin_sub_overflow((int64_t)deadline_ns, offset_ns - old_offset_ns, &moved))
+		return offset_ns < old_offset_ns ? (uint64_t)INT64_MAX : 1;
+	return (uint64_t)max(moved, INT64_C(1));
+}
+
 // Absolute realtime sleepers have turned their deadline into a monotonic one; they wake on this queue and do it again.
 void clock_set_realtime(int64_t realtime_ns)
 {

@@ -88,5 +88,7 @@ int futex_pi_sleep(struct uptr word, struct futex_bucket *b, struct futex_waiter
 struct futex_waiter *futex_pi_first(struct futex_bucket *b, const struct futex_key *key, bool *more);
 void futex_pi_change_owner(struct futex_bucket *b, const struct futex_key *key, struct task *t);
 int futex_pi_announce(pid_t tid);
+// Who waits for task `tid` has changed: it runs with their priority. No bucket locked.
+void futex_pi_lend(pid_t tid);
 // The owner of this PI word died: its first waiter is to take over.
 void futex_pi_owner_died(struct uptr word);

@@ -4,8 +4,8 @@
 //
 // The word is 0 or the owner's tid, with FUTEX_WAITERS while somebody queues here and FUTEX_OWNER_DIED for the next owner
 // to see. Ownership is handed over: unlocking writes the next owner's tid before it wakes it. The next owner is the waiter
-// of highest priority, first come first among equals. What is missing against Linux is the priority itself travelling to
-// the owner while somebody waits.
+// of highest priority, first come first among equals. Where this kernel schedules, an owner runs with the real-time priority of who
+// waits for it, and so does whom that owner waits for.
 
 #include "futex_internal.h"
 
@@ -16,7 +16,7 @@ static void mark_owner(struct task *t) { __atomic_store_n(&t->sched.owns_pi, tru
 
 static bool higher(const struct futex_waiter *a, const struct futex_waiter *b)
 {
-	return a->task->sched.rt_priority > b->task->sched.rt_priority;
+	return sched_rt_rank(&a->task->sched) > sched_rt_rank(&b->task->sched);
 }
 
 struct futex_waiter *futex_pi_first(struct futex_bucket *b, const struct futex_key *key, bool *more)
@@ -117,13 +117,71 @@ int futex_pi_take_or_queue(struct uptr word, struct futex_bucket *b, struct fute
 	}
 }
 
+// ---- lending priority ----
+//
+// What a task is lent is always computed anew from all who wait for it, so that the last to look is right. Lock order:
+// boost_lock -> bucket.lock, run queue.
+
+#define CHAIN_MAX 16u // owners that wait for owners; beyond, nobody is lent anything
+
+static struct spinlock boost_lock = SPINLOCK_INIT;
+
+// The highest priority of those who wait for task `tid`; and the task that it waits for itself, 0: none.
+static unsigned look_at_waiters(pid_t tid, pid_t *waits_for)
+{
+	unsigned rank = 0;
+
+	*waits_for = 0;
+	for (unsigned i = 0; i < FUTEX_BUCKETS; i++) {
+		struct futex_bucket *b = &futex_buckets[i];
+		struct futex_waiter *w;
+
+		if (list_empty(&b->waiters)) // who comes now looks again himself
+			continue;
+		spin_lock(&b->lock);
+		list_for_each (w, &b->waiters, node) {
+			if (w->pi && w->owner == tid)
+				rank = max(rank, sched_rt_rank(&w->task->sched));
+			if (w->pi && w->task->tid == tid)
+				*waits_for = w->owner;
+		}
+		spin_unlock(&b->lock);
+	}
+	return rank;
+}
+
+void futex_pi_lend(pid_t tid)
+{
+	if (PORT_SCHEDULES_TASKS)
+		return; // the host knows no priorities of ours
+	spin_lock(&boost_lock);
+	for (unsigned depth = 0; tid && depth < CHAIN_MAX; depth++) {
+		struct task *t = task_find(tid);
+		pid_t waits_for;
+
+		if (!t)
+			break;
+		unsigned rank = look_at_waiters(tid, &waits_for), before = sched_rt_rank(&t->sched);
+		sched_boost(t, rank);
+		tid = sched_rt_rank(&t->sched) == before ? 0 : waits_for;
+		task_put(t);
+	}
+	spin_unlock(&boost_lock);
+}
+
 int futex_pi_sleep(struct uptr word, struct futex_bucket *b, struct futex_waiter *w, uint64_t deadline_ns)
 {
 	int error;
 
 	do {
+		bool lends = w->pi && sched_rt_rank(&current->sched);
+
+		if (lends)
+			futex_pi_lend(w->owner);
 		error = futex_sleep(w, deadline_ns);
-		if (error || !w->owner_died) // else: handed over to us
+		if (error && lends)
+			futex_pi_lend(w->owner); // not any more
+		if (error || !w->owner_died)     // else: handed over to us
 			break;
 		error = futex_pi_take_or_queue(word, b, w, w->owner, false);
 		if (error != FUTEX_HELD)
@@ -186,6 +244,8 @@ long futex_unlock_pi(struct uptr word, bool private)
 					futex_pi_change_owner(b, &key, w->task);
 			}
 			spin_unlock(&b->lock);
+			if (current->sched.boost)
+				futex_pi_lend(current->tid);
 			break;
 		}
 		spin_unlock(&b->lock);

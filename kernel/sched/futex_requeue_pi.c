@@ -59,6 +59,7 @@ struct move {
 	struct futex_key from_key, to_key;
 	struct futex_bucket *from, *to; // locked
 	unsigned count, done;
+	pid_t lend_to; // the owner, when somebody of real-time priority waits for it now
 };
 
 // All that wait there are to be moved just there; *first: whose turn it is, NULL: nobody's.
@@ -74,7 +75,7 @@ static int look(struct move *m, struct futex_waiter **first, bool *more)
 		if (!w->to_pi || w->pi || !futex_key_equal(&w->target, &m->to_key))
 			return -EINVAL;
 		*more = *first;
-		if (!*first || w->task->sched.rt_priority > (*first)->task->sched.rt_priority)
+		if (!*first || sched_rt_rank(&w->task->sched) > sched_rt_rank(&(*first)->task->sched))
 			*first = w;
 	}
 	return 0;
@@ -131,6 +132,8 @@ static int move_all(struct move *m)
 		return error;
 	m->done = 1;
 	move_one(m, first, owner);
+	if (owner != first->task->tid && sched_rt_rank(&first->task->sched))
+		m->lend_to = owner;
 	if (owner == first->task->tid) {
 		futex_wake_waiter(first);
 		futex_pi_change_owner(m->to, &m->to_key, first->task);
@@ -183,6 +186,8 @@ long futex_requeue_pi(struct uptr word, bool private, unsigned wake, unsigned mo
 				error = FUTEX_CHANGED;
 		}
 	} while (error == FUTEX_CHANGED);
+	if (m.lend_to)
+		futex_pi_lend(m.lend_to);
 	futex_key_put(&m.to_key);
 put_from:
 	futex_key_put(&m.from_key);

@@ -71,6 +71,7 @@ int mm_futex_key(struct mm *m, uint64_t address, bool write, struct mobj **objec
 	return 0;
 }
 void mobj_get(struct mobj *o) { (void)o; }
+void sched_boost(struct task *t, unsigned rt_priority) { t->sched.boost = (uint8_t)rt_priority; }
 void mobj_put(struct mobj *o) { (void)o; }
 struct task *task_find(pid_t tid)
 {

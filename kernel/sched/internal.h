@@ -63,7 +63,7 @@ static inline bool sched_is_short_runner(const struct sched_entity *s)
 {
 	return s->average_run_ns < SCHED_SHORT_RUN_NS;
 }
-static inline bool sched_is_rt(const struct sched_entity *s) { return s->rt_priority != 0; }
+static inline bool sched_is_rt(const struct sched_entity *s) { return sched_rt_rank(s) != 0; }
 static inline bool sched_may_run_on(const struct sched_entity *s, unsigned cpu)
 {
 	return bitmap_test(s->affinity.bits, cpu);

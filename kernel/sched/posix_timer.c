@@ -8,13 +8,14 @@
 // Lifetime: a timer is on its process's list, under process.lock, and has one reference for that and one for every call
 // that uses it. The kernel timer's expire() takes process.lock, so deleting stops it first, without the lock.
 //
-// Lock order: process.lock -> timer tree lock. Signals are sent without process.lock.
+// Lock order: clock_set_wait's -> process.lock -> timer tree lock. Signals are sent without process.lock.
 
 #include "kernel/errno.h"
 #include "kernel/slab.h"
 #include "kernel/syscalls.h"
 #include "kernel/timespec.h"
 #include "kernel/uaccess.h"
+#include "kernel/waitq.h"
 
 #include "internal.h"
 
@@ -30,8 +31,11 @@ struct posix_timer {
 	int id, clock, notify;
 	bool deleted, armed;
 	uint64_t interval_ns;
-	uint64_t deadline_ns; // on the monotonic clock, or of CPU time
-	uint64_t overruns;    // since the signal was last queued
+	uint64_t deadline_ns;     // on the monotonic clock, or of CPU time
+	uint64_t overruns;        // since the signal was last queued
+	bool follows_clock;       // the deadline is a moment of CLOCK_REALTIME,
+	int64_t offset_ns;        // computed by this offset of it
+	struct waiter set_waiter; // on clock_set_wait while that matters
 	struct ktimer timer;
 	struct sigqueue_entry entry;
 };
@@ -40,6 +44,7 @@ static void timer_put(struct posix_timer *t)
 {
 	if (!refcount_put(&t->refs))
 		return;
+	waitq_remove(&clock_set_wait, &t->set_waiter);
 	if (t->target)
 		task_put(t->target);
 	kfree(t);
@@ -114,6 +119,24 @@ static void wall_expired(struct ktimer *timer)
 	spin_unlock(&p->lock);
 	if (count)
 		fire(t, count);
+}
+
+// The clock was set: the deadline stays what it is by that clock.
+static bool clock_was_set(struct waiter *w, unsigned events)
+{
+	struct posix_timer *t = container_of(w, struct posix_timer, set_waiter);
+	struct process *p = t->process;
+	int64_t offset = clock_realtime_offset_ns();
+
+	(void)events;
+	spin_lock(&p->lock);
+	if (t->armed && t->follows_clock) {
+		t->deadline_ns = clock_deadline_moved(t->deadline_ns, t->offset_ns, offset);
+		t->offset_ns = offset;
+		arm(t);
+	}
+	spin_unlock(&p->lock);
+	return true;
 }
 
 void posix_cpu_timers_check(struct process *p)
@@ -257,6 +280,7 @@ static void timer_delete(struct posix_timer *t)
 	t->armed = false;
 	list_remove(&t->node);
 	spin_unlock(&p->lock);
+	waitq_remove(&clock_set_wait, &t->set_waiter); // nothing arms it again
 	ktimer_cancel_sync(&t->timer);
 	signal_entry_cancel(p, &t->entry);
 	timer_put(t);
@@ -295,6 +319,8 @@ long sys_timer_create(int clock, struct uptr event, struct uptr id)
 		t->target = current;
 	}
 	ktimer_init(&t->timer, wall_expired);
+	list_init(&t->set_waiter.node);
+	t->set_waiter.wake = clock_was_set;
 	list_init(&t->entry.node);
 	t->entry.preallocated = true;
 	t->entry.info.si_signo = e.sigev_signo;
@@ -350,7 +376,7 @@ long sys_timer_settime(int id, int flags, struct uptr value, struct uptr old)
 	struct __kernel_itimerspec v;
 	uint64_t ns, interval, now, old_left, old_interval;
 	struct posix_timer *t;
-	bool cpu, was_armed;
+	bool cpu, follows, was_armed;
 
 	if (uptr_is_null(value))
 		return -EINVAL;
@@ -363,7 +389,12 @@ long sys_timer_settime(int id, int flags, struct uptr value, struct uptr old)
 		return -EINVAL;
 	cpu = clock_is_cpu_time(t->clock);
 	now = clock_now(t);
+	follows = flags & TIMER_ABSTIME && clock_is_realtime(t->clock);
+	if (follows)
+		waitq_add(&clock_set_wait, &t->set_waiter);
 	spin_lock(&p->lock);
+	t->follows_clock = follows;
+	t->offset_ns = clock_realtime_offset_ns();
 	old_left = left_of(t, now);
 	old_interval = t->interval_ns;
 	was_armed = t->armed;
@@ -373,8 +404,8 @@ long sys_timer_settime(int id, int flags, struct uptr value, struct uptr old)
 	if (t->armed) {
 		if (!(flags & TIMER_ABSTIME))
 			t->deadline_ns = ns >= TIME_NS_MAX ? (uint64_t)TIME_NS_MAX : now + ns;
-		else if (clock_is_realtime(t->clock))
-			t->deadline_ns = (uint64_t)max((int64_t)ns - clock_realtime_offset_ns(), INT64_C(0));
+		else if (follows)
+			t->deadline_ns = (uint64_t)max((int64_t)ns - t->offset_ns, INT64_C(0));
 		else
 			t->deadline_ns = ns;
 		if (!cpu)

@@ -83,8 +83,8 @@ static void rt_insert(struct run_queue *q, struct task *t, bool before_equals)
 	struct list *before = &q->rt;
 
 	list_for_each (other, &q->rt, sched.rt_node) {
-		if (other->sched.rt_priority < t->sched.rt_priority ||
-		    (before_equals && other->sched.rt_priority == t->sched.rt_priority)) {
+		unsigned rank = sched_rt_rank(&other->sched);
+		if (rank < sched_rt_rank(&t->sched) || (before_equals && rank == sched_rt_rank(&t->sched))) {
 			before = &other->sched.rt_node;
 			break;
 		}
@@ -210,7 +210,7 @@ bool run_queue_preempts(const struct run_queue *q, const struct task *woken)
 	if (now->is_idle)
 		return true;
 	if (unlikely(sched_is_rt(new) || sched_is_rt(now)))
-		return new->rt_priority > now->rt_priority;
+		return sched_rt_rank(new) > sched_rt_rank(now);
 	if (new->policy == SCHED_BATCH || new->policy == SCHED_IDLE)
 		return false;
 	return now->policy == SCHED_IDLE || (int64_t)(now->vruntime_ns - new->vruntime_ns) > SCHED_WAKE_GRAIN_NS;
@@ -222,7 +222,7 @@ bool run_queue_tick_preempts(const struct run_queue *q, uint64_t now)
 
 	if (q->queued == 0 || s->is_idle)
 		return q->queued != 0;
-	if (q->rt_queued && list_first(&q->rt, struct task, sched.rt_node)->sched.rt_priority > s->rt_priority)
+	if (q->rt_queued && sched_rt_rank(&list_first(&q->rt, struct task, sched.rt_node)->sched) > sched_rt_rank(s))
 		return true;
 	if (sched_is_rt(s))
 		return s->policy == SCHED_RR && now - s->slice_start_ns >= SCHED_RR_SLICE_NS;

@@ -394,7 +394,7 @@ void kernel_upcall_interrupt(void)
 // ---- class, priority, affinity ----
 
 // Changes scheduling parameters of a task wherever it is: off the queue, change, on again.
-static void change(struct task *t, int policy, int nice, int rt_priority)
+static void change(struct task *t, int policy, int nice, int rt_priority, unsigned boost)
 {
 	struct run_queue *q = run_queue_lock_of(t);
 	struct sched_entity *s = &t->sched;
@@ -405,8 +405,9 @@ static void change(struct task *t, int policy, int nice, int rt_priority)
 	s->policy = (uint8_t)policy;
 	s->nice = (int8_t)nice;
 	s->rt_priority = (uint8_t)rt_priority;
+	s->boost = (uint8_t)boost;
 	sched_weigh(s);
-	if (was_rt && !rt_priority)
+	if (was_rt && !sched_is_rt(s))
 		s->vruntime_ns = q->min_vruntime_ns;
 	if (PORT_SCHEDULES_TASKS) { // nothing is queued, and the host's own nice values stay
 		spin_unlock(&q->lock);
@@ -429,11 +430,20 @@ int sched_set_policy(struct task *t, int policy, int rt_priority)
 		return -EINVAL;
 	if (rt ? rt_priority < 1 || rt_priority > 99 : rt_priority != 0)
 		return -EINVAL;
-	change(t, policy, t->sched.nice, rt_priority);
+	change(t, policy, t->sched.nice, rt_priority, t->sched.boost);
 	return 0;
 }
 
-void sched_set_nice(struct task *t, int nice) { change(t, t->sched.policy, nice, t->sched.rt_priority); }
+void sched_set_nice(struct task *t, int nice)
+{
+	change(t, t->sched.policy, nice, t->sched.rt_priority, t->sched.boost);
+}
+
+void sched_boost(struct task *t, unsigned rt_priority)
+{
+	if (t->sched.boost != rt_priority)
+		change(t, t->sched.policy, t->sched.nice, t->sched.rt_priority, rt_priority);
+}
 
 // The host moves the thread at once when it is the current one, else when it passes sched_reschedule().
 static int affinity_set_thread(struct task *t, const struct cpu_mask *mask)

@@ -261,7 +261,7 @@ long sys_sched_getattr(pid_t pid, struct uptr attributes, unsigned size, unsigne
 	a.sched_policy = t->sched.policy;
 	a.sched_flags = t->sched.reset_on_fork ? SCHED_FLAG_RESET_ON_FORK : 0;
 	a.sched_priority = t->sched.rt_priority;
-	if (!sched_is_rt(&t->sched))
+	if (!t->sched.rt_priority)
 		a.sched_nice = t->sched.nice;
 	a.sched_util_max = 1024;
 	task_put(t);

@@ -421,32 +421,37 @@ long sys_close_range(unsigned first, unsigned last, unsigned flags)
 
 // ---- dup ----
 
-static long dup_to(int fd, int new_fd, bool cloexec)
+int fd_replace(int fd, struct file *f, bool cloexec)
 {
 	struct files *t = current->files;
-	if ((unsigned)new_fd >= process_rlimit(current->process, RLIMIT_NOFILE))
+	if ((unsigned)fd >= process_rlimit(current->process, RLIMIT_NOFILE))
 		return -EBADF;
 	spin_lock(&t->lock);
 	int error = 0;
-	while (!error && (unsigned)new_fd >= t->capacity)
-		error = grow(t, (unsigned)new_fd);
-	struct file *f = error ? NULL : slot(t, fd), *old = NULL;
-	if (!error && !f)
-		error = -EBADF;
-	if (!error) {
-		old = t->slots[new_fd];
-		if (!old && bitmap_test(t->open_bits, (size_t)new_fd))
-			error = -EBUSY; // another thread's open(2) has reserved it
-	}
+	while (!error && (unsigned)fd >= t->capacity)
+		error = grow(t, (unsigned)fd);
+	struct file *old = error ? NULL : t->slots[fd];
+	if (!error && !old && bitmap_test(t->open_bits, (size_t)fd))
+		error = -EBUSY; // another thread's open(2) has reserved it
 	if (!error) {
 		file_get(f);
-		t->slots[new_fd] = f;
-		mark_open(t, (unsigned)new_fd, cloexec);
+		t->slots[fd] = f;
+		mark_open(t, (unsigned)fd, cloexec);
 	}
 	spin_unlock(&t->lock);
-	if (old)
+	if (!error && old)
 		close_file(old, t);
-	return error ? error : new_fd;
+	return error ? error : fd;
+}
+
+static long dup_to(int fd, int new_fd, bool cloexec)
+{
+	struct file *f = fd_get_any(fd);
+	if (!f)
+		return -EBADF;
+	long result = fd_replace(new_fd, f, cloexec);
+	file_put(f);
+	return result;
 }
 
 long sys_dup3(int fd, int new_fd, int flags)

@@ -318,6 +318,61 @@ static void check_mounted(void)
 	CHECK_OK(close(fd));
 }
 
+struct sender {
+	mqd_t queue;
+	int real_time; // priority; 0: none
+	pid_t tid;
+	char text;
+};
+
+static void *send_one(void *argument)
+{
+	struct sender *s = argument;
+	struct sched_param p = { .sched_priority = s->real_time };
+
+	if (s->real_time)
+		CHECK_OK(sched_setscheduler(0, SCHED_FIFO, &p));
+	__atomic_store_n(&s->tid, gettid(), __ATOMIC_RELEASE);
+	CHECK_OK(mq_send(s->queue, &s->text, 1, 0));
+	return NULL;
+}
+
+// Who waits for room gets it by priority, then by the time waited.
+static void check_senders(void)
+{
+	struct sender s[] = {
+		{ .text = 'c' }, { .text = 'b', .real_time = 5 }, { .text = 'd' }, { .text = 'a', .real_time = 9 }
+	};
+	struct sched_param p = { .sched_priority = 1 };
+	pthread_t threads[ARRAY_SIZE(s)];
+	mqd_t q = CHECK_OK(create(0, 1, 16));
+	const char *order = "0abcd";
+	char text[16];
+
+	if (sched_setscheduler(0, SCHED_FIFO, &p)) { // not allowed to: by the time alone
+		for (size_t i = 0; i < ARRAY_SIZE(s); i++)
+			s[i].real_time = 0;
+		order = "0cbda";
+	}
+	p.sched_priority = 0;
+	CHECK_OK(sched_setscheduler(0, SCHED_OTHER, &p));
+	CHECK_OK(mq_send(q, "0", 1, 0));
+	for (size_t i = 0; i < ARRAY_SIZE(s); i++) {
+		s[i].queue = q;
+		CHECK_EQ(pthread_create(&threads[i], NULL, send_one, &s[i]), 0);
+		WAIT_UNTIL(__atomic_load_n(&s[i].tid, __ATOMIC_ACQUIRE) && check_task_state(s[i].tid) == 'S');
+		check_sleep_ms(20);
+	}
+	for (size_t i = 0; i <= ARRAY_SIZE(s); i++) {
+		CHECK_EQ(mq_receive(q, text, 16, NULL), 1);
+		CHECK_EQ(text[0], order[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(s); i++)
+		pthread_join(threads[i], NULL);
+	CHECK_OK(mq_unlink(name));
+	CHECK_OK(mq_close(q));
+}
+
 int main(void)
 {
 	snprintf(name, sizeof(name), "/cloister-test-%d", getpid());
@@ -332,6 +387,7 @@ int main(void)
 	check_time();
 	check_blocking();
 	check_receivers();
+	check_senders();
 	check_poll();
 	check_signal();
 	check_thread();

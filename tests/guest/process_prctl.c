@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Do prctl, personality and arch_prctl keep names, death signals, dumpability and segment bases?
 #include "check.h"
+#include <pthread.h>
 #include <asm/prctl.h>
 #include <sys/prctl.h>
 
@@ -47,6 +48,61 @@ static void death_signal(void)
 	CHECK_EQ(read(fds[0], &byte, 1), 0); // the grandchild is gone too
 	close(fds[0]);
 	CHECK_ERR(prctl(PR_SET_PDEATHSIG, 65), EINVAL);
+}
+
+static int told[2];
+static pid_t of_main, of_thread;
+
+static pid_t child_that_tells(char byte)
+{
+	int ready[2];
+	char go;
+
+	CHECK_OK(pipe(ready));
+	pid_t pid = fork();
+	if (pid == 0) {
+		sigset_t set;
+		int signal;
+		sigemptyset(&set);
+		sigaddset(&set, SIGUSR1);
+		sigprocmask(SIG_BLOCK, &set, NULL);
+		CHECK_OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+		CHECK_EQ(write(ready[1], "r", 1), 1);
+		sigwait(&set, &signal);
+		CHECK_EQ(write(told[1], &byte, 1), 1);
+		_exit(0);
+	}
+	CHECK_EQ(read(ready[0], &go, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+static void *thread_with_child(void *argument)
+{
+	(void)argument;
+	of_thread = child_that_tells('t');
+	return NULL;
+}
+
+// Whose parent thread ends hears of it, though the process goes on.
+static void death_of_a_thread(void)
+{
+	pthread_t thread;
+	char byte = 0;
+
+	CHECK_OK(pipe(told));
+	of_main = child_that_tells('m');
+	pthread_create(&thread, NULL, thread_with_child, NULL);
+	pthread_join(thread, NULL);
+	CHECK_EQ(read(told[0], &byte, 1), 1);
+	CHECK_EQ(byte, 't');
+	CHECK_EQ(check_wait(of_thread), 0);
+	CHECK_EQ(waitpid(of_main, NULL, WNOHANG), 0);
+	kill(of_main, SIGUSR1);
+	CHECK_EQ(check_wait(of_main), 0);
+	close(told[0]);
+	close(told[1]);
 }
 
 static void others(void)
@@ -104,6 +160,7 @@ int main(void)
 {
 	CHECK_CHILD(names);
 	CHECK_CHILD(death_signal);
+	CHECK_CHILD(death_of_a_thread);
 	CHECK_CHILD(others);
 	CHECK_CHILD(segment_bases);
 	return check_done();

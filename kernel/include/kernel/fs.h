@@ -530,6 +530,8 @@ int fd_reserve(int from, bool cloexec);           // a free descriptor >= from, 
 void fd_install(int fd, struct file *f);          // consumes the file reference
 void fd_cancel(int fd);                           // gives a reserved one back
 int fd_install_new(struct file *f, bool cloexec); // reserve + install; on error the file is put. fd or -errno
+int fd_replace(int fd, struct file *f,
+	       bool cloexec); // dup2(2): what was open there is closed; its own reference. fd or -errno
 int fd_close(int fd);
 unsigned files_max_open(struct files *f); // one past the highest open descriptor
 bool files_is_cloexec(struct files *f, int fd);

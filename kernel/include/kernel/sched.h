@@ -43,6 +43,7 @@ struct sched_entity {
 	uint8_t policy;      // SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, SCHED_FIFO, SCHED_RR
 	int8_t nice;         // -20..19
 	uint8_t rt_priority; // 1..99 for FIFO and RR
+	uint8_t boost;       // the highest priority of those who wait for its locks (futex_pi.c); 0: none
 	bool reset_on_fork;
 	bool owns_pi;                    // somebody has waited for it in futex_pi.c; atomic, never cleared
 	uint16_t io_priority;            // ioprio_set(2), kept for ioprio_get
@@ -109,6 +110,12 @@ void sched_exec_times(void);
 void sched_kick_task(struct task *t);
 // -EINVAL: no such policy or priority. Rights are the caller's business.
 int sched_set_policy(struct task *t, int policy, int rt_priority);
+// The real-time priority it runs with, 0: none; and the part of it that others lend it.
+static inline unsigned sched_rt_rank(const struct sched_entity *s)
+{
+	return s->rt_priority > s->boost ? s->rt_priority : s->boost;
+}
+void sched_boost(struct task *t, unsigned rt_priority); // any context
 void sched_set_nice(struct task *t, int nice);
 int io_priority_check(int priority); // may the current task ask for it? 0, -EINVAL, -EPERM. ioprio_set(2)
 // A kernel task, started; err_ptr. It ends when fn returns; the pointer is good until then and no reference.

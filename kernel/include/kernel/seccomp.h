@@ -12,7 +12,7 @@ struct seccomp_filter;
 bool seccomp_admits(struct user_regs *regs);
 // A new task takes over what its maker has; the sighand lock of the maker is held.
 void seccomp_inherit(struct task *child, struct task *parent);
-void seccomp_release(struct task *t); // its last reference went
-unsigned seccomp_filter_count(const struct task *t);
+void seccomp_release(struct task *t); // it was waited for, or never was; its sighand lock is held, or nobody knows it
+unsigned seccomp_filter_count(struct task *t);
 // prctl(2): PR_SET_SECCOMP. 0, -EINVAL, -EACCES, -EFAULT, -ENOMEM.
 long seccomp_set_mode(uint64_t mode, struct uptr filter);

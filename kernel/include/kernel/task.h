@@ -161,6 +161,7 @@ struct process {              // what Linux calls a thread group
 
 	// relations: tasklist_lock
 	struct process *parent;
+	struct task *maker; // the parent's thread that made it, or took it over; only compared
 	struct list children, sibling;
 	struct pid *pgrp, *session;
 	struct list pgrp_node, session_node;

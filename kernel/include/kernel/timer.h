@@ -31,6 +31,8 @@ static inline uint64_t clock_monotonic_ns(void) { return port_time_ns(); }
 int64_t clock_realtime_ns(void);
 int64_t clock_realtime_offset_ns(void);       // realtime - monotonic
 void clock_set_realtime(int64_t realtime_ns); // control channel or clock_settime; wakes TFD_TIMER_CANCEL_ON_SET waiters
+// A monotonic deadline that stands for a moment of CLOCK_REALTIME, when the clock's offset is another one than when it was computed. Not 0.
+uint64_t clock_deadline_moved(uint64_t deadline_ns, int64_t old_offset_ns, int64_t offset_ns);
 // Grows by one with every clock_set_realtime(); the queue is woken then.
 uint64_t clock_set_count(void);
 struct waitq;

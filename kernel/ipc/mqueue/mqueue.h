@@ -28,7 +28,7 @@ struct mqueue_notification {       // mq_notify(3); owner NULL: nobody asked
 };
 
 struct mqueue {
-	struct waitq readers, writers;
+	struct waitq readers, writers; // who polls
 	int64_t message_max, size_max; // constant: messages, bytes of one
 	struct user *user;             // charged `charged_bytes` for it (RLIMIT_MSGQUEUE)
 	uint64_t charged_bytes;
@@ -36,7 +36,8 @@ struct mqueue {
 	struct rb_root messages; // highest priority first, oldest first among equals
 	int64_t count;
 	uint64_t bytes;        // of all messages
-	struct list receivers; // that wait for a message, the first to be served first: struct mqueue_receiver
+	struct list receivers; // that wait for a message, the first to be served first: struct mqueue_waiter
+	struct list senders;   // that wait for room, likewise
 	struct mqueue_notification notification;
 };
 

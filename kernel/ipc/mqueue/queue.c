@@ -10,12 +10,13 @@
 #include "kernel/slab.h"
 #include "kernel/task.h"
 
-// A task that waits for a message is handed one by its sender; on its stack.
-struct mqueue_receiver {
+// A task that waits, on its stack. Receivers are handed a message by a sender; of senders the message is put into the queue by a receiver.
+struct mqueue_waiter {
 	struct list node;
 	struct task *task;
-	int rank;                       // as Linux's prio: less comes first
-	struct mqueue_message *message; // once it has one it is off the list
+	int rank; // as Linux's prio: less comes first
+	struct mqueue_message *message;
+	bool served; // off the list: the message has come, or gone. Atomic
 };
 
 #define PRIORITIES   32768
@@ -62,6 +63,7 @@ struct mqueue *mqueue_create(int64_t message_max, int64_t size_max)
 	waitq_init(&q->writers);
 	spin_init(&q->lock);
 	list_init(&q->receivers);
+	list_init(&q->senders);
 	q->message_max = message_max;
 	q->size_max = size_max;
 	error = charge(q);
@@ -102,17 +104,36 @@ static void insert(struct mqueue *q, struct mqueue_message *m)
 	q->bytes += m->size;
 }
 
-static void hand_over_locked(struct mqueue *q, struct mqueue_message *m)
-{
-	struct mqueue_receiver *r = list_first(&q->receivers, struct mqueue_receiver, node);
+static int rank_of(const struct task *t) { return t->sched.rt_priority ? -t->sched.rt_priority : 20 + t->sched.nice; }
 
-	list_remove(&r->node);
-	__atomic_store_n(&r->message, m, __ATOMIC_RELEASE);
-	task_unpark(r->task); // it takes the lock before it goes on
+// Behind those of its own rank.
+static void queue_waiter_locked(struct list *waiters, struct mqueue_waiter *w)
+{
+	struct mqueue_waiter *other;
+
+	list_for_each (other, waiters, node)
+		if (other->rank > w->rank)
+			break;
+	list_add_tail(&other->node, &w->node); // before it; the head when there is none
 }
 
-// Gives the message to who waits for one, who are nobody while there are others, or queues it. -EAGAIN: full.
-static int put(struct mqueue *q, struct mqueue_message *m)
+// The first to be served leaves the list.
+static struct mqueue_waiter *first_locked(struct list *waiters)
+{
+	struct mqueue_waiter *w = list_first(waiters, struct mqueue_waiter, node);
+
+	list_remove(&w->node);
+	return w;
+}
+
+static void serve_locked(struct mqueue_waiter *w)
+{
+	__atomic_store_n(&w->served, true, __ATOMIC_RELEASE);
+	task_unpark(w->task); // it takes the lock before it goes on
+}
+
+// Gives the message to who waits for one, who are nobody while there are others, or queues it; else the sender waits, if it is to. -EAGAIN: full.
+static int put(struct mqueue *q, struct mqueue_message *m, struct mqueue_waiter *sender)
 {
 	struct mqueue_notification n = { 0 };
 	bool waited_for, queued = false;
@@ -120,12 +141,16 @@ static int put(struct mqueue *q, struct mqueue_message *m)
 	spin_lock(&q->lock);
 	waited_for = !list_empty(&q->receivers);
 	if (waited_for) {
-		hand_over_locked(q, m);
+		struct mqueue_waiter *receiver = first_locked(&q->receivers);
+		receiver->message = m;
+		serve_locked(receiver);
 	} else if (q->count < q->message_max) {
 		queued = true;
 		insert(q, m);
 		if (q->count == 1)
 			mqueue_notification_take_locked(q, &n);
+	} else if (sender) {
+		queue_waiter_locked(&q->senders, sender);
 	}
 	spin_unlock(&q->lock);
 	mqueue_notification_fire(&n);
@@ -145,72 +170,66 @@ static struct mqueue_message *take_locked(struct mqueue *q)
 	m = rb_entry(node, struct mqueue_message, node);
 	q->count--;
 	q->bytes -= m->size;
+	if (!list_empty(&q->senders)) { // its place is who waits for it first's
+		struct mqueue_waiter *sender = first_locked(&q->senders);
+		insert(q, sender->message);
+		serve_locked(sender);
+	}
 	return m;
 }
 
-static int rank_of(const struct task *t) { return t->sched.rt_priority ? -t->sched.rt_priority : 20 + t->sched.nice; }
-
-// Behind those of its own rank.
-static void queue_receiver_locked(struct mqueue *q, struct mqueue_receiver *r)
-{
-	struct mqueue_receiver *other;
-
-	list_for_each (other, &q->receivers, node)
-		if (other->rank > r->rank)
-			break;
-	list_add_tail(&other->node, &r->node); // before it; the head when there is none
-}
-
-// 0 with a message, -ETIMEDOUT, -EINTR.
-static int wait_for_message(struct mqueue *q, struct mqueue_receiver *r, uint64_t deadline)
+// 0: served; -ETIMEDOUT, -EINTR.
+static int wait_served(struct mqueue *q, struct mqueue_waiter *w, uint64_t deadline)
 {
 	int error = 0;
 
 	for (;;) {
 		task_prepare_park(PARK_INTERRUPTIBLE);
-		if (__atomic_load_n(&r->message, __ATOMIC_ACQUIRE) || error)
+		if (__atomic_load_n(&w->served, __ATOMIC_ACQUIRE) || error)
 			break;
 		error = task_park(deadline);
 	}
 	task_finish_park();
 	spin_lock(&q->lock);
-	if (r->message)
+	if (w->served)
 		error = 0;
 	else
-		list_remove(&r->node);
+		list_remove(&w->node);
 	spin_unlock(&q->lock);
 	return error;
 }
 
 int mqueue_send(struct mqueue *q, struct mqueue_message *m, bool nonblock, uint64_t deadline)
 {
-	int error = put(q, m);
+	struct mqueue_waiter w = { .task = current, .rank = rank_of(current), .message = m };
+	int error = put(q, m, nonblock ? NULL : &w);
 
-	if (error && !nonblock) {
-		int waited = wait_event_deadline(&q->writers, !(error = put(q, m)), deadline);
-		if (error)
-			error = waited == -EINTR ? -ERESTARTSYS : waited;
-	}
-	return error;
+	if (!error || nonblock)
+		return error;
+	error = wait_served(q, &w, deadline);
+	return error == -EINTR ? -ERESTARTSYS : error;
 }
 
 int mqueue_receive(struct mqueue *q, bool nonblock, uint64_t deadline, struct mqueue_message **out)
 {
-	struct mqueue_receiver r = { .task = current, .rank = rank_of(current) };
+	struct mqueue_waiter w = { .task = current, .rank = rank_of(current) };
+	bool room;
 	int error = 0;
 
 	spin_lock(&q->lock);
 	*out = take_locked(q);
 	if (!*out && !nonblock)
-		queue_receiver_locked(q, &r);
+		queue_waiter_locked(&q->receivers, &w);
+	room = q->count < q->message_max;
 	spin_unlock(&q->lock);
 	if (*out) {
-		waitq_wake_events(&q->writers, 0, EPOLLOUT | EPOLLWRNORM);
+		if (room)
+			waitq_wake_events(&q->writers, 0, EPOLLOUT | EPOLLWRNORM);
 		return 0;
 	}
 	if (nonblock)
 		return -EAGAIN;
-	error = wait_for_message(q, &r, deadline);
-	*out = r.message;
+	error = wait_served(q, &w, deadline);
+	*out = w.message;
 	return error == -EINTR ? -ERESTARTSYS : error;
 }
