@@ -141,7 +141,7 @@ static void apply_set_id(struct exec *e, struct cred *c)
 {
 	struct inode *i = e->program->inode;
 	const struct mount *m = e->program->path.mount;
-	if (task_no_new_privs(current) || !m || (m->flags & MS_NOSUID))
+	if (task_no_new_privs(current) || !m || !mount_may_suid(m))
 		return;
 	// To become somebody the namespace does not know would be a way out of it.
 	if (!id_is_mapped(c, ID_USER, i->uid) || !id_is_mapped(c, ID_GROUP, i->gid))

@@ -18,7 +18,7 @@
 #include <linux/capability.h>
 #include <linux/ptrace.h>
 
-#define FLAGS_NOT_YET     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
+#define FLAGS_NOT_YET     (CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
 #define FLAGS_CLONE3_ONLY (CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP)
 
 static int flags_check(const struct clone_request *r)
@@ -26,13 +26,11 @@ static int flags_check(const struct clone_request *r)
 	uint64_t f = r->flags;
 	if (f & FLAGS_NOT_YET) {
 		// As in a kernel built without them.
-		if ((f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS))
-			return -EINVAL;
 		return cred_capable_own(current->cred, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER) ? -EINVAL : -EPERM;
 	}
 	if ((f & CLONE_NEWUSER) && (f & (CLONE_FS | CLONE_THREAD)))
 		return -EINVAL;
-	if ((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM))
+	if (((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM)) || ((f & CLONE_NEWNS) && (f & CLONE_FS)))
 		return -EINVAL;
 	if ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND))
 		return -EINVAL;
@@ -151,7 +149,7 @@ static int copy_files(struct task *t, uint64_t flags)
 
 static int copy_namespaces(struct task *t, uint64_t flags)
 {
-	struct namespaces *s = namespaces_for_child(flags, t->cred);
+	struct namespaces *s = namespaces_for_child(flags, t->cred, t->fs);
 	if (is_err(s))
 		return (int)ptr_err(s);
 	t->namespaces = s;

@@ -96,6 +96,8 @@ void super_put(struct super *s)
 	if (s->ops && s->ops->put_super)
 		s->ops->put_super(s);
 	leak_pages_kept(-inode_hash_pages(s->inode_hash_size));
+	if (s->owner)
+		namespace_put(&s->owner->common);
 	kfree(s->inode_hash);
 	kfree(s);
 }

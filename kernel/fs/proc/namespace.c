@@ -211,7 +211,7 @@ static void evict_inode(struct inode *i)
 }
 
 static const struct super_ops nsfs_ops = { .statfs = statfs, .evict_inode = evict_inode };
-static struct fs_type nsfs_type = { .name = "nsfs", .flags = FS_NODEV };
+static struct fs_type nsfs_type = { .name = "nsfs", .flags = FS_NODEV | FS_BIND_ANY };
 
 static void init(void)
 {

@@ -201,20 +201,17 @@ static int text_show(struct seq *s, struct pseudo *n)
 
 static int mounts_show_0(struct seq *s, struct pseudo *n)
 {
-	(void)n;
-	mounts_show(s, 0);
+	mounts_show(s, proc_task(n), 0);
 	return 0;
 }
 static int mounts_show_1(struct seq *s, struct pseudo *n)
 {
-	(void)n;
-	mounts_show(s, 1);
+	mounts_show(s, proc_task(n), 1);
 	return 0;
 }
 static int mounts_show_2(struct seq *s, struct pseudo *n)
 {
-	(void)n;
-	mounts_show(s, 2);
+	mounts_show(s, proc_task(n), 2);
 	return 0;
 }
 

@@ -386,7 +386,7 @@ static const struct pseudo_entry user_entries[] = {
 	LIMIT("max_ipc_namespaces", NAMESPACE_IPC),
 	VALUE("max_pid_namespaces", "0"),
 	VALUE("max_net_namespaces", "0"),
-	VALUE("max_mnt_namespaces", "0"),
+	LIMIT("max_mnt_namespaces", NAMESPACE_MNT),
 	{ NULL },
 };
 

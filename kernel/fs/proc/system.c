@@ -270,7 +270,11 @@ static int proc_mount(struct super *s, const char *source, const char *options)
 	return pseudo_fill_super(s, &root, PROC_SUPER_MAGIC);
 }
 
-static struct fs_type proc_type = { .name = "proc", .flags = FS_NODEV | FS_SINGLE, .mount = proc_mount };
+static struct user_namespace *proc_owner(void) { return &user_namespace_initial; }
+
+static struct fs_type proc_type = {
+	.owner = proc_owner, .name = "proc", .flags = FS_NODEV | FS_SINGLE | FS_USERNS, .mount = proc_mount
+};
 
 static void proc_init(void) { fs_type_register(&proc_type); }
 KERNEL_INIT(2, proc_init);

@@ -249,7 +249,11 @@ static struct super *of_caller(void)
 	return s;
 }
 
-static struct fs_type mqueue_type = { .name = "mqueue", .flags = FS_NODEV, .of_caller = of_caller };
+static struct user_namespace *owner(void) { return ipc_mine()->common.owner; }
+
+static struct fs_type mqueue_type = {
+	.name = "mqueue", .flags = FS_NODEV | FS_USERNS, .of_caller = of_caller, .owner = owner
+};
 
 static int fill(struct super *s)
 {
