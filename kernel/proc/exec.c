@@ -235,9 +235,11 @@ static struct task *become_leader(struct task *t)
 		ptrace_unlink(old);
 	t->pid = theirs;
 	t->tid = theirs->number;
+	t->own_tid = old->own_tid;
 	theirs->task = t;
 	old->pid = mine;
 	old->tid = mine->number;
+	old->own_tid = pid_number_in(task_pid_namespace(old), mine);
 	mine->task = NULL;
 	pid_release_if_unused(mine);
 	list_remove(&old->thread_node);

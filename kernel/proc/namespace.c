@@ -15,10 +15,9 @@
 #define INO_FIRST 0xF0000010u // above those of the first ones
 
 const struct namespace_type *const namespace_types[NAMESPACE_KINDS] = {
-	[NAMESPACE_UTS] = &uts_namespace_type,
-	[NAMESPACE_IPC] = &ipc_namespace_type,
-	[NAMESPACE_USER] = &user_namespace_type,
-	[NAMESPACE_MNT] = &mnt_namespace_type,
+	[NAMESPACE_UTS] = &uts_namespace_type,   [NAMESPACE_IPC] = &ipc_namespace_type,
+	[NAMESPACE_USER] = &user_namespace_type, [NAMESPACE_MNT] = &mnt_namespace_type,
+	[NAMESPACE_PID] = &pid_namespace_type,
 };
 
 struct namespaces namespaces_initial = { .refs = { 1 } };
@@ -28,6 +27,7 @@ static void init(void)
 	namespaces_initial.of[NAMESPACE_UTS] = uts_namespace_initial;
 	namespaces_initial.of[NAMESPACE_IPC] = ipc_namespace_initial;
 	namespaces_initial.of[NAMESPACE_MNT] = mnt_namespace_initial;
+	namespaces_initial.of[NAMESPACE_PID] = pid_namespace_initial;
 }
 KERNEL_INIT(1, init);
 
@@ -243,9 +243,11 @@ static int enter_user(struct change *c, struct user_namespace *n)
 	return 0;
 }
 
-// One that comes with a root and a working directory, which must be nobody else's.
-static int enter_place(struct change *c, struct namespace *n)
+// A mount namespace comes with a root and a working directory, which must be nobody else's.
+static int enter_further(struct change *c, struct namespace *n)
 {
+	if (n->type->kind != NAMESPACE_MNT)
+		return n->type->enter(n, NULL);
 	if (refcount_read(&current->fs->refs) > 1)
 		return -EINVAL;
 	int error = unshare_fs(c);
@@ -259,7 +261,7 @@ static int enter(struct change *c, struct namespace *n)
 		return enter_user(c, container_of(n, struct user_namespace, common));
 	if (!cred_capable_in(mine, n->owner, CAP_SYS_ADMIN) || !cred_capable_own(mine, CAP_SYS_ADMIN))
 		return -EPERM;
-	int error = n->type->enter ? enter_place(c, n) : 0;
+	int error = n->type->enter ? enter_further(c, n) : 0;
 	if (error)
 		return error;
 	namespace_get(n);
@@ -270,7 +272,9 @@ static int enter(struct change *c, struct namespace *n)
 
 static int enter_kind_of(struct change *c, struct task *t, enum namespace_kind kind)
 {
-	struct namespace *n = task_namespace_get(t, kind);
+	struct namespace *n = kind == NAMESPACE_PID ? &task_pid_namespace(t)->common : task_namespace_get(t, kind);
+	if (n && kind == NAMESPACE_PID)
+		namespace_get(n); // the one it is in
 	int error = n ? enter(c, n) : -ESRCH;
 	namespace_put(n);
 	return error;

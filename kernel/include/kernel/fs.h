@@ -353,6 +353,7 @@ struct fs_type {
 	struct super *(*of_caller)(void);
 	// Optional: whose CAP_SYS_ADMIN a mount takes, beside that over the mount namespace.
 	struct user_namespace *(*owner)(void);
+	void (*gone)(struct super *s); // optional: the last reference went
 	struct fs_type *next;
 };
 #define FS_NODEV    1u
@@ -362,8 +363,9 @@ struct fs_type {
 #define FS_SINGLE   2u                    // one superblock for all mounts (proc, sysfs, devpts)
 void fs_type_register(struct fs_type *t); // level 2 or 3
 struct super *super_create(
-	struct fs_type *t);      // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
-void super_put(struct super *s); // last: dentries, inodes, put_super
+	struct fs_type *t); // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
+struct super *super_find(const struct fs_type *t, const void *private); // one with that ->private, referenced; NULL
+void super_put(struct super *s);                                        // last: dentries, inodes, put_super
 
 struct mount {
 	struct refcount refs;
