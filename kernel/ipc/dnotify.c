@@ -108,7 +108,7 @@ int dnotify_request(struct file *f, int fd, uint32_t wanted)
 	struct request *fresh = kalloc(sizeof(*fresh));
 	int error = fresh ? 0 : -ENOMEM;
 	if (!error && !f->owner.pid)
-		error = file_set_owner(f, current->process->pid);
+		error = file_set_owner(f, current->process->own_pid);
 	if (!error) {
 		spin_lock(&fsnotify_lock);
 		error = set_request(f, fd, wanted, &fresh);

@@ -21,7 +21,7 @@ static int fill(struct ipc_namespace *i)
 	return i->mqueues ? 0 : -ENOMEM;
 }
 
-static struct namespace *create(struct namespace *old, struct user_namespace *owner)
+static struct namespace *create(struct namespace *old, struct user_namespace *owner, struct fs_context *fs)
 {
 	struct ipc_namespace *i = kalloc(sizeof(*i));
 	if (!i)

@@ -312,8 +312,8 @@ static void describe(struct shm *s, struct shmid64_ds *out)
 				    .shm_atime = s->attach_time,
 				    .shm_dtime = s->detach_time,
 				    .shm_ctime = s->change_time,
-				    .shm_cpid = s->creator,
-				    .shm_lpid = s->last,
+				    .shm_cpid = pid_shown(s->creator),
+				    .shm_lpid = s->last ? pid_shown(s->last) : 0,
 				    .shm_nattch = attached(s) };
 	out->shm_perm = (struct ipc64_perm){ .key = s->key,
 					     .uid = uid_shown(current->cred, s->uid),

@@ -319,8 +319,9 @@ static long describe(int id, struct uptr to, size_t room)
 	char *text = kalloc(size);
 	long result = -ENOMEM;
 	if (text) {
-		int length = fmt_print(text, size, "%s;%d;%d;%08x;%s", r.key->type->name, (int)r.key->uid,
-				       key_shown_gid(r.key), r.key->permissions, r.key->description);
+		int length = fmt_print(text, size, "%s;%d;%d;%08x;%s", r.key->type->name,
+				       (int)uid_shown(current->cred, r.key->uid), key_shown_gid(r.key),
+				       r.key->permissions, r.key->description);
 		result = copy_out(to, room, text, (size_t)length + 1);
 	}
 	kfree(text);
@@ -572,7 +573,8 @@ long sys_keyctl(int operation, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 	case KEYCTL_JOIN_SESSION_KEYRING: return join_session(at_a);
 	case KEYCTL_UPDATE: return update((int)a, at_b, c);
 	case KEYCTL_REVOKE: return revoke((int)a);
-	case KEYCTL_CHOWN: return change_owner((int)a, (uid_t)b, (gid_t)c);
+	case KEYCTL_CHOWN:
+		return change_owner((int)a, uid_meant(current->cred, (uid_t)b), gid_meant(current->cred, (gid_t)c));
 	case KEYCTL_SETPERM: return set_permissions((int)a, (uint32_t)b);
 	case KEYCTL_DESCRIBE: return describe((int)a, at_b, c);
 	case KEYCTL_CLEAR: return clear((int)a);

@@ -38,7 +38,7 @@ static size_t move_segment(struct mm *mm, uint64_t address, size_t size, struct 
 
 static long target_mm(pid_t pid, struct mm **out)
 {
-	struct task *t = task_find(pid);
+	struct task *t = task_find(pid_meant(pid));
 	if (!t)
 		return -ESRCH;
 	long error = ptrace_may_access(t);

@@ -16,7 +16,8 @@ static bool may_claim(const struct ucred *c)
 {
 	const struct cred *mine = current->cred;
 
-	return (c->pid == current->process->pid || cred_capable(mine, CAP_SYS_ADMIN)) &&
+	return (c->pid == current->process->pid ||
+		cred_capable_in(mine, task_pid_namespace(current)->common.owner, CAP_SYS_ADMIN)) &&
 	       (c->uid == mine->uid || c->uid == mine->euid || c->uid == mine->suid ||
 		cred_capable_own(mine, CAP_SETUID)) &&
 	       (c->gid == mine->gid || c->gid == mine->egid || c->gid == mine->sgid ||
@@ -46,6 +47,7 @@ static int parse_one(const struct user_cmsghdr *h, const char *data, struct mess
 			return -EINVAL;
 		memcpy(&m->sender, data, size);
 		m->has_sender = true;
+		m->sender.pid = pid_meant(m->sender.pid);
 		m->sender.uid = uid_meant(current->cred, m->sender.uid);
 		m->sender.gid = gid_meant(current->cred, m->sender.gid);
 		if (m->sender.uid == ID_NONE || m->sender.gid == ID_NONE)

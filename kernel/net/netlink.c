@@ -33,7 +33,7 @@ static int name_self(struct socket *s, uint32_t id)
 	struct sockaddr_nl *nl = nl_of(&s->name);
 
 	nl->nl_family = AF_NETLINK;
-	nl->nl_pid = id ? id : (uint32_t)current->process->pid;
+	nl->nl_pid = id ? id : (uint32_t)current->process->own_pid;
 	s->name.size = sizeof(*nl);
 	return 0;
 }

@@ -54,7 +54,7 @@ struct ucred socket_cred_shown(struct ucred c)
 	const struct cred *mine = current->cred;
 
 	if (c.uid != ID_NONE) // somebody's
-		c = (struct ucred){ c.pid, uid_shown(mine, c.uid), gid_shown(mine, c.gid) };
+		c = (struct ucred){ pid_shown(c.pid), uid_shown(mine, c.uid), gid_shown(mine, c.gid) };
 	return c;
 }
 
@@ -279,7 +279,9 @@ static long file_socket_ioctl(struct file *f, unsigned command, uint64_t argumen
 	case SIOCSPGRP: return get_user(&value, (struct uptr){ argument }) ? -EFAULT : file_set_owner(f, value);
 	case FIOGETOWN:
 	case SIOCGPGRP:
-		value = f->owner.type == F_OWNER_PGRP ? -f->owner.pid : f->owner.pid;
+		value = f->owner.pid ? pid_shown(f->owner.pid) : 0;
+		if (f->owner.type == F_OWNER_PGRP)
+			value = -value;
 		return put_user(value, (struct uptr){ argument });
 	case SIOCOUTQ:
 		value = (int32_t)__atomic_load_n(&s->sent_bytes, __ATOMIC_RELAXED);

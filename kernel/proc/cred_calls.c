@@ -348,7 +348,7 @@ long sys_capget(struct uptr header, struct uptr data)
 		return words == -EINVAL && uptr_is_null(data) ? 0 : words;
 	if (h.pid < 0)
 		return -EINVAL;
-	struct task *t = h.pid ? task_find(h.pid) : current;
+	struct task *t = h.pid ? task_find(pid_meant(h.pid)) : current;
 	if (!t)
 		return -ESRCH;
 	const struct cred *c = task_cred_get(t);
@@ -371,7 +371,7 @@ long sys_capset(struct uptr header, struct uptr data)
 	int words = capability_words(header, &h);
 	if (words < 0)
 		return words;
-	if (h.pid != 0 && h.pid != current->tid)
+	if (h.pid != 0 && h.pid != current->own_tid)
 		return -EPERM;
 	if (copy_from_user(d, data, (size_t)words * sizeof(d[0])))
 		return -EFAULT;

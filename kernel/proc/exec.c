@@ -141,7 +141,7 @@ static void apply_set_id(struct exec *e, struct cred *c)
 {
 	struct inode *i = e->program->inode;
 	const struct mount *m = e->program->path.mount;
-	if (task_no_new_privs(current) || !m || (m->flags & MS_NOSUID))
+	if (task_no_new_privs(current) || !m || !mount_may_suid(m))
 		return;
 	// To become somebody the namespace does not know would be a way out of it.
 	if (!id_is_mapped(c, ID_USER, i->uid) || !id_is_mapped(c, ID_GROUP, i->gid))
@@ -235,9 +235,11 @@ static struct task *become_leader(struct task *t)
 		ptrace_unlink(old);
 	t->pid = theirs;
 	t->tid = theirs->number;
+	t->own_tid = old->own_tid;
 	theirs->task = t;
 	old->pid = mine;
 	old->tid = mine->number;
+	old->own_tid = pid_number_in(task_pid_namespace(old), mine);
 	mine->task = NULL;
 	pid_release_if_unused(mine);
 	list_remove(&old->thread_node);

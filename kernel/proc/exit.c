@@ -201,6 +201,8 @@ static void process_unlink(struct process *p)
 	list_remove(&p->node);
 	process_set_group(p, NULL);
 	process_set_session(p, NULL);
+	if (p->is_inner_init)
+		leader->pid->space->init = NULL;
 	p->reaped = true;
 	p->leader = NULL;
 	if (p == init_process)
@@ -220,13 +222,16 @@ void process_reap(struct process *p)
 
 // ---- orphans; tasklist_lock held ----
 
-static struct process *find_reaper(struct process *p)
+// The first process of a child's pid namespace, or a subreaper below that.
+static struct process *find_reaper(struct process *p, const struct pid_namespace *space)
 {
+	struct process *init = space->level ? space->init : init_process;
 	if (p->has_child_subreaper)
-		for (struct process *q = p->parent; q; q = q->parent)
-			if (q->is_subreaper && !q->zombie && !q->exiting)
+		for (struct process *q = p->parent; q && q != init; q = q->parent)
+			if (q->is_subreaper && !q->zombie && !q->exiting && q->leader &&
+			    task_pid_namespace(q->leader) == space)
 				return q;
-	return p == init_process ? NULL : init_process;
+	return p == init || (init && init->zombie) ? p == init_process ? NULL : init_process : init;
 }
 
 static bool group_has_stopped(struct pid *pgrp)
@@ -285,12 +290,15 @@ static void hand_over_children(struct task *t)
 // Gives p's children a new parent. Zombies nobody wants are put on `dead`, by their sibling node.
 static void reparent_children(struct process *p, struct list *dead)
 {
-	struct process *child, *next, *reaper = find_reaper(p);
+	struct process *child, *next;
 	list_for_each_safe (child, next, &p->children, sibling) {
+		struct process *reaper =
+			find_reaper(p, child->leader ? task_pid_namespace(child->leader) : &pid_namespace_first);
 		list_remove(&child->sibling);
 		child->parent = reaper;
 		child->maker = reaper ? any_thread(reaper, NULL) : NULL;
-		__atomic_store_n(&child->parent_pid, reaper ? reaper->pid : 0, __ATOMIC_RELAXED);
+		if (child->leader)
+			process_tell_parent(child);
 		// The program did not make it: unless it asked for orphans, it need not know about them.
 		child->auto_reap = !reaper || (reaper == init_process && !reaper->is_subreaper);
 		if (reaper)
@@ -353,6 +361,37 @@ static void process_dies(struct process *p)
 	waitq_wake_all(&process_gone);
 }
 
+// With the first process of a pid namespace all others in it go, and those it would wait for are reaped.
+static void reap_children(struct process *p)
+{
+	struct list dead = LIST_INIT(dead);
+	struct process *child, *next;
+	list_for_each_safe (child, next, &p->children, sibling)
+		if (child->zombie && !(child->leader && child->leader->tracer)) {
+			list_remove(&child->sibling);
+			list_add_tail(&dead, &child->sibling);
+		}
+	reap_list(&dead);
+}
+
+static bool namespace_has_ended(struct pid_namespace *n, struct process *init)
+{
+	spin_lock(&tasklist_lock);
+	reap_children(init);
+	bool ended = pid_namespace_is_empty(n, init);
+	spin_unlock(&tasklist_lock);
+	return ended;
+}
+
+static void end_namespace(struct process *p)
+{
+	struct pid_namespace *n = p->leader->pid->space;
+	spin_lock(&tasklist_lock);
+	pid_namespace_kill(n, p);
+	spin_unlock(&tasklist_lock);
+	(void)wait_event_mode(&process_gone, namespace_has_ended(n, p), PARK_UNINTERRUPTIBLE, PARK_FOREVER);
+}
+
 static void exit_notify(struct task *t)
 {
 	struct process *p = t->process;
@@ -406,6 +445,8 @@ _Noreturn void task_exit(int status)
 		tty_disassociate(p, true);
 	if (last)
 		tty_process_release(p);
+	if (unlikely(last && p->is_inner_init))
+		end_namespace(p);
 	sched_exit_times();
 	exit_notify(t);
 	sched_exit_current();

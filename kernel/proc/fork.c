@@ -18,21 +18,25 @@
 #include <linux/capability.h>
 #include <linux/ptrace.h>
 
-#define FLAGS_NOT_YET     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWTIME)
+#define FLAGS_NOT_YET     (CLONE_NEWCGROUP | CLONE_NEWNET | CLONE_NEWTIME)
 #define FLAGS_CLONE3_ONLY (CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP)
+
+// Are children born in the namespace that the current task is in?
+static bool is_born_here(void)
+{
+	return current->namespaces->of[NAMESPACE_PID] == &task_pid_namespace(current)->common;
+}
 
 static int flags_check(const struct clone_request *r)
 {
 	uint64_t f = r->flags;
 	if (f & FLAGS_NOT_YET) {
 		// As in a kernel built without them.
-		if ((f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS))
-			return -EINVAL;
 		return cred_capable_own(current->cred, CAP_SYS_ADMIN) || (f & CLONE_NEWUSER) ? -EINVAL : -EPERM;
 	}
 	if ((f & CLONE_NEWUSER) && (f & (CLONE_FS | CLONE_THREAD)))
 		return -EINVAL;
-	if ((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM))
+	if (((f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM)) || ((f & CLONE_NEWNS) && (f & CLONE_FS)))
 		return -EINVAL;
 	if ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND))
 		return -EINVAL;
@@ -40,7 +44,9 @@ static int flags_check(const struct clone_request *r)
 		return -EINVAL;
 	if ((f & CLONE_CLEAR_SIGHAND) && (f & CLONE_SIGHAND))
 		return -EINVAL;
-	if ((f & CLONE_PARENT) && current->process == init_process)
+	if ((f & CLONE_PARENT) && (current->process == init_process || current->process->is_inner_init))
+		return -EINVAL;
+	if ((f & CLONE_THREAD) && ((f & CLONE_NEWPID) || !is_born_here()))
 		return -EINVAL;
 	if ((f & CLONE_PIDFD) && (f & (CLONE_THREAD | CLONE_DETACHED)))
 		return -EINVAL;
@@ -151,7 +157,7 @@ static int copy_files(struct task *t, uint64_t flags)
 
 static int copy_namespaces(struct task *t, uint64_t flags)
 {
-	struct namespaces *s = namespaces_for_child(flags, t->cred);
+	struct namespaces *s = namespaces_for_child(flags, t->cred, t->fs);
 	if (is_err(s))
 		return (int)ptr_err(s);
 	t->namespaces = s;
@@ -257,12 +263,15 @@ static struct task *make(const struct clone_request *r, int *error)
 	if ((*error = copy_process(t, r)) || (*error = copy_files(t, r->flags)) ||
 	    (*error = copy_namespaces(t, r->flags)) || (*error = copy_port(t, r)))
 		goto undo;
-	t->pid = pid_alloc(error);
+	t->pid = pid_alloc(container_of(t->namespaces->of[NAMESPACE_PID], struct pid_namespace, common), error);
 	if (!t->pid)
 		goto undo;
 	t->tid = t->pid->number;
-	if (t->process != current->process)
+	t->own_tid = pid_number_in(task_pid_namespace(t), t->pid);
+	if (t->process != current->process) {
 		t->process->pid = t->tid;
+		t->process->own_pid = t->own_tid;
+	}
 	*error = copy_mm(t, r->flags); // last: the dearest to undo
 	if (*error)
 		goto undo;
@@ -298,10 +307,16 @@ static int link(struct task *t, const struct clone_request *r, unsigned event, b
 	struct sighand *s = process_sighand_lock(me->process);
 	if (me->process->exiting || (me->process->execing && me->process->exec_task != me))
 		error = -ERESTARTNOINTR; // dying: it will not see the result
+	if (t->pid->space && t->pid->space->dying)
+		error = -ENOMEM;
 	if (error) {
 		spin_unlock(&s->lock);
 		spin_unlock(&tasklist_lock);
 		return error;
+	}
+	if (unlikely(t->pid->space && t->own_tid == 1)) {
+		t->pid->space->init = p;
+		p->is_inner_init = p->unkillable = true;
 	}
 	if (r->flags & CLONE_THREAD && (me->jobctl & JOBCTL_STOP_PENDING)) {
 		t->jobctl |= JOBCTL_STOP_PENDING;
@@ -359,7 +374,8 @@ static int report_ids(struct task *t, const struct clone_request *r, int pidfd)
 	if ((r->flags & CLONE_PIDFD) && put_user((int32_t)pidfd, r->pidfd))
 		return -EFAULT;
 	if (r->flags & CLONE_PARENT_SETTID)
-		(void)put_user((int32_t)t->tid, r->parent_tid); // Linux ignores a fault here too
+		(void)put_user((int32_t)pid_number_in(task_pid_namespace(current), t->pid),
+			       r->parent_tid); // Linux ignores a fault here too
 	return 0;
 }
 
@@ -397,7 +413,7 @@ long task_clone(const struct clone_request *r)
 		mm_enter(t->mm, t);
 	if (pidfd >= 0)
 		fd_install(pidfd, pidfd_file);
-	pid_t tid = t->tid;
+	pid_t tid = pid_number_in(task_pid_namespace(current), t->pid);
 	bool stay = (r->flags & CLONE_VFORK) || traced;
 	if (stay)
 		task_get(t);

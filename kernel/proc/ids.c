@@ -5,14 +5,14 @@
 #include "kernel/syscalls.h"
 #include "kernel/tty.h"
 
-long sys_getpid(void) { return current->process->pid; }
-long sys_gettid(void) { return current->tid; }
+long sys_getpid(void) { return current->process->own_pid; }
+long sys_gettid(void) { return current->own_tid; }
 long sys_getppid(void) { return __atomic_load_n(&current->process->parent_pid, __ATOMIC_RELAXED); }
 
 long sys_set_tid_address(struct uptr word)
 {
 	current->clear_child_tid = word.address;
-	return current->tid;
+	return current->own_tid;
 }
 
 // What `pid` names for getpgid() and getsid(); 0: the caller. tasklist_lock held.
@@ -20,7 +20,7 @@ static struct process *target(pid_t pid)
 {
 	if (!pid)
 		return current->process;
-	struct task *t = task_find_locked(pid);
+	struct task *t = task_find_locked(pid_meant(pid));
 	return t ? t->process : NULL;
 }
 
@@ -29,7 +29,7 @@ static long number_of(pid_t pid, bool session)
 	spin_lock(&tasklist_lock);
 	struct process *p = target(pid);
 	struct pid *id = !p ? NULL : session ? p->session : p->pgrp;
-	long r = id ? id->number : -ESRCH;
+	long r = id ? pid_number_in(task_pid_namespace(current), id) : -ESRCH;
 	spin_unlock(&tasklist_lock);
 	return r;
 }
@@ -68,12 +68,10 @@ static int check_setpgid(struct process *p, pid_t pgid, struct pid **out)
 long sys_setpgid(pid_t pid, pid_t pgid)
 {
 	struct pid *group = NULL;
-	if (!pid)
-		pid = current->process->pid;
-	if (!pgid)
-		pgid = pid;
-	if (pgid < 0)
+	if (pgid < 0 || (!pgid && pid < 0))
 		return -EINVAL;
+	pid = pid ? pid_meant(pid) : current->process->pid;
+	pgid = pgid ? pid_meant(pgid) : pid;
 	spin_lock(&tasklist_lock);
 	struct process *p = process_find_locked(pid);
 	int r = check_setpgid(p, pgid, &group);
@@ -98,5 +96,5 @@ long sys_setsid(void)
 	process_set_group(p, own);
 	spin_unlock(&tasklist_lock);
 	tty_process_release(p);
-	return p->pid;
+	return p->own_pid;
 }

@@ -206,7 +206,7 @@ static int make_parts(struct task *t, struct process *p, const struct boot_confi
 	t->namespaces = namespaces_get(&namespaces_initial);
 	if (!t->cred || !p->sighand || !t->files || !t->fs)
 		return -ENOMEM;
-	t->pid = pid_alloc(&error);
+	t->pid = pid_alloc(&pid_namespace_first, &error);
 	if (!t->pid)
 		return error;
 	return port_task_create(t, &t->port);
@@ -214,7 +214,7 @@ static int make_parts(struct task *t, struct process *p, const struct boot_confi
 
 static void link_first(struct task *t, struct process *p)
 {
-	t->tid = p->pid = t->pid->number;
+	t->tid = t->own_tid = p->pid = p->own_pid = t->pid->number;
 	t->sighand = p->sighand;
 	t->start_ns = p->start_ns = clock_monotonic_ns();
 	t->exit_signal = SIGCHLD;

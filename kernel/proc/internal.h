@@ -21,7 +21,14 @@ struct process *process_alloc(void); // refs = 1; NULL
 struct sighand *sighand_alloc(void);
 void sighand_put(struct sighand *s);
 
-struct pid *pid_alloc(int *error);         // a fresh number, refs = 1 (the caller's); the table holds none
+// A fresh number in `space` and all above it, refs = 1 (the caller's); the table holds none.
+struct pid *pid_alloc(struct pid_namespace *space, int *error);
+void pid_namespace_kill(struct pid_namespace *n, const struct process *except); // everything in it; tasklist_lock
+bool pid_namespace_is_empty(const struct pid_namespace *n,
+			    const struct process *except); // but for zombies; tasklist_lock
+// Somebody in a namespace of its own is told by the numbers it knows; sighand->lock.
+void signal_info_translate(siginfo_t *info, const struct task *to);
+void signal_info_shown(siginfo_t *info);   // ids of users as the current task sees them
 struct pid *pid_find_locked(pid_t number); // no reference; tasklist_lock
 void pid_release_if_unused(struct pid *p); // frees the number when no task, group or session uses it; tasklist_lock
 bool pid_has_group(const struct pid *p);
@@ -30,6 +37,7 @@ struct process *process_find_locked(pid_t pid); // no reference; tasklist_lock. 
 struct task *task_find_locked(pid_t tid);
 
 void process_link(struct process *p, struct process *parent); // tasklist_lock
+void process_tell_parent(struct process *p);                  // its parent is another one
 void process_set_group(struct process *p, struct pid *pgrp);
 void process_set_session(struct process *p, struct pid *session);
 

@@ -71,7 +71,7 @@ long sys_prlimit64(pid_t pid, unsigned resource, struct uptr new_limit, struct u
 	bool set = !uptr_is_null(new_limit);
 	if (set && get_user(&new, new_limit))
 		return -EFAULT;
-	struct task *t = pid ? task_find(pid) : current;
+	struct task *t = pid ? task_find(pid_meant(pid)) : current;
 	if (!t)
 		return -ESRCH;
 	int r = may_limit(t);

@@ -77,7 +77,7 @@ static long compare_tasks(struct task *a, struct task *b, int type, uint64_t ind
 
 long sys_kcmp(pid_t pid1, pid_t pid2, int type, uint64_t index1, uint64_t index2)
 {
-	struct task *a = task_find(pid1), *b = task_find(pid2);
+	struct task *a = task_find(pid_meant(pid1)), *b = task_find(pid_meant(pid2));
 	long r = -ESRCH;
 	if (a && b) {
 		r = ptrace_may_access(a);

@@ -15,9 +15,9 @@
 #define INO_FIRST 0xF0000010u // above those of the first ones
 
 const struct namespace_type *const namespace_types[NAMESPACE_KINDS] = {
-	[NAMESPACE_UTS] = &uts_namespace_type,
-	[NAMESPACE_IPC] = &ipc_namespace_type,
-	[NAMESPACE_USER] = &user_namespace_type,
+	[NAMESPACE_UTS] = &uts_namespace_type,   [NAMESPACE_IPC] = &ipc_namespace_type,
+	[NAMESPACE_USER] = &user_namespace_type, [NAMESPACE_MNT] = &mnt_namespace_type,
+	[NAMESPACE_PID] = &pid_namespace_type,
 };
 
 struct namespaces namespaces_initial = { .refs = { 1 } };
@@ -26,6 +26,8 @@ static void init(void)
 {
 	namespaces_initial.of[NAMESPACE_UTS] = uts_namespace_initial;
 	namespaces_initial.of[NAMESPACE_IPC] = ipc_namespace_initial;
+	namespaces_initial.of[NAMESPACE_MNT] = mnt_namespace_initial;
+	namespaces_initial.of[NAMESPACE_PID] = pid_namespace_initial;
 }
 KERNEL_INIT(1, init);
 
@@ -82,7 +84,7 @@ static struct namespaces *copy(const struct namespaces *from)
 }
 
 // A set like the current task's, but new where `flags` say so, for somebody with those credentials.
-static struct namespaces *renew(uint64_t flags, const struct cred *c)
+static struct namespaces *renew(uint64_t flags, const struct cred *c, struct fs_context *fs)
 {
 	struct user_namespace *owner = cred_namespace(c);
 	if (!cred_capable_own(c, CAP_SYS_ADMIN))
@@ -94,7 +96,7 @@ static struct namespaces *renew(uint64_t flags, const struct cred *c)
 		const struct namespace_type *type = namespace_types[k];
 		if (!type->create || !(flags & type->clone_flag))
 			continue;
-		struct namespace *n = type->create(s->of[k], owner);
+		struct namespace *n = type->create(s->of[k], owner, fs);
 		if (is_err(n)) {
 			namespaces_put(s);
 			return (struct namespaces *)n;
@@ -105,9 +107,9 @@ static struct namespaces *renew(uint64_t flags, const struct cred *c)
 	return s;
 }
 
-struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c)
+struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c, struct fs_context *fs)
 {
-	return likely(!(flags & NAMESPACE_SET_FLAGS)) ? namespaces_get(current->namespaces) : renew(flags, c);
+	return likely(!(flags & NAMESPACE_SET_FLAGS)) ? namespaces_get(current->namespaces) : renew(flags, c, fs);
 }
 
 struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind)
@@ -164,15 +166,6 @@ static void change_install(struct change *c)
 
 // ---- unshare ----
 
-static struct fs_context *fs_context_own(void)
-{
-	struct fs_context *fs = current->fs;
-	if (refcount_read(&fs->refs) > 1)
-		return fs_context_copy(fs);
-	refcount_get(&fs->refs);
-	return fs;
-}
-
 // What threads of one process must share cannot be taken apart; alone it is unshared already.
 static bool is_alone(uint64_t flags)
 {
@@ -191,7 +184,7 @@ static int unshare_cred(struct change *c)
 
 static int unshare_set(struct change *c, uint64_t flags)
 {
-	struct namespaces *s = renew(flags, c->cred ? c->cred : current->cred);
+	struct namespaces *s = renew(flags, c->cred ? c->cred : current->cred, c->fs);
 	if (is_err(s))
 		return (int)ptr_err(s);
 	c->set = s;
@@ -200,7 +193,7 @@ static int unshare_set(struct change *c, uint64_t flags)
 
 static int unshare_fs(struct change *c)
 {
-	c->fs = fs_context_own();
+	c->fs = fs_context_copy(current->fs);
 	return c->fs ? 0 : -ENOMEM;
 }
 
@@ -211,14 +204,16 @@ long sys_unshare(uint64_t flags)
 	int error = 0;
 	if (flags & CLONE_NEWUSER)
 		flags |= CLONE_THREAD | CLONE_FS;
+	if (flags & CLONE_NEWNS)
+		flags |= CLONE_FS;
 	if (flags & ~(known | NAMESPACE_FLAGS) || !is_alone(flags))
 		return -EINVAL;
 	if (flags & CLONE_NEWUSER)
 		error = unshare_cred(&c);
-	if (!error && (flags & NAMESPACE_SET_FLAGS))
-		error = unshare_set(&c, flags);
 	if (!error && (flags & CLONE_FS))
 		error = unshare_fs(&c);
+	if (!error && (flags & NAMESPACE_SET_FLAGS))
+		error = unshare_set(&c, flags);
 	if (!error && (flags & CLONE_FILES))
 		error = files_unshare();
 	if (error) {
@@ -248,6 +243,17 @@ static int enter_user(struct change *c, struct user_namespace *n)
 	return 0;
 }
 
+// A mount namespace comes with a root and a working directory, which must be nobody else's.
+static int enter_further(struct change *c, struct namespace *n)
+{
+	if (n->type->kind != NAMESPACE_MNT)
+		return n->type->enter(n, NULL);
+	if (refcount_read(&current->fs->refs) > 1)
+		return -EINVAL;
+	int error = unshare_fs(c);
+	return error ? error : n->type->enter(n, c->fs);
+}
+
 static int enter(struct change *c, struct namespace *n)
 {
 	const struct cred *mine = c->cred ? c->cred : current->cred;
@@ -255,6 +261,9 @@ static int enter(struct change *c, struct namespace *n)
 		return enter_user(c, container_of(n, struct user_namespace, common));
 	if (!cred_capable_in(mine, n->owner, CAP_SYS_ADMIN) || !cred_capable_own(mine, CAP_SYS_ADMIN))
 		return -EPERM;
+	int error = n->type->enter ? enter_further(c, n) : 0;
+	if (error)
+		return error;
 	namespace_get(n);
 	namespace_put(c->set->of[n->type->kind]);
 	c->set->of[n->type->kind] = n;
@@ -263,7 +272,9 @@ static int enter(struct change *c, struct namespace *n)
 
 static int enter_kind_of(struct change *c, struct task *t, enum namespace_kind kind)
 {
-	struct namespace *n = task_namespace_get(t, kind);
+	struct namespace *n = kind == NAMESPACE_PID ? &task_pid_namespace(t)->common : task_namespace_get(t, kind);
+	if (n && kind == NAMESPACE_PID)
+		namespace_get(n); // the one it is in
 	int error = n ? enter(c, n) : -ESRCH;
 	namespace_put(n);
 	return error;

@@ -27,9 +27,12 @@ static void pidfd_show(struct file *f, char *buffer, size_t size)
 {
 	struct pid *pid = f->private;
 	spin_lock(&tasklist_lock);
-	int number = pid->task ? pid->number : -1;
+	bool alive = pid->task;
 	spin_unlock(&tasklist_lock);
-	fmt_print(buffer, size, "Pid:\t%d\nNSpid:\t%d\n", number, number);
+	int used = fmt_print(buffer, size,
+			     "Pid:\t%d\nNSpid:", alive ? pid_number_in(task_pid_namespace(current), pid) : -1);
+	used += pid_numbers_print(pid, alive, task_pid_namespace(current), buffer + used, size - (size_t)used);
+	fmt_print(buffer + used, size - (size_t)used, "\n");
 }
 
 static const struct file_ops pidfd_ops = {
@@ -87,7 +90,7 @@ long sys_pidfd_open(pid_t number, unsigned flags)
 	struct file *f;
 	if (flags & ~(unsigned)PIDFD_NONBLOCK_FLAG || number <= 0)
 		return -EINVAL;
-	struct pid *pid = pid_find(number);
+	struct pid *pid = pid_find(pid_meant(number));
 	if (!pid)
 		return -ESRCH;
 	spin_lock(&tasklist_lock);

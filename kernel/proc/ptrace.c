@@ -96,7 +96,7 @@ static void trap_info(siginfo_t *info, int code)
 	memset(info, 0, sizeof(*info));
 	info->si_signo = SIGTRAP;
 	info->si_code = code;
-	info->si_pid = current->tid;
+	info->si_pid = current->own_tid;
 	info->si_uid = current->cred->uid;
 }
 

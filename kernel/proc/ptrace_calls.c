@@ -402,7 +402,7 @@ long sys_ptrace(int64_t request, pid_t pid, uint64_t address, uint64_t data)
 {
 	if (request == PTRACE_TRACEME)
 		return trace_me();
-	struct task *t = task_find(pid);
+	struct task *t = task_find(pid_meant(pid));
 	if (!t)
 		return -ESRCH;
 	long r = request_on(t, request, address, data);

@@ -274,7 +274,7 @@ static long attach_locked(struct seccomp_filter *f, unsigned flags)
 		return -EBUSY;
 	other = flags & SECCOMP_FILTER_FLAG_TSYNC ? find_other() : NULL;
 	if (other)
-		return flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH ? -ESRCH : other->tid;
+		return flags & SECCOMP_FILTER_FLAG_TSYNC_ESRCH ? -ESRCH : other->own_tid;
 	if (old) {
 		refcount_get(&old->refs);
 		f->previous = old;

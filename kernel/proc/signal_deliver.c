@@ -171,6 +171,7 @@ static int next_handled(struct user_regs *regs, siginfo_t *info, struct sigactio
 		signal = signal_dequeue_locked(t, ~t->blocked, info);
 		if (!signal)
 			break;
+		signal_info_shown(info);
 		if (unlikely(t->tracer) && signal != SIGKILL) {
 			if (SIGMASK_STOP & SIGMASK(signal))
 				t->jobctl |= JOBCTL_STOP_DEQUEUED;
@@ -189,7 +190,8 @@ static int next_handled(struct user_regs *regs, siginfo_t *info, struct sigactio
 				a->handler = (uint64_t)SIG_DFL;
 			break;
 		}
-		if (SIGMASK_IGNORE & SIGMASK(signal))
+		if ((SIGMASK_IGNORE & SIGMASK(signal)) ||
+		    (unlikely(p->unkillable) && !(SIGMASK_KERNEL_ONLY & SIGMASK(signal))))
 			continue;
 		if (!(SIGMASK_STOP & SIGMASK(signal)))
 			die_of(p, s, signal, info);
@@ -363,7 +365,7 @@ static void run_callbacks(struct task *t)
 	if (t->set_child_tid) { // a new task's first way to user mode
 		uint64_t address = t->set_child_tid;
 		t->set_child_tid = 0;
-		(void)put_user((int32_t)t->tid, (struct uptr){ address });
+		(void)put_user((int32_t)t->own_tid, (struct uptr){ address });
 	}
 	struct task_callback *c = __atomic_exchange_n(&t->callbacks, NULL, __ATOMIC_ACQUIRE);
 	while (c) {

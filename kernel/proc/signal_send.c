@@ -74,11 +74,22 @@ void signal_recompute(struct task *t)
 
 // ---- rules ----
 
+// From within its namespace the first process of one takes no signal that it does not handle, from outside SIGKILL and SIGSTOP only.
+static bool passes_by(const struct process *p, const struct task *t, int signal)
+{
+	if (likely(!p->unkillable) || p->sighand->action[signal - 1].handler != (uint64_t)SIG_DFL)
+		return false;
+	return !(SIGMASK_KERNEL_ONLY & SIGMASK(signal)) ||
+	       pid_namespace_is_below(task_pid_namespace(current), t->pid->space);
+}
+
 static bool is_ignored(struct process *p, struct task *t, int signal)
 {
 	// A blocked signal is kept: the action may be another one when it is unblocked. A tracer sees them all.
 	if ((t->blocked | t->real_blocked) & SIGMASK(signal))
 		return false;
+	if (passes_by(p, t, signal))
+		return true;
 	if (t->tracer && signal != SIGKILL)
 		return false;
 	uint64_t handler = p->sighand->action[signal - 1].handler;
@@ -225,9 +236,11 @@ int signal_send_locked(struct process *p, struct task *t, int signal, const sigi
 		e = entry_alloc(p, t, signal < 32 && from_kernel);
 		if (!e && signal >= 32 && info && info->si_code != SI_USER)
 			return -EAGAIN; // sigqueue(3) and timers: must not be lost silently
-		if (e && info)
+		if (e && info) {
 			e->info = *info;
-		else if (e)
+			if (unlikely(subject->pid && subject->pid->space))
+				signal_info_translate(&e->info, subject);
+		} else if (e)
 			e->info.si_code = SI_KERNEL;
 	}
 	if (e) {
@@ -311,6 +324,8 @@ static void force(const siginfo_t *info)
 		a->handler = (uint64_t)SIG_DFL;
 		t->blocked &= ~SIGMASK(signal);
 	}
+	if (a->handler == (uint64_t)SIG_DFL)
+		p->unkillable = false; // its own fault ends it
 	signal_send_locked(p, t, signal, info, NULL);
 	task_work_set(t, WORK_SIGNAL);
 	spin_unlock(&s->lock);
@@ -400,6 +415,7 @@ int signal_dequeue(struct task *t, sigmask_t mask, siginfo_t *info)
 	int signal = signal_dequeue_locked(t, mask & ~SIGMASK_KERNEL_ONLY, info);
 	signal_recompute(t);
 	spin_unlock(&s->lock);
+	signal_info_shown(info);
 	return signal;
 }
 

@@ -171,6 +171,7 @@ long sys_rt_sigtimedwait(struct uptr set, struct uptr info, struct uptr timeout,
 	}
 	signal_recompute(t);
 	spin_unlock(&s->lock);
+	signal_info_shown(&got);
 	if (!signal)
 		return r == -ETIMEDOUT || !deadline ? -EAGAIN : -EINTR;
 	if (!uptr_is_null(info) && put_user(got, info))
@@ -221,7 +222,7 @@ static int kill_group(pid_t pgrp, int signal, const siginfo_t *info)
 {
 	int result = -ESRCH;
 	struct process *p;
-	struct pid *g = pgrp ? pid_find_locked(pgrp) : current->process->pgrp;
+	struct pid *g = pgrp ? pid_find_locked(pid_meant(pgrp)) : current->process->pgrp;
 	if (g)
 		list_for_each (p, &g->group, pgrp_node) {
 			int r = send_checked(p, signal, info);
@@ -235,8 +236,10 @@ static int kill_all(int signal, const siginfo_t *info)
 {
 	int result = -ESRCH;
 	struct process *p;
+	const struct pid_namespace *mine = task_pid_namespace(current);
 	list_for_each (p, &process_list, node) {
-		if (p == init_process || p == current->process)
+		if (p == init_process || p == mine->init || p == current->process || !p->leader ||
+		    !pid_number_in(mine, p->leader->pid))
 			continue;
 		int r = send_checked(p, signal, info);
 		if (result == -ESRCH || !r)
@@ -247,7 +250,7 @@ static int kill_all(int signal, const siginfo_t *info)
 
 static int kill_one(pid_t pid, int signal, const siginfo_t *info)
 {
-	struct task *t = task_find_locked(pid);
+	struct task *t = task_find_locked(pid_meant(pid));
 	return t ? send_checked(t->process, signal, info) : -ESRCH;
 }
 
@@ -277,11 +280,11 @@ static long send_thread(pid_t tgid, pid_t tid, int signal, const siginfo_t *info
 		return -EINVAL;
 	if (signal && !signal_is_valid(signal))
 		return -EINVAL;
-	struct task *t = task_find(tid);
+	struct task *t = task_find(pid_meant(tid));
 	long r = -ESRCH;
 	if (!t)
 		return r;
-	if (tgid == -1 || t->process->pid == tgid) {
+	if (tgid == -1 || t->process->pid == pid_meant(tgid)) {
 		spin_lock(&tasklist_lock);
 		r = signal_permission(t->process, signal, info);
 		spin_unlock(&tasklist_lock);
@@ -308,12 +311,41 @@ long sys_tgkill(pid_t tgid, pid_t tid, int signal)
 	return send_thread(tgid, tid, signal, &info);
 }
 
-int signal_from_user_info(siginfo_t *info, struct uptr user) { return get_user(info, user); }
+// Does it name a process and its user?
+static bool info_has_sender(const siginfo_t *info)
+{
+	if (info->si_signo == SIGCHLD && info->si_code > 0)
+		return true;
+	return info->si_code <= 0 && info->si_code != SI_TIMER && info->si_code != SI_SIGIO;
+}
+
+int signal_from_user_info(siginfo_t *info, struct uptr user)
+{
+	if (get_user(info, user))
+		return -EFAULT;
+	if (info_has_sender(info)) {
+		info->si_pid = info->si_pid ? pid_meant(info->si_pid) : 0;
+		info->si_uid = uid_meant(current->cred, info->si_uid);
+	}
+	return 0;
+}
+
+void signal_info_translate(siginfo_t *info, const struct task *to)
+{
+	if (info_has_sender(info))
+		info->si_pid = pid_shown_in(to->pid->space, info->si_pid);
+}
+
+void signal_info_shown(siginfo_t *info)
+{
+	if (unlikely(current->cred->user_namespace) && info_has_sender(info))
+		info->si_uid = uid_shown(current->cred, info->si_uid);
+}
 
 // A program may not pretend to be the kernel or kill(2) towards others.
 static bool info_is_forged(const siginfo_t *info, pid_t target)
 {
-	return (info->si_code >= 0 || info->si_code == SI_TKILL) && target != current->process->pid;
+	return (info->si_code >= 0 || info->si_code == SI_TKILL) && target != current->process->own_pid;
 }
 
 long sys_rt_sigqueueinfo(pid_t pid, int signal, struct uptr user)

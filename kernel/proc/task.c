@@ -186,10 +186,17 @@ void sighand_put(struct sighand *s)
 
 // ---- relations; tasklist_lock ----
 
+void process_tell_parent(struct process *p)
+{
+	struct process *parent = p->parent;
+	pid_t number = parent && parent->leader ? pid_number_in(task_pid_namespace(p->leader), parent->leader->pid) : 0;
+	__atomic_store_n(&p->parent_pid, number, __ATOMIC_RELAXED);
+}
+
 void process_link(struct process *p, struct process *parent)
 {
 	p->parent = parent;
-	__atomic_store_n(&p->parent_pid, parent ? parent->pid : 0, __ATOMIC_RELAXED);
+	process_tell_parent(p);
 	if (parent)
 		list_add_tail(&parent->children, &p->sibling);
 	// Kept in order of age; pids wrap, so order by pid is made by process_next().

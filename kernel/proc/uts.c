@@ -59,7 +59,7 @@ int uts_set(bool host, const char *name, size_t length)
 	return 0;
 }
 
-static struct namespace *create(struct namespace *old, struct user_namespace *owner)
+static struct namespace *create(struct namespace *old, struct user_namespace *owner, struct fs_context *fs)
 {
 	struct uts_namespace *from = container_of(old, struct uts_namespace, common), *u = kalloc(sizeof(*u));
 	if (!u)

@@ -44,13 +44,13 @@ static bool eligible(const struct wait_request *w, const struct process *p)
 
 static void result(struct wait_request *w, const struct task *t, int status, int code, int value)
 {
-	w->found = t->tid;
+	w->found = pid_number_in(task_pid_namespace(current), t->pid);
 	w->status = status;
 	memset(&w->info, 0, sizeof(w->info));
 	w->info.si_signo = SIGCHLD;
 	w->info.si_code = code;
-	w->info.si_pid = t->tid;
-	w->info.si_uid = t->cred->uid;
+	w->info.si_pid = w->found;
+	w->info.si_uid = uid_shown(current->cred, t->cred->uid);
 	w->info.si_status = value;
 }
 
@@ -262,10 +262,10 @@ long sys_wait4(pid_t pid, struct uptr status, int options, struct uptr usage)
 		return -ESRCH;
 	if (pid > 0) {
 		w.which = WAIT_PID;
-		w.number = pid;
+		w.number = pid_meant(pid);
 	} else if (pid != -1) {
 		w.which = WAIT_GROUP;
-		w.number = -pid;
+		w.number = pid ? pid_meant(-pid) : 0;
 		if (!pid)
 			w.pid = current->process->pgrp;
 	}
@@ -284,11 +284,11 @@ static int waitid_target(struct wait_request *w, int which, pid_t id)
 	case P_ALL: return 0;
 	case P_PID:
 		w->which = WAIT_PID;
-		w->number = id;
+		w->number = pid_meant(id);
 		return id > 0 ? 0 : -EINVAL;
 	case P_PGID:
 		w->which = WAIT_GROUP;
-		w->number = id;
+		w->number = id ? pid_meant(id) : 0;
 		if (!id)
 			w->pid = current->process->pgrp;
 		return id >= 0 ? 0 : -EINVAL;

@@ -243,7 +243,7 @@ static uint64_t by_kind(int kind, uint64_t user, uint64_t system) { return kind 
 
 static int read_thread_clock(pid_t tid, int kind, uint64_t *ns)
 {
-	struct task *t = tid ? task_find(tid) : current;
+	struct task *t = tid ? task_find(pid_meant(tid)) : current;
 	uint64_t user, system;
 
 	if (!t)
@@ -261,7 +261,7 @@ static int read_thread_clock(pid_t tid, int kind, uint64_t *ns)
 
 static int read_process_clock(pid_t pid, int kind, uint64_t *ns)
 {
-	struct process *p = pid ? process_find(pid) : current->process;
+	struct process *p = pid ? process_find(pid_meant(pid)) : current->process;
 	struct process_usage u;
 
 	if (!p)

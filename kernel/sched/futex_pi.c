@@ -43,7 +43,7 @@ void futex_pi_change_owner(struct futex_bucket *b, const struct futex_key *key, 
 	mark_owner(t);
 	list_for_each (w, &b->waiters, node)
 		if (w->pi && futex_key_equal(&w->key, key))
-			w->owner = t->tid;
+			w->owner = t->own_tid;
 }
 
 // One try under the bucket's lock. `dead`: an owner known to have died, 0: none. enum futex_attempt, -EDEADLK, or -EFAULT: the page
@@ -56,11 +56,11 @@ static int attempt(struct uptr word, struct futex_bucket *b, const struct futex_
 	int result = FUTEX_HELD;
 	bool more;
 
-	if (owner == current->tid)
+	if (owner == current->own_tid)
 		return -EDEADLK;
 	if (owner == 0 || owner == dead) {
 		result = FUTEX_TAKEN;
-		new = (uint32_t)current->tid | (value & FUTEX_OWNER_DIED) | (owner ? FUTEX_OWNER_DIED : 0) |
+		new = (uint32_t)current->own_tid | (value & FUTEX_OWNER_DIED) | (owner ? FUTEX_OWNER_DIED : 0) |
 		      (futex_pi_first(b, key, &more) ? FUTEX_WAITERS : 0);
 	} else if (mark) {
 		new = value | FUTEX_WAITERS;
@@ -78,7 +78,7 @@ static int attempt(struct uptr word, struct futex_bucket *b, const struct futex_
 // robust list): the word is then beyond repair.
 int futex_pi_announce(pid_t tid)
 {
-	struct task *t = task_find(tid);
+	struct task *t = task_find(pid_meant(tid));
 	bool exiting;
 
 	if (!t)
@@ -142,7 +142,7 @@ static unsigned look_at_waiters(pid_t tid, pid_t *waits_for)
 		list_for_each (w, &b->waiters, node) {
 			if (w->pi && w->owner == tid)
 				rank = max(rank, sched_rt_rank(&w->task->sched));
-			if (w->pi && w->task->tid == tid)
+			if (w->pi && w->task->own_tid == tid)
 				*waits_for = w->owner;
 		}
 		spin_unlock(&b->lock);
@@ -156,7 +156,7 @@ void futex_pi_lend(pid_t tid)
 		return; // the host knows no priorities of ours
 	spin_lock(&boost_lock);
 	for (unsigned depth = 0; tid && depth < CHAIN_MAX; depth++) {
-		struct task *t = task_find(tid);
+		struct task *t = task_find(pid_meant(tid));
 		pid_t waits_for;
 
 		if (!t)
@@ -229,13 +229,13 @@ long futex_unlock_pi(struct uptr word, bool private)
 		error = futex_lock_and_load(word, b, &value);
 		if (error)
 			break;
-		if ((pid_t)(value & FUTEX_TID_MASK) != current->tid) {
+		if ((pid_t)(value & FUTEX_TID_MASK) != current->own_tid) {
 			spin_unlock(&b->lock);
 			error = -EPERM;
 			break;
 		}
 		w = futex_pi_first(b, &key, &more);
-		new = w ? (uint32_t)w->task->tid | (more ? FUTEX_WAITERS : 0) : 0;
+		new = w ? (uint32_t)w->task->own_tid | (more ? FUTEX_WAITERS : 0) : 0;
 		error = port_user_cmpxchg32_atomic(word.address, value, new, &seen);
 		if (!error && seen == value) {
 			if (w) {
@@ -287,7 +287,7 @@ static void release_owned(struct task *t)
 
 		spin_lock(&b->lock);
 		list_for_each_safe (w, next, &b->waiters, node) {
-			if (!w->pi || w->owner != t->tid)
+			if (!w->pi || w->owner != t->own_tid)
 				continue;
 			w->owner_died = true;
 			futex_wake_waiter(w);
@@ -344,7 +344,7 @@ static void walk_robust(struct task *t)
 		int error = get_user(&next, (struct uptr){ entry & ~1ul });
 
 		if ((entry & ~1ul) != (pending & ~1ul) &&
-		    !owner_died((struct uptr){ (entry & ~1ul) + (uint64_t)head.futex_offset }, t->tid, entry & 1,
+		    !owner_died((struct uptr){ (entry & ~1ul) + (uint64_t)head.futex_offset }, t->own_tid, entry & 1,
 				false))
 			return;
 		if (error)
@@ -352,7 +352,8 @@ static void walk_robust(struct task *t)
 		entry = next;
 	}
 	if (pending)
-		owner_died((struct uptr){ (pending & ~1ul) + (uint64_t)head.futex_offset }, t->tid, pending & 1, true);
+		owner_died((struct uptr){ (pending & ~1ul) + (uint64_t)head.futex_offset }, t->own_tid, pending & 1,
+			   true);
 }
 
 void futex_exit_robust(struct task *t)
@@ -375,7 +376,7 @@ long sys_set_robust_list(struct uptr head, size_t size)
 
 long sys_get_robust_list(pid_t pid, struct uptr head, struct uptr size)
 {
-	struct task *t = pid ? task_find(pid) : current;
+	struct task *t = pid ? task_find(pid_meant(pid)) : current;
 	uint64_t list;
 	int error = 0;
 

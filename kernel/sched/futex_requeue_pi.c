@@ -100,7 +100,7 @@ static int take_for(struct move *m, struct futex_waiter *first, bool more, pid_t
 	if (port_user_load32_atomic(m->lock.address, &value))
 		return -EFAULT;
 	*owner = (pid_t)(value & FUTEX_TID_MASK);
-	if (*owner == first->task->tid)
+	if (*owner == first->task->own_tid)
 		return -EDEADLK;
 	if (*owner) {
 		error = futex_pi_announce(*owner);
@@ -109,7 +109,7 @@ static int take_for(struct move *m, struct futex_waiter *first, bool more, pid_t
 		new = value | FUTEX_WAITERS;
 	} else {
 		bool others = futex_pi_first(m->to, &m->to_key, &several) != NULL || (more && m->count);
-		*owner = first->task->tid;
+		*owner = first->task->own_tid;
 		new = (uint32_t)*owner | (value & FUTEX_OWNER_DIED) | (others ? FUTEX_WAITERS : 0);
 	}
 	if (new != value && port_user_cmpxchg32_atomic(m->lock.address, value, new, &seen))
@@ -132,9 +132,9 @@ static int move_all(struct move *m)
 		return error;
 	m->done = 1;
 	move_one(m, first, owner);
-	if (owner != first->task->tid && sched_rt_rank(&first->task->sched))
+	if (owner != first->task->own_tid && sched_rt_rank(&first->task->sched))
 		m->lend_to = owner;
-	if (owner == first->task->tid) {
+	if (owner == first->task->own_tid) {
 		futex_wake_waiter(first);
 		futex_pi_change_owner(m->to, &m->to_key, first->task);
 	}

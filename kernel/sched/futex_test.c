@@ -73,6 +73,7 @@ int mm_futex_key(struct mm *m, uint64_t address, bool write, struct mobj **objec
 void mobj_get(struct mobj *o) { (void)o; }
 void sched_boost(struct task *t, unsigned rt_priority) { t->sched.boost = (uint8_t)rt_priority; }
 void mobj_put(struct mobj *o) { (void)o; }
+pid_t pid_meant_slow(pid_t number) { return number; }
 struct task *task_find(pid_t tid)
 {
 	for (unsigned i = 0; i < array_count(tasks); i++) {
@@ -91,7 +92,7 @@ static int set_up(void **state)
 	(void)state;
 	for (unsigned i = 0; i < array_count(tasks); i++) {
 		tasks[i].mm = &mm;
-		tasks[i].tid = (pid_t)(100 + i);
+		tasks[i].tid = tasks[i].own_tid = (pid_t)(100 + i);
 		refcount_set(&tasks[i].refs, 1);
 	}
 	fake_task_enter(&tasks[4]);

@@ -236,7 +236,7 @@ static int choose_target(const struct sigevent *e, struct task **target)
 		return -EINVAL;
 	if (!(e->sigev_notify & SIGEV_THREAD_ID))
 		return 0;
-	t = task_find(e->_sigev_un._tid);
+	t = task_find(pid_meant(e->_sigev_un._tid));
 	if (t && t->process != current->process) {
 		task_put(t);
 		t = NULL;

@@ -19,7 +19,7 @@
 static struct task *find(pid_t pid)
 {
 	if (pid)
-		return pid > 0 ? task_find(pid) : NULL;
+		return pid > 0 ? task_find(pid_meant(pid)) : NULL;
 	task_get(current);
 	return current;
 }
@@ -306,7 +306,7 @@ static int for_each_named(int which, int who, int result, int (*fn)(struct task 
 
 		spin_lock(&tasklist_lock);
 		in_group = which == PRIO_PGRP && p->pgrp &&
-			   (who ? p->pgrp->number == who : p->pgrp == current->process->pgrp);
+			   (who ? p->pgrp->number == pid_meant(who) : p->pgrp == current->process->pgrp);
 		spin_unlock(&tasklist_lock);
 		for (tid = 0; (t = process_thread_next(p, tid)); tid = t->tid + 1, task_put(t)) {
 			const struct cred *c = task_cred_get(t);

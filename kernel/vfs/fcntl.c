@@ -41,6 +41,7 @@ static int set_owner(struct file *f, int type, int pid)
 {
 	if (type < F_OWNER_TID || type > F_OWNER_PGRP)
 		return -EINVAL;
+	pid = pid ? pid_meant(pid) : 0;
 	int error = owner_exists(type, pid);
 	if (error)
 		return error;
@@ -62,10 +63,13 @@ static long owner_command(struct file *f, unsigned command, uint64_t argument)
 {
 	struct f_owner_ex owner;
 	switch (command) {
-	case F_GETOWN: return f->owner.type == F_OWNER_PGRP ? -f->owner.pid : f->owner.pid;
+	case F_GETOWN: {
+		int number = f->owner.pid ? pid_shown(f->owner.pid) : 0;
+		return f->owner.type == F_OWNER_PGRP ? -number : number;
+	}
 	case F_SETOWN: return file_set_owner(f, (int)argument);
 	case F_GETOWN_EX:
-		owner = (struct f_owner_ex){ f->owner.type, f->owner.pid };
+		owner = (struct f_owner_ex){ f->owner.type, f->owner.pid ? pid_shown(f->owner.pid) : 0 };
 		return put_user(owner, (struct uptr){ argument });
 	case F_SETOWN_EX:
 		if (get_user(&owner, (struct uptr){ argument }))

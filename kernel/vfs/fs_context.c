@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Root, working directory and umask of a task (what CLONE_FS shares): chdir(2), chroot(2), getcwd(2), umask(2).
 // fs_context.lock guards all fields; it is a leaf.
-#include "internal.h"
+#include "mount.h"
 
 #include <linux/capability.h>
 
 #include "kernel/boot_config.h"
 #include "lib/string.h"
+
+static struct path first_root(void)
+{
+	return (struct path){ mnt_namespace_first.root, mnt_namespace_first.root->root };
+}
 
 struct fs_context *fs_context_copy(struct fs_context *f)
 {
@@ -16,7 +21,7 @@ struct fs_context *fs_context_copy(struct fs_context *f)
 	refcount_set(&copy->refs, 1);
 	spin_init(&copy->lock);
 	if (!f) {
-		copy->root = copy->cwd = (struct path){ root_mount, root_mount->root };
+		copy->root = copy->cwd = first_root();
 		copy->umask = boot_config.options.umask & BOOT_UMASK_SET ? boot_config.options.umask & 0777 : 022;
 		path_get(&copy->root);
 		path_get(&copy->cwd);
@@ -45,7 +50,7 @@ static void get(struct path *out, size_t offset)
 {
 	struct fs_context *f = current->fs;
 	if (unlikely(!f)) { // kernel tasks, boot
-		*out = (struct path){ root_mount, root_mount->root };
+		*out = first_root();
 		path_get(out);
 		return;
 	}
@@ -57,6 +62,20 @@ static void get(struct path *out, size_t offset)
 
 void fs_root_get(struct path *out) { get(out, offsetof(struct fs_context, root)); }
 void fs_cwd_get(struct path *out) { get(out, offsetof(struct fs_context, cwd)); }
+
+bool task_root_get(struct task *t, struct path *out)
+{
+	spin_lock(&t->lock);
+	struct fs_context *f = t->fs;
+	if (f) {
+		spin_lock(&f->lock);
+		*out = f->root;
+		path_get(out);
+		spin_unlock(&f->lock);
+	}
+	spin_unlock(&t->lock);
+	return f;
+}
 
 // Consumes the references of `p`.
 static void set(struct path *which, struct path p)
@@ -115,9 +134,11 @@ long sys_chroot(struct uptr path)
 
 bool fs_root_is_changed(void)
 {
-	struct path root;
+	struct path root, whole;
 	fs_root_get(&root);
-	bool changed = root.mount != root_mount || root.dentry != root_mount->root;
+	mnt_namespace_root_get(mnt_namespace_mine(), &whole);
+	bool changed = root.mount != whole.mount || root.dentry != whole.dentry;
+	path_put(&whole);
 	path_put(&root);
 	return changed;
 }

@@ -204,7 +204,7 @@ static int set(struct file *f, int fd, short type)
 	if (!fresh)
 		return -ENOMEM;
 	*fresh = (struct lease){ .file = f, .type = type, .target = type, .pid = current->process->pid };
-	int error = f->owner.pid ? 0 : file_set_owner(f, current->process->pid);
+	int error = f->owner.pid ? 0 : file_set_owner(f, current->process->own_pid);
 	if (!error) {
 		spin_lock(&i->locks_lock);
 		expire(i, &dead);

@@ -297,7 +297,8 @@ static void show_row(void *context, const struct lock_row *r)
 		   r->type == F_WRLCK   ? "WRITE"
 		   : r->type == F_RDLCK ? "READ"
 					: "UNLCK",
-		   r->pid, DEV_MAJOR(show->stat.dev), DEV_MINOR(show->stat.dev), show->stat.ino, r->start);
+		   r->pid > 0 ? pid_shown(r->pid) : r->pid, DEV_MAJOR(show->stat.dev), DEV_MINOR(show->stat.dev),
+		   show->stat.ino, r->start);
 	if (r->end == INT64_MAX)
 		seq_puts(show->s, "EOF\n");
 	else
@@ -420,7 +421,7 @@ static long get_lock(struct file *f, struct flock *user, struct file_lock *l)
 		user->l_whence = 0;
 		user->l_start = conflict->start;
 		user->l_len = conflict->end == INT64_MAX ? 0 : conflict->end - conflict->start + 1;
-		user->l_pid = conflict->kind == LOCK_OFD ? -1 : conflict->pid;
+		user->l_pid = conflict->kind == LOCK_OFD ? -1 : pid_shown(conflict->pid);
 	}
 	spin_unlock(&i->locks_lock);
 	return 0;

@@ -476,10 +476,11 @@ static void prepend(struct printer *p, const char *text, size_t length)
 }
 
 // Locks of mounts and of the tree are held: no name and no parent changes on the way up.
-static void print_up(struct printer *p, struct mount *m, struct dentry *d, const struct path *root)
+// False: `root` is not above.
+static bool print_up(struct printer *p, struct mount *m, struct dentry *d, const struct path *root)
 {
-	bool any = false;
-	while (!p->full && !(d == root->dentry && m == root->mount)) {
+	bool any = false, reached;
+	while (!(reached = d == root->dentry && m == root->mount) && !p->full) {
 		if (m && d == m->root) {
 			if (!m->parent)
 				break;
@@ -496,15 +497,15 @@ static void print_up(struct printer *p, struct mount *m, struct dentry *d, const
 	}
 	if (!any)
 		prepend(p, "/", 1);
+	return reached;
 }
 
-char *path_print(const struct path *path, char *buffer, size_t size)
+static char *print(const struct path *root, const struct path *path, char *buffer, size_t size, bool *reached)
 {
 	struct printer p = { buffer, buffer + size - 1, false };
 	struct dentry *d = path->dentry;
 	*p.at = 0;
-	struct path root;
-	fs_root_get(&root);
+	*reached = true;
 	spin_lock(&mount_hash_lock);
 	spin_lock(&dentry_tree_lock);
 	bool is_root = d->parent == d;
@@ -513,9 +514,25 @@ char *path_print(const struct path *path, char *buffer, size_t size)
 	if (is_root && !path->mount)
 		prepend(&p, d->name, d->name_length);
 	else
-		print_up(&p, path->mount, d, &root);
+		*reached = print_up(&p, path->mount, d, root);
 	spin_unlock(&dentry_tree_lock);
 	spin_unlock(&mount_hash_lock);
-	path_put(&root);
 	return p.full ? err_ptr(-ENAMETOOLONG) : p.at;
+}
+
+char *path_print(const struct path *path, char *buffer, size_t size)
+{
+	struct path root;
+	bool reached;
+	fs_root_get(&root);
+	char *text = print(&root, path, buffer, size, &reached);
+	path_put(&root);
+	return text;
+}
+
+char *path_print_from(const struct path *root, const struct path *path, char *buffer, size_t size)
+{
+	bool reached;
+	char *text = print(root, path, buffer, size, &reached);
+	return reached ? text : err_ptr(-ENOENT);
 }

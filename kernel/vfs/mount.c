@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mounts: which superblock is seen where. mount(2), umount(2), and the mounts of the boot record.
+// Mounts: which superblock is seen where, and the mounts of the boot record.
 //
 // A mount point that the file system below does not have (a read-only host tree, say) is made up: a pinned dentry with a
 // directory inode of ours, which exists in no file system but is looked up and listed like any other.
 //
 // Locks: mount_lock (rwsem) serialises changes of the tree and long readers; mount_hash_lock, a spinlock, guards the table
 // that path walks consult and the parent and mountpoint fields.
-#include "internal.h"
+#include "mount.h"
 
 #include <linux/capability.h>
 #include <linux/mount.h>
@@ -15,17 +15,9 @@
 #include "kernel/pseudofs.h"
 #include "lib/string.h"
 
-#define HASH_BUCKETS    64u
-// umount2(2); <sys/mount.h> has these, no kernel header does.
-#define UMOUNT_FORCE    1
-#define UMOUNT_DETACH   2
-#define UMOUNT_EXPIRE   4
-#define UMOUNT_NOFOLLOW 8
-#define MOUNT_FLAGS     (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
+#define HASH_BUCKETS 64u
 
 struct rwsem mount_lock = RWSEM_INIT(mount_lock);
-struct mount *root_mount;
-
 struct spinlock mount_hash_lock = SPINLOCK_INIT;
 static struct list table[HASH_BUCKETS];
 static int next_id = 1;
@@ -37,24 +29,51 @@ static void init(void)
 }
 KERNEL_INIT(1, init);
 
-static struct list *bucket(const struct mount *parent, const struct dentry *d)
+struct list *mount_bucket(const struct mount *parent, const struct dentry *d)
 {
 	return &table[((uintptr_t)parent / 64 + (uintptr_t)d / 64) % HASH_BUCKETS];
 }
 
-void mount_put(struct mount *m)
+// The next child that could not be lifted off `m` when that was detached: it went with it.
+static struct mount *take_child(struct mount *m)
 {
-	if (!m || !refcount_put(&m->refs))
-		return;
-	dentry_put(m->root);
-	super_put(m->super);
-	kfree(m);
+	struct mount *child = NULL;
+	spin_lock(&mount_hash_lock);
+	if (!list_empty(&m->children)) {
+		child = list_first(&m->children, struct mount, child_node);
+		list_remove(&child->child_node);
+		list_remove(&child->hash_node);
+		child->parent = NULL;
+	}
+	spin_unlock(&mount_hash_lock);
+	return child;
 }
 
-static struct mount *find(const struct mount *parent, const struct dentry *d) // mount_hash_lock
+void mount_put(struct mount *m)
+{
+	struct list dying = LIST_INIT(dying);
+	struct mount *child;
+	if (!m || !refcount_put(&m->refs))
+		return;
+	list_add(&dying, &m->gone_node);
+	while (!list_empty(&dying)) {
+		m = list_first(&dying, struct mount, gone_node);
+		list_remove(&m->gone_node);
+		while ((child = take_child(m))) {
+			dentry_put(child->mountpoint);
+			if (refcount_put(&child->refs))
+				list_add_tail(&dying, &child->gone_node);
+		}
+		dentry_put(m->root);
+		super_put(m->super);
+		kfree(m);
+	}
+}
+
+struct mount *mount_find(const struct mount *parent, const struct dentry *d)
 {
 	struct mount *m;
-	list_for_each (m, bucket(parent, d), hash_node)
+	list_for_each (m, mount_bucket(parent, d), hash_node)
 		if (m->parent == parent && m->mountpoint == d)
 			return m;
 	return NULL;
@@ -65,7 +84,7 @@ bool mount_cross_down(struct path *p)
 	bool moved = false;
 	while (unlikely(p->dentry->flags & DENTRY_MOUNTPOINT) && p->mount) {
 		spin_lock(&mount_hash_lock);
-		struct mount *m = find(p->mount, p->dentry);
+		struct mount *m = mount_find(p->mount, p->dentry);
 		if (m)
 			mount_get(m);
 		spin_unlock(&mount_hash_lock);
@@ -99,19 +118,20 @@ bool mount_is_on(struct dentry *d)
 {
 	if (likely(!(d->flags & DENTRY_MOUNTPOINT)))
 		return false; // the flag is never taken back: it says "look"
+	const struct mnt_namespace *mine = mnt_namespace_mine();
 	bool found = false;
 	struct mount *m;
 	spin_lock(&mount_hash_lock);
 	for (unsigned k = 0; k < HASH_BUCKETS && !found; k++)
 		list_for_each (m, &table[k], hash_node)
-			found |= m->mountpoint == d;
+			found |= m->mountpoint == d && m->space == mine;
 	spin_unlock(&mount_hash_lock);
 	return found;
 }
 
 unsigned mount_references(struct dentry *d)
 {
-	unsigned count = root_mount && root_mount->root == d;
+	unsigned count = mnt_namespace_first.root && mnt_namespace_first.root->root == d;
 	struct mount *m;
 	for (unsigned k = 0; k < HASH_BUCKETS; k++)
 		list_for_each (m, &table[k], hash_node)
@@ -204,7 +224,7 @@ static int resolve_target(char *target, struct path *out, unsigned depth)
 
 // ---- attaching ----
 
-static struct mount *mount_create(struct super *s, struct dentry *root, uint32_t flags, const char *source)
+struct mount *mount_create(struct super *s, struct dentry *root, uint32_t flags, const char *source)
 {
 	struct mount *m = kalloc(sizeof(*m));
 	if (!m)
@@ -218,36 +238,40 @@ static struct mount *mount_create(struct super *s, struct dentry *root, uint32_t
 	list_init(&m->children);
 	list_init(&m->child_node);
 	list_init(&m->hash_node);
+	list_init(&m->peer_node);
+	list_init(&m->slaves);
+	list_init(&m->slave_node);
+	list_init(&m->heard_node);
+	list_init(&m->gone_node);
 	string_copy(m->source, source && source[0] ? source : s->type->name, sizeof(m->source));
 	return m;
 }
 
-// Puts `m` on `at`, whose references it keeps. mount_lock is held for writing.
-static int attach(struct mount *m, struct path *at)
+static bool may_use_type(const struct fs_type *t)
 {
-	if (inode_is_dir(m->root->inode) != inode_is_dir(at->dentry->inode))
-		return -ENOTDIR;
-	spin_lock(&mount_hash_lock);
-	m->parent = at->mount;
-	m->mountpoint = at->dentry;
-	list_add(bucket(at->mount, at->dentry), &m->hash_node);
-	list_add_tail(&at->mount->children, &m->child_node);
-	spin_unlock(&mount_hash_lock);
-	__atomic_or_fetch(&at->dentry->flags, DENTRY_MOUNTPOINT, __ATOMIC_RELEASE);
-	return 0;
+	const struct cred *c = current->cred;
+	if (c->user_namespace && !(t->flags & FS_USERNS))
+		return false;
+	return !t->owner || cred_capable_in(c, t->owner(), CAP_SYS_ADMIN);
 }
 
-// Takes it off the tree: its mount point's references and the tree's own pass to the caller through *at.
-static void detach(struct mount *m, struct path *at)
+// Devices that the root of a user namespace makes, or finds, on a file system of its own are not to be opened.
+static void set_owner(struct super *s)
 {
-	spin_lock(&mount_hash_lock);
-	*at = (struct path){ m->parent, m->mountpoint };
-	list_remove(&m->hash_node);
-	list_remove(&m->child_node);
-	m->parent = NULL;
-	m->mountpoint = NULL;
-	spin_unlock(&mount_hash_lock);
-	// DENTRY_MOUNTPOINT stays: another mount of the same superblock may use the dentry, and it is only a hint.
+	struct user_namespace *n = current->cred->user_namespace;
+	if (!n)
+		return;
+	namespace_get(&n->common);
+	s->owner = n;
+	if (!(s->type->flags & FS_DEVICES))
+		s->flags |= SUPER_NODEV;
+}
+
+bool mount_may_suid(const struct mount *m)
+{
+	const struct user_namespace *owner = m->super->owner;
+	return !(m->flags & MS_NOSUID) && m->space == mnt_namespace_mine() &&
+	       (!owner || user_namespace_is_below(cred_namespace(current->cred), owner));
 }
 
 static int fill_super(const char *type, const char *source, uint32_t flags, const char *options, struct super **out)
@@ -255,6 +279,8 @@ static int fill_super(const char *type, const char *source, uint32_t flags, cons
 	struct fs_type *t = fs_type_find(type);
 	if (!t)
 		return -ENODEV;
+	if (!may_use_type(t))
+		return -EPERM;
 	struct super *s = t->of_caller ? t->of_caller() : NULL;
 	if (!s)
 		s = super_create(t);
@@ -262,6 +288,7 @@ static int fill_super(const char *type, const char *source, uint32_t flags, cons
 		return -ENOMEM;
 	if (!s->root) {
 		s->flags |= flags & MS_RDONLY;
+		set_owner(s);
 		int error = t->mount(s, source, options);
 		if (error) {
 			super_put(s);
@@ -278,14 +305,14 @@ static int attach_new(struct mount *m, struct path *at)
 	int error;
 
 	rwsem_write_lock(&mount_lock);
-	error = attach(m, at);
+	error = mount_attach_tree(m, at);
 	rwsem_write_unlock(&mount_lock);
 	if (error)
 		path_put(at);
 	return error;
 }
 
-static int mount_new(const char *type, const char *source, uint32_t flags, const char *options, struct mount **out)
+int mount_new(const char *type, const char *source, uint32_t flags, const char *options, struct mount **out)
 {
 	struct super *s;
 	int error = fill_super(type, source, flags, options, &s);
@@ -300,8 +327,9 @@ static int mount_new(const char *type, const char *source, uint32_t flags, const
 
 static int attach_made_up(struct mount *m, const char *target)
 {
-	if (!root_mount) {
-		root_mount = m;
+	if (!mnt_namespace_first.root) {
+		mnt_namespace_first.root = m;
+		mount_tree_enter(m, &mnt_namespace_first);
 		return strcmp(target, "/") ? -EINVAL : 0;
 	}
 	char *copy = kstrdup(target);
@@ -323,215 +351,7 @@ int mount_at(const char *type, const char *source, const char *target, uint32_t 
 	return error;
 }
 
-static int bind_new(const char *source, uint32_t flags, struct mount **out)
-{
-	struct path from;
-	int error = path_lookup(AT_FDCWD, source, LOOKUP_FOLLOW, &from);
-	if (error)
-		return error;
-	struct mount *m = NULL;
-	if (from.mount) {
-		refcount_get(&from.mount->super->refs);
-		m = mount_create(from.mount->super, from.dentry, from.mount->flags | flags, from.mount->source);
-		if (!m)
-			super_put(from.mount->super);
-	}
-	path_put(&from);
-	*out = m;
-	return m ? 0 : -ENOMEM;
-}
-
-static int remount(const char *target, uint32_t flags)
-{
-	struct path p;
-	int error = path_lookup(AT_FDCWD, target, LOOKUP_FOLLOW, &p);
-	if (error)
-		return error;
-	if (p.dentry != p.mount->root)
-		error = -EINVAL;
-	// What the launcher granted read-only stays so: a superblock's own flag is never taken away.
-	else
-		p.mount->flags = flags & MOUNT_FLAGS;
-	path_put(&p);
-	return error;
-}
-
-// ---- system calls ----
-
-static int string_argument(struct uptr from, char **out)
-{
-	*out = NULL;
-	if (uptr_is_null(from))
-		return 0;
-	char *s = path_string_get(from);
-	if (is_err(s))
-		return (int)ptr_err(s);
-	*out = s;
-	return 0;
-}
-
-static long mount_strings(const char *source, const char *target, const char *type, uint64_t flags, const char *data)
-{
-	if ((flags & MS_MGC_MSK) == MS_MGC_VAL)
-		flags &= ~(uint64_t)MS_MGC_MSK;
-	if (flags & MS_REMOUNT)
-		return remount(target, (uint32_t)flags);
-	if (!(flags & MS_BIND) && flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE))
-		return 0; // there is one mount namespace: nothing propagates
-	if (flags & MS_BIND ? !source : flags & MS_MOVE || !type)
-		return -EINVAL;
-	struct path at;
-	struct mount *m;
-	int error = path_lookup(AT_FDCWD, target, LOOKUP_FOLLOW, &at); // a program's mount point must exist
-	if (error)
-		return error;
-	error = flags & MS_BIND ? bind_new(source, (uint32_t)flags, &m)
-				: mount_new(type, source, (uint32_t)flags, data, &m);
-	if (error) {
-		path_put(&at);
-		return error;
-	}
-	error = attach_new(m, &at);
-	if (error)
-		mount_put(m);
-	return error;
-}
-
-long sys_mount(struct uptr source_path, struct uptr path, struct uptr type_name, uint64_t flags, struct uptr data)
-{
-	if (!cred_capable(current->cred, CAP_SYS_ADMIN))
-		return -EPERM;
-	char *source = NULL, *target = NULL, *type = NULL, *options = NULL;
-	long result = string_argument(path, &target);
-	if (!result && !target)
-		result = -EFAULT;
-	if (!result)
-		result = string_argument(source_path, &source);
-	if (!result)
-		result = string_argument(type_name, &type);
-	if (!result && !(flags & MS_REMOUNT))
-		result = string_argument(data, &options);
-	if (!result)
-		result = mount_strings(source, target, type, flags, options);
-	path_string_free(source);
-	path_string_free(target);
-	path_string_free(type);
-	path_string_free(options);
-	return result;
-}
-
-static int unmount(struct path *p, int flags)
-{
-	struct mount *m = p->mount;
-	struct path at;
-	if (p->dentry != m->root || m == root_mount)
-		return m == root_mount && p->dentry == m->root ? -EBUSY : -EINVAL;
-	rwsem_write_lock(&mount_lock);
-	// Ours and the tree's reference; more means open files, directories or mounts in it.
-	if (!(flags & UMOUNT_DETACH) && (refcount_read(&m->refs) > 2 || !list_empty(&m->children))) {
-		rwsem_write_unlock(&mount_lock);
-		return -EBUSY;
-	}
-	detach(m, &at);
-	rwsem_write_unlock(&mount_lock);
-	path_put(&at);
-	mount_put(m);
-	return 0;
-}
-
-long sys_umount2(struct uptr path, int flags)
-{
-	if (flags & ~(UMOUNT_FORCE | UMOUNT_DETACH | UMOUNT_EXPIRE | UMOUNT_NOFOLLOW))
-		return -EINVAL;
-	if (!cred_capable(current->cred, CAP_SYS_ADMIN))
-		return -EPERM;
-	struct path p;
-	long result = path_lookup_user(AT_FDCWD, path, flags & UMOUNT_NOFOLLOW ? 0 : LOOKUP_FOLLOW, &p);
-	if (result)
-		return result;
-	result = unmount(&p, flags);
-	path_put(&p);
-	return result;
-}
-
-// ---- what is mounted ----
-
-static void show_options(struct seq *s, uint32_t flags)
-{
-	seq_puts(s, flags & MS_RDONLY ? "ro" : "rw");
-	seq_puts(s, flags & MS_NOSUID ? ",nosuid" : "");
-	seq_puts(s, flags & MS_NODEV ? ",nodev" : "");
-	seq_puts(s, flags & MS_NOEXEC ? ",noexec" : "");
-	seq_puts(s, flags & MS_NOATIME ? ",noatime" : ",relatime");
-}
-
-static void show_one(struct seq *s, struct mount *m, const char *where, int kind)
-{
-	char options[128] = "";
-	if (m->super->ops->show_options)
-		m->super->ops->show_options(m->super, options, sizeof(options));
-	const char *type = m->super->type->name;
-	if (kind == 2) {
-		seq_puts(s, "device ");
-		seq_puts_escaped(s, m->source, SEQ_ESCAPED_FIELD);
-		seq_puts(s, " mounted on ");
-		seq_puts_escaped(s, where, SEQ_ESCAPED_FIELD);
-		seq_printf(s, " with fstype %s\n", type);
-		return;
-	}
-	if (kind == 1) {
-		seq_printf(s, "%d %d %u:%u ", m->id, m->parent ? m->parent->id : 0, DEV_MAJOR(m->super->dev),
-			   DEV_MINOR(m->super->dev));
-		char root[256];
-		struct path inside = { NULL, m->root };
-		char *text = path_print(&inside, root, sizeof(root));
-		seq_puts_escaped(s, is_err(text) ? "/" : text, SEQ_ESCAPED_FIELD);
-		seq_putc(s, ' ');
-		seq_puts_escaped(s, where, SEQ_ESCAPED_FIELD);
-		seq_putc(s, ' ');
-		show_options(s, m->flags);
-		seq_printf(s, " - %s ", type);
-		seq_puts_escaped(s, m->source, SEQ_ESCAPED_FIELD);
-		seq_printf(s, " %s%s%s\n", m->super->flags & MS_RDONLY ? "ro" : "rw", options[0] ? "," : "", options);
-		return;
-	}
-	seq_puts_escaped(s, m->source, SEQ_ESCAPED_FIELD);
-	seq_putc(s, ' ');
-	seq_puts_escaped(s, where, SEQ_ESCAPED_FIELD);
-	seq_printf(s, " %s ", type);
-	show_options(s, m->flags | m->super->flags);
-	seq_printf(s, "%s%s 0 0\n", options[0] ? "," : "", options);
-}
-
-static struct mount *next_in_tree(struct mount *m, struct mount *top) // mount_lock
-{
-	if (!list_empty(&m->children))
-		return list_first(&m->children, struct mount, child_node);
-	while (m != top) {
-		if (m->child_node.next != &m->parent->children)
-			return list_first(&m->child_node, struct mount, child_node);
-		m = m->parent;
-	}
-	return NULL;
-}
-
-void mounts_show(struct seq *s, int kind)
-{
-	char *buffer = kalloc(PATH_MAX_BYTES);
-	if (!buffer) {
-		s->failed = true;
-		return;
-	}
-	rwsem_read_lock(&mount_lock);
-	for (struct mount *m = root_mount; m; m = next_in_tree(m, root_mount)) {
-		struct path p = { m, m->root };
-		char *where = path_print(&p, buffer, PATH_MAX_BYTES);
-		if (!is_err(where) && where[0] == '/')
-			show_one(s, m, where, kind);
-	}
-	rwsem_read_unlock(&mount_lock);
-	kfree(buffer);
-}
+// ---- statfs ----
 
 int mount_statfs(const struct path *p, struct statfs64_kernel *out)
 {

@@ -40,7 +40,7 @@ static int may_open(const struct path *p, int flags, unsigned access)
 		break;
 	case S_IFCHR:
 	case S_IFBLK:
-		if (p->mount && (p->mount->flags & MS_NODEV))
+		if ((p->mount && (p->mount->flags & MS_NODEV)) || i->super->flags & SUPER_NODEV)
 			return -EACCES;
 		break;
 	case S_IFREG:

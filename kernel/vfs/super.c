@@ -42,12 +42,12 @@ void fs_types_show(struct seq *s)
 		seq_printf(s, "%s\t%s\n", t->flags & FS_NODEV ? "nodev" : "", t->name);
 }
 
-static struct super *find_single(struct fs_type *t)
+static struct super *find(const struct fs_type *t, bool any, const void *private)
 {
 	struct super *s, *found = NULL;
 	spin_lock(&list_lock);
 	list_for_each (s, &supers, node)
-		if (s->type == t && refcount_get_unless_zero(&s->refs)) {
+		if (s->type == t && (any || s->private == private) && refcount_get_unless_zero(&s->refs)) {
 			found = s;
 			break;
 		}
@@ -55,10 +55,12 @@ static struct super *find_single(struct fs_type *t)
 	return found;
 }
 
+struct super *super_find(const struct fs_type *t, const void *private) { return find(t, false, private); }
+
 struct super *super_create(struct fs_type *t)
 {
 	if (t->flags & FS_SINGLE) {
-		struct super *s = find_single(t);
+		struct super *s = find(t, true, NULL);
 		if (s)
 			return s;
 	}
@@ -95,7 +97,11 @@ void super_put(struct super *s)
 	}
 	if (s->ops && s->ops->put_super)
 		s->ops->put_super(s);
+	if (s->type->gone)
+		s->type->gone(s);
 	leak_pages_kept(-inode_hash_pages(s->inode_hash_size));
+	if (s->owner)
+		namespace_put(&s->owner->common);
 	kfree(s->inode_hash);
 	kfree(s);
 }

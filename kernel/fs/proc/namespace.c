@@ -17,9 +17,28 @@ static struct super *nsfs;
 
 static const struct file_ops namespace_file_ops;
 
+// NULL: nobody was born there yet.
+static struct namespace *children_namespace(struct task *t)
+{
+	struct namespace *n = task_namespace_get(t, NAMESPACE_PID);
+
+	if (n && n != &pid_namespace_first.common && !container_of(n, struct pid_namespace, common)->last) {
+		namespace_put(n);
+		return NULL;
+	}
+	return n;
+}
+
 // The namespace a link's name means for a task, referenced; NULL: there is none of that kind, or the task has ended.
 static struct namespace *namespace_named(struct task *t, const char *name)
 {
+	if (!strcmp(name, "pid")) {
+		struct namespace *n = &task_pid_namespace(t)->common;
+		namespace_get(n);
+		return n;
+	}
+	if (!strcmp(name, "pid_for_children"))
+		return children_namespace(t);
 	for (unsigned k = 0; k < NAMESPACE_KINDS; k++)
 		if (!strcmp(namespace_types[k]->name, name))
 			return task_namespace_get(t, k);
@@ -29,8 +48,7 @@ static struct namespace *namespace_named(struct task *t, const char *name)
 // Of the kinds that a cell has one of.
 static uint32_t only_number(const char *name)
 {
-	return strncmp(name, "pid", 3) == 0    ? NAMESPACE_INO_PID
-	       : strcmp(name, "cgroup") == 0   ? NAMESPACE_INO_CGROUP
+	return strcmp(name, "cgroup") == 0     ? NAMESPACE_INO_CGROUP
 	       : strncmp(name, "time", 4) == 0 ? NAMESPACE_INO_TIME
 					       : 0xF0000000u;
 }
@@ -43,6 +61,8 @@ ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size)
 	if (error)
 		return error;
 	struct namespace *space = namespace_named(proc_task(n), name);
+	if (!space && !strncmp(name, "pid", 3))
+		return -ENOENT;
 	uint32_t number = space ? space->ino : only_number(name);
 	namespace_put(space);
 	return fmt_print(buffer, size, "%.4s:[%u]", name, number);
@@ -103,19 +123,30 @@ struct namespace *namespace_of_file(const struct file *f)
 	return f->ops == &namespace_file_ops ? f->inode->private : NULL;
 }
 
-// What the caller's user namespace may know of: itself and what is below.
-static long open_namespace(struct user_namespace *n)
+static long open_namespace(struct namespace *n)
 {
 	struct path p;
+	int error = path_of(n, &p);
 
-	if (!n || !user_namespace_is_below(n, cred_namespace(current->cred)))
-		return -EPERM;
-	int error = path_of(&n->common, &p);
 	if (error)
 		return error;
 	struct file *f = file_open_path(&p, O_RDONLY);
 	path_put(&p);
 	return is_err(f) ? ptr_err(f) : fd_install_new(f, true);
+}
+
+// What the caller's user namespace may know of: itself and what is below.
+static long open_user(struct user_namespace *n)
+{
+	return n && user_namespace_is_below(n, cred_namespace(current->cred)) ? open_namespace(&n->common) : -EPERM;
+}
+
+static long open_parent(struct namespace *n)
+{
+	struct pid_namespace *parent = container_of(n, struct pid_namespace, common)->parent;
+
+	return parent && pid_namespace_is_below(parent, task_pid_namespace(current)) ? open_namespace(&parent->common)
+										     : -EPERM;
 }
 
 static long namespace_ioctl(struct file *f, unsigned command, uint64_t argument)
@@ -125,8 +156,9 @@ static long namespace_ioctl(struct file *f, unsigned command, uint64_t argument)
 
 	switch (command) {
 	case NS_GET_NSTYPE: return n->type->clone_flag;
-	case NS_GET_USERNS: return open_namespace(n->owner);
-	case NS_GET_PARENT: return is_user ? open_namespace(n->owner) : -EINVAL;
+	case NS_GET_USERNS: return open_user(n->owner);
+	case NS_GET_PARENT:
+		return is_user ? open_user(n->owner) : n->type->kind == NAMESPACE_PID ? open_parent(n) : -EINVAL;
 	case NS_GET_OWNER_UID:
 		if (!is_user)
 			return -EINVAL;
@@ -211,7 +243,7 @@ static void evict_inode(struct inode *i)
 }
 
 static const struct super_ops nsfs_ops = { .statfs = statfs, .evict_inode = evict_inode };
-static struct fs_type nsfs_type = { .name = "nsfs", .flags = FS_NODEV };
+static struct fs_type nsfs_type = { .name = "nsfs", .flags = FS_NODEV | FS_BIND_ANY };
 
 static void init(void)
 {

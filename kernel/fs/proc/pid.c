@@ -201,20 +201,17 @@ static int text_show(struct seq *s, struct pseudo *n)
 
 static int mounts_show_0(struct seq *s, struct pseudo *n)
 {
-	(void)n;
-	mounts_show(s, 0);
+	mounts_show(s, proc_task(n), 0);
 	return 0;
 }
 static int mounts_show_1(struct seq *s, struct pseudo *n)
 {
-	(void)n;
-	mounts_show(s, 1);
+	mounts_show(s, proc_task(n), 1);
 	return 0;
 }
 static int mounts_show_2(struct seq *s, struct pseudo *n)
 {
-	(void)n;
-	mounts_show(s, 2);
+	mounts_show(s, proc_task(n), 2);
 	return 0;
 }
 
@@ -308,7 +305,7 @@ static int children_show(struct seq *s, struct pseudo *n)
 	for (pid_t pid = 1; (p = process_next(pid)); pid++) {
 		pid = p->pid;
 		if (p->parent == self)
-			seq_printf(s, "%d ", pid);
+			seq_printf(s, "%d ", pid_shown_in(proc_pid_namespace(n), pid));
 		process_put(p);
 	}
 	return 0;
@@ -461,9 +458,9 @@ int proc_pid_lookup(struct pseudo *dir, const char *name, struct pseudo_child *o
 {
 	pid_t pid;
 
-	(void)dir;
 	if (!parse_pid(name, &pid))
 		return -ENOENT;
+	pid = pid_meant_in(proc_pid_namespace(dir), pid);
 	struct process *p = process_find(pid);
 	if (!p) { // a thread's number is not listed, but it is there
 		struct task *t = task_find(pid);
@@ -491,8 +488,14 @@ int proc_pid_iterate(struct pseudo *dir, struct dir_context *c)
 	char name[16];
 
 	while ((p = process_next((pid_t)(c->position - PSEUDO_DYNAMIC_FIRST)))) {
-		fmt_print(name, sizeof(name), "%d", p->pid);
-		bool more = pseudo_emit(dir, c, name, PSEUDO_DYNAMIC_FIRST + (loff_t)p->pid + 1, S_IFDIR);
+		loff_t next = PSEUDO_DYNAMIC_FIRST + (loff_t)p->pid + 1;
+		pid_t number = pid_shown_in(proc_pid_namespace(dir), p->pid);
+		bool more = true;
+		fmt_print(name, sizeof(name), "%d", number);
+		if (number)
+			more = pseudo_emit(dir, c, name, next, S_IFDIR);
+		else
+			c->position = next;
 		process_put(p);
 		if (!more)
 			break;
@@ -512,7 +515,7 @@ static int task_dir_lookup(struct pseudo *dir, const char *name, struct pseudo_c
 
 	if (!parse_pid(name, &tid))
 		return -ENOENT;
-	struct task *t = task_find(tid);
+	struct task *t = task_find(pid_meant_in(proc_pid_namespace(dir), tid));
 	if (t && t->process == proc_task(dir)->process) {
 		*out = (struct pseudo_child){
 			.entry = &thread_entry, .object = t, .object_ops = &proc_task_ops, .key = 1
@@ -530,7 +533,7 @@ static int task_dir_iterate(struct pseudo *dir, struct dir_context *c)
 	char name[16];
 
 	while ((t = process_thread_next(proc_task(dir)->process, (pid_t)(c->position - PSEUDO_DYNAMIC_FIRST)))) {
-		fmt_print(name, sizeof(name), "%d", t->tid);
+		fmt_print(name, sizeof(name), "%d", pid_shown_in(proc_pid_namespace(dir), t->tid));
 		bool more = pseudo_emit(dir, c, name, PSEUDO_DYNAMIC_FIRST + (loff_t)t->tid + 1, S_IFDIR);
 		task_put(t);
 		if (!more)

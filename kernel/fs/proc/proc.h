@@ -15,6 +15,8 @@ extern const struct pseudo_object_ops proc_task_ops;      // object: struct task
 
 // A node below /proc/PID stands for a task: the leader, or the thread below task/TID.
 static inline struct task *proc_task(struct pseudo *n) { return n->object; }
+// The pid namespace whose numbers a mount shows.
+static inline struct pid_namespace *proc_pid_namespace(struct pseudo *n) { return n->inode->super->private; }
 static inline bool proc_whole_process(struct pseudo *n) { return !(n->key & 1); }
 
 int proc_pid_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out);

@@ -10,20 +10,27 @@
 static uint64_t ticks(uint64_t ns) { return ns / (NSEC_PER_SEC / TICKS_PER_SECOND); }
 
 struct ids {
-	pid_t parent, group, session, tracer;
+	pid_t pid, tid, parent, group, session, tracer;
 	unsigned threads;
 };
 
-static void ids_get(struct task *t, struct ids *out)
+#define NUMBERS_BYTES 400 // 32 levels
+
+// As the file system's pid namespace has them.
+static void ids_get(struct pseudo *n, struct ids *out)
 {
+	struct task *t = proc_task(n);
 	struct process *p = t->process;
+	const struct pid_namespace *space = proc_pid_namespace(n);
 
 	spin_lock(&tasklist_lock);
 	*out = (struct ids){
-		.parent = p->parent ? p->parent->pid : 0,
-		.group = p->pgrp ? p->pgrp->number : 0,
-		.session = p->session ? p->session->number : 0,
-		.tracer = t->tracer ? t->tracer->pid : 0,
+		.pid = p->leader ? pid_number_in(space, p->leader->pid) : 0,
+		.tid = pid_number_in(space, t->pid),
+		.parent = p->parent && p->parent->leader ? pid_number_in(space, p->parent->leader->pid) : 0,
+		.group = p->pgrp ? pid_number_in(space, p->pgrp) : 0,
+		.session = p->session ? pid_number_in(space, p->session) : 0,
+		.tracer = t->tracer && t->tracer->leader ? pid_number_in(space, t->tracer->leader->pid) : 0,
 		.threads = p->thread_count,
 	};
 	spin_unlock(&tasklist_lock);
@@ -69,7 +76,7 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 	uint64_t anonymous, file;
 
 	task_comm_get(t, comm);
-	ids_get(t, &ids);
+	ids_get(n, &ids);
 	masks_get(t, &masks);
 	process_usage_get(p, &usage);
 	if (proc_whole_process(n)) {
@@ -93,7 +100,7 @@ int proc_stat_show(struct seq *s, struct pseudo *n)
 		rss = anonymous + file;
 		mm_release_user(mm);
 	}
-	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", t->tid, comm, state, ids.parent, ids.group,
+	seq_printf(s, "%d (%s) %c %d %d %d %lu %d %u %lu %lu %lu %lu", ids.tid, comm, state, ids.parent, ids.group,
 		   ids.session, dev_to_user(terminal), foreground, 0x400000u, usage.min_faults, p->children_min_faults,
 		   usage.maj_faults, p->children_maj_faults);
 	seq_printf(s, " %lu %lu %lu %lu %d %d %u 0 %lu %lu %lu %lu", ticks(user_ns), ticks(system_ns),
@@ -179,6 +186,40 @@ static void show_cpus(struct seq *s, const struct cpu_mask *mask)
 	seq_puts(s, "\nMems_allowed:\t1\nMems_allowed_list:\t0\n");
 }
 
+static void show_number(struct seq *s, const char *name, const struct pid *p, const struct pid_namespace *space)
+{
+	char numbers[NUMBERS_BYTES] = "";
+
+	if (p)
+		pid_numbers_print(p, true, space, numbers, sizeof(numbers));
+	seq_printf(s, "\n%s:%s", name, numbers);
+}
+
+static void show_numbers(struct seq *s, struct pseudo *n)
+{
+	const struct pid_namespace *space = proc_pid_namespace(n);
+	struct task *t = proc_task(n);
+	struct process *p = t->process;
+	struct pid *pids[3] = { NULL };
+
+	spin_lock(&tasklist_lock);
+	pids[0] = p->leader ? p->leader->pid : NULL;
+	pids[1] = p->pgrp;
+	pids[2] = p->session;
+	for (unsigned k = 0; k < array_count(pids); k++)
+		if (pids[k])
+			refcount_get(&pids[k]->refs);
+	spin_unlock(&tasklist_lock);
+	show_number(s, "NStgid", pids[0], space);
+	show_number(s, "NSpid", t->pid, space);
+	show_number(s, "NSpgid", pids[1], space);
+	show_number(s, "NSsid", pids[2], space);
+	seq_putc(s, '\n');
+	for (unsigned k = 0; k < array_count(pids); k++)
+		if (pids[k])
+			pid_put(pids[k]);
+}
+
 int proc_status_show(struct seq *s, struct pseudo *n)
 {
 	struct task *t = proc_task(n);
@@ -197,20 +238,19 @@ int proc_status_show(struct seq *s, struct pseudo *n)
 		mask = fs->umask;
 	spin_unlock(&t->lock);
 	task_comm_get(t, comm);
-	ids_get(t, &ids);
+	ids_get(n, &ids);
 	masks_get(t, &masks);
 	seq_printf(
 		s,
 		"Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n",
-		comm, mask, state, state_name(state), t->process->pid, t->tid, ids.parent, ids.tracer);
+		comm, mask, state, state_name(state), ids.pid, ids.tid, ids.parent, ids.tracer);
 	seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", uid_shown(me, c->uid), uid_shown(me, c->euid),
 		   uid_shown(me, c->suid), uid_shown(me, c->fsuid), gid_shown(me, c->gid), gid_shown(me, c->egid),
 		   gid_shown(me, c->sgid), gid_shown(me, c->fsgid));
 	seq_printf(s, "FDSize:\t%u\nGroups:\t", files ? max(files_max_open(files), 64u) : 0);
 	for (unsigned i = 0; i < groups; i++)
 		seq_printf(s, "%u ", gid_shown(me, c->groups[i]));
-	seq_printf(s, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", t->process->pid, t->tid, ids.group,
-		   ids.session);
+	show_numbers(s, n);
 	if (mm) {
 		show_memory(s, mm);
 		seq_printf(s, "CoreDumping:\t%d\n", __atomic_load_n(&t->process->core, __ATOMIC_RELAXED) != NULL);

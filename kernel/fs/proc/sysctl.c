@@ -384,9 +384,9 @@ static const struct pseudo_entry user_entries[] = {
 	LIMIT("max_user_namespaces", NAMESPACE_USER),
 	LIMIT("max_uts_namespaces", NAMESPACE_UTS),
 	LIMIT("max_ipc_namespaces", NAMESPACE_IPC),
-	VALUE("max_pid_namespaces", "0"),
+	LIMIT("max_pid_namespaces", NAMESPACE_PID),
 	VALUE("max_net_namespaces", "0"),
-	VALUE("max_mnt_namespaces", "0"),
+	LIMIT("max_mnt_namespaces", NAMESPACE_MNT),
 	{ NULL },
 };
 

@@ -196,14 +196,17 @@ static int vmstat_show(struct seq *s, struct pseudo *n)
 
 static ssize_t self_readlink(struct pseudo *n, char *buffer, size_t size)
 {
-	(void)n;
-	return fmt_print(buffer, size, "%d", current->process->pid);
+	pid_t pid = pid_shown_in(proc_pid_namespace(n), current->process->pid);
+
+	return pid ? fmt_print(buffer, size, "%d", pid) : -ENOENT;
 }
 
 static ssize_t thread_self_readlink(struct pseudo *n, char *buffer, size_t size)
 {
-	(void)n;
-	return fmt_print(buffer, size, "%d/task/%d", current->process->pid, current->tid);
+	const struct pid_namespace *space = proc_pid_namespace(n);
+	pid_t pid = pid_shown_in(space, current->process->pid);
+
+	return pid ? fmt_print(buffer, size, "%d/task/%d", pid, pid_shown_in(space, current->tid)) : -ENOENT;
 }
 
 static ssize_t link_readlink(struct pseudo *n, char *buffer, size_t size)
@@ -266,11 +269,37 @@ static const struct pseudo_entry root = {
 
 static int proc_mount(struct super *s, const char *source, const char *options)
 {
+	struct pid_namespace *space = task_pid_namespace(current);
+
 	(void)source, (void)options;
-	return pseudo_fill_super(s, &root, PROC_SUPER_MAGIC);
+	int error = pseudo_fill_super(s, &root, PROC_SUPER_MAGIC);
+	if (error)
+		return error;
+	namespace_get(&space->common);
+	s->private = space;
+	return 0;
 }
 
-static struct fs_type proc_type = { .name = "proc", .flags = FS_NODEV | FS_SINGLE, .mount = proc_mount };
+static struct user_namespace *proc_owner(void) { return task_pid_namespace(current)->common.owner; }
+static struct super *proc_of_caller(void);
+static void proc_gone(struct super *s)
+{
+	struct pid_namespace *space = s->private;
+
+	if (space)
+		namespace_put(&space->common);
+}
+
+static struct fs_type proc_type = {
+	.name = "proc",
+	.flags = FS_NODEV | FS_USERNS,
+	.mount = proc_mount,
+	.of_caller = proc_of_caller,
+	.owner = proc_owner,
+	.gone = proc_gone,
+};
+
+static struct super *proc_of_caller(void) { return super_find(&proc_type, task_pid_namespace(current)); }
 
 static void proc_init(void) { fs_type_register(&proc_type); }
 KERNEL_INIT(2, proc_init);

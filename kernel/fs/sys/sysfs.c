@@ -5,6 +5,7 @@
 #include "kernel/errno.h"
 #include "kernel/init.h"
 #include "kernel/page.h"
+#include "kernel/namespace.h"
 #include "kernel/pseudofs.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
@@ -340,7 +341,11 @@ static int sysfs_mount(struct super *s, const char *source, const char *options)
 	return pseudo_fill_super(s, &root, SYSFS_MAGIC);
 }
 
-static struct fs_type sysfs_type = { .name = "sysfs", .flags = FS_NODEV | FS_SINGLE, .mount = sysfs_mount };
+static struct user_namespace *sysfs_owner(void) { return &user_namespace_initial; }
+
+static struct fs_type sysfs_type = {
+	.owner = sysfs_owner, .name = "sysfs", .flags = FS_NODEV | FS_SINGLE | FS_USERNS, .mount = sysfs_mount
+};
 
 static void sysfs_init(void) { fs_type_register(&sysfs_type); }
 KERNEL_INIT(2, sysfs_init);

@@ -276,7 +276,7 @@ int tmpfs_fill_super(struct super *s, const char *text)
 }
 
 static int mount(struct super *s, const char *source, const char *options) { return tmpfs_fill_super(s, options); }
-static struct fs_type tmpfs_type = { .name = "tmpfs", .flags = FS_NODEV, .mount = mount };
+static struct fs_type tmpfs_type = { .name = "tmpfs", .flags = FS_NODEV | FS_USERNS, .mount = mount };
 
 static void register_type(void)
 {

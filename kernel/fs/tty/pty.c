@@ -384,7 +384,9 @@ static int devpts_mount(struct super *s, const char *source, const char *options
 	return pseudo_fill_super(s, &devpts_root, DEVPTS_SUPER_MAGIC);
 }
 
-static struct fs_type devpts_type = { .name = "devpts", .flags = FS_NODEV | FS_SINGLE, .mount = devpts_mount };
+static struct fs_type devpts_type = { .name = "devpts",
+				      .flags = FS_NODEV | FS_SINGLE | FS_USERNS | FS_DEVICES,
+				      .mount = devpts_mount };
 static const struct file_ops slave_device_ops = { .open = slave_open };
 
 static void pty_init(void)

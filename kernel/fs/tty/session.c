@@ -186,7 +186,7 @@ static long set_foreground(struct tty *t, struct uptr argument)
 		return -EFAULT;
 	if (number < 0)
 		return -EINVAL;
-	struct pid *group = pid_find(number);
+	struct pid *group = pid_find(pid_meant(number));
 	if (!group)
 		return -ESRCH;
 	mutex_lock(&t->lock);
@@ -219,7 +219,7 @@ static long get_group(struct tty *t, struct file *f, struct uptr argument, bool 
 	mutex_lock(&t->lock);
 	struct pid *p = session ? t->session : t->foreground;
 	if (p)
-		number = p->number;
+		number = pid_number_in(task_pid_namespace(current), p);
 	mutex_unlock(&t->lock);
 	if (session && !number)
 		return -ENOTTY;

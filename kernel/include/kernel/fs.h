@@ -23,11 +23,13 @@ struct file;
 struct files;
 struct file_lock;
 struct inode;
+struct mnt_namespace;
 struct mount;
 struct statfs64_kernel;
 struct socket;
 struct super;
 struct task;
+struct user_namespace;
 
 #define NAME_MAX_BYTES 255
 #define PATH_MAX_BYTES 4096
@@ -332,13 +334,15 @@ struct super {
 	struct spinlock hash_lock; // guards the table
 	struct list *inode_hash;   // made on first use by inode_get_cached()
 	unsigned inode_hash_size, inode_hash_count;
-	struct list node; // all superblocks
-	ino_t next_ino;   // atomic
+	struct list node;             // all superblocks
+	ino_t next_ino;               // atomic
+	struct user_namespace *owner; // of whoever mounted it first; a reference, NULL: the cell's first
 	int sync_error;
 	void *private;
 };
 #define SUPER_RDONLY    1u    // MS_RDONLY
 #define SUPER_NOATIME   1024u // MS_NOATIME: the file system, or its server, keeps access times
+#define SUPER_NODEV     4u    // MS_NODEV: devices on it cannot be opened
 #define SUPER_MAX_BYTES INT64_MAX
 struct fs_type {
 	const char *name;
@@ -347,14 +351,21 @@ struct fs_type {
 	int (*mount)(struct super *s, const char *source, const char *options);
 	// Optional: the superblock that a mount by the current task shows, referenced; NULL: a new one.
 	struct super *(*of_caller)(void);
+	// Optional: whose CAP_SYS_ADMIN a mount takes, beside that over the mount namespace.
+	struct user_namespace *(*owner)(void);
+	void (*gone)(struct super *s); // optional: the last reference went
 	struct fs_type *next;
 };
-#define FS_NODEV  1u
-#define FS_SINGLE 2u                      // one superblock for all mounts (proc, sysfs, devpts)
+#define FS_NODEV    1u
+#define FS_USERNS   4u                    // may be mounted by the root of a user namespace
+#define FS_DEVICES  16u                   // whose devices are its own
+#define FS_BIND_ANY 8u                    // its files may be bound though no mount has them
+#define FS_SINGLE   2u                    // one superblock for all mounts (proc, sysfs, devpts)
 void fs_type_register(struct fs_type *t); // level 2 or 3
 struct super *super_create(
-	struct fs_type *t);      // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
-void super_put(struct super *s); // last: dentries, inodes, put_super
+	struct fs_type *t); // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
+struct super *super_find(const struct fs_type *t, const void *private); // one with that ->private, referenced; NULL
+void super_put(struct super *s);                                        // last: dentries, inodes, put_super
 
 struct mount {
 	struct refcount refs;
@@ -365,6 +376,22 @@ struct mount {
 	struct list children, child_node, hash_node;
 	uint32_t flags; // MNT_*: MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_RELATIME
 	int id;
+	// The rest: mount_lock, kernel/vfs/mount_tree.c.
+	struct mnt_namespace *space; // it is in; NULL: none
+	uint32_t locked_flags;       // that may not be taken away
+	bool atime_locked;           // nor may those about access times change
+	bool locked;                 // may not be taken off its mount point: it came from somebody who may more
+	bool unbindable;
+	int group;             // of its peers; 0: it is not shared
+	struct list peer_node; // ring of peers
+	struct mount *master;  // whom it hears changes from, or NULL
+	struct list slaves, slave_node;
+	// For the length of one operation.
+	struct mount *copy, *spread, *place, *heard_from;
+	uint64_t heard_mark;
+	struct list heard_node, gone_node;
+	bool heard_as_peer, going;
+	struct path off; // what it lay on
 	char source[64];
 };
 // Mounts at an absolute path (or the root when there is none yet). A missing mount point is made up: a directory that exists in the
@@ -373,7 +400,8 @@ int mount_at(const char *type, const char *source, const char *target, uint32_t 
 // Text of /proc/PID/mounts (0), mountinfo (1) and mountstats (2).
 struct seq;
 void super_sync_all(bool stored); // super_ops.sync of every superblock
-void mounts_show(struct seq *s, int kind);
+void mounts_show(struct seq *s, struct task *of, int kind);
+bool mount_may_suid(const struct mount *m); // do set-ID bits of files on it count for the current task?
 int mount_statfs(const struct path *p, struct statfs64_kernel *out);
 bool mount_is_readonly(const struct mount *m); // the mount or its superblock: EROFS
 
@@ -492,6 +520,9 @@ int path_lookup_user(int at, struct uptr name, unsigned flags, struct path *out)
 int path_remove(int at, const char *name, bool is_dir); // unlink(2), rmdir(2)
 // Absolute path of `p` as seen from the current root, into the end of buffer: pointer or err_ptr. " (deleted)" appended. Does not sleep.
 char *path_print(const struct path *p, char *buffer, size_t size);
+// The same as seen from `root`; what cannot be reached from there is -ENOENT.
+char *path_print_from(const struct path *root, const struct path *p, char *buffer, size_t size);
+bool task_root_get(struct task *t, struct path *out); // referenced; false: it has ended
 // Path string from the program into a fresh kernel buffer: err_ptr. Free with path_string_free().
 char *path_string_get(struct uptr user);
 void path_string_free(char *s);

@@ -10,6 +10,7 @@
 #include "kernel/types.h"
 
 struct cred;
+struct fs_context;
 struct id_map;
 struct namespace;
 struct seq;
@@ -20,6 +21,8 @@ enum namespace_kind {
 	NAMESPACE_UTS,
 	NAMESPACE_IPC,
 	NAMESPACE_USER,
+	NAMESPACE_MNT,
+	NAMESPACE_PID, // in a set: the one children are born in
 	NAMESPACE_KINDS,
 };
 
@@ -28,7 +31,9 @@ struct namespace_type {
 	enum namespace_kind kind;
 	uint32_t clone_flag; // CLONE_NEW*
 	// A new one for the current task, from the one it has. Its head is filled by namespace_init(). err_ptr.
-	struct namespace *(*create)(struct namespace *old, struct user_namespace *owner);
+	// fs: of whoever gets it, and nobody else's.
+	struct namespace *(*create)(struct namespace *old, struct user_namespace *owner, struct fs_context *fs);
+	int (*enter)(struct namespace *n, struct fs_context *fs); // setns(2): what else that takes; NULL: nothing
 	void (*destroy)(struct namespace *n); // last reference; the head's parts are released already
 };
 
@@ -41,6 +46,8 @@ struct namespace
 };
 
 // The first ones have the numbers Linux gives its own.
+#define NAMESPACE_INO_MNT    0xF0000000u
+#define NAMESPACE_INO_NET    0xF0000001u
 #define NAMESPACE_INO_IPC    0xEFFFFFFFu
 #define NAMESPACE_INO_UTS    0xEFFFFFFEu
 #define NAMESPACE_INO_USER   0xEFFFFFFDu
@@ -54,8 +61,10 @@ struct namespace
 	}
 
 extern const struct namespace_type *const namespace_types[NAMESPACE_KINDS];
-extern const struct namespace_type uts_namespace_type, ipc_namespace_type, user_namespace_type;
-extern struct namespace *const uts_namespace_initial, *const ipc_namespace_initial;
+extern const struct namespace_type uts_namespace_type, ipc_namespace_type, user_namespace_type, mnt_namespace_type,
+	pid_namespace_type;
+extern struct namespace *const uts_namespace_initial,
+	*const ipc_namespace_initial, *const mnt_namespace_initial, *const pid_namespace_initial;
 
 // Head of a new namespace: one reference, a number of its own, `owner` referenced and charged. 0, -ENOSPC: too many of the kind.
 int namespace_init(struct namespace *n, const struct namespace_type *type, struct user_namespace *owner);
@@ -76,9 +85,9 @@ static inline struct namespaces *namespaces_get(struct namespaces *s)
 }
 void namespaces_put(struct namespaces *s); // NULL: nothing
 // The set of a child made by clone(2) with `flags` and these credentials, referenced. err_ptr: -EPERM, -ENOMEM, -ENOSPC...
-struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c);
+struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c, struct fs_context *fs);
 #define NAMESPACE_FLAGS     (NAMESPACE_SET_FLAGS | CLONE_NEWUSER) // of unshare(2), clone(2) and setns(2)
-#define NAMESPACE_SET_FLAGS (CLONE_NEWUTS | CLONE_NEWIPC)
+#define NAMESPACE_SET_FLAGS (CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID)
 
 // The one of `t`, referenced; NULL: it has ended.
 struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind);

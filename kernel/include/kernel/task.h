@@ -66,7 +66,7 @@ struct task {
 	struct refcount refs;
 	struct sched_entity sched;
 
-	pid_t tid;
+	pid_t tid, own_tid; // in the first pid namespace, and in its own
 	struct pid *pid;
 	struct process *process;
 	struct list thread_node; // process->threads; tasklist_lock
@@ -148,10 +148,10 @@ struct task {
 #define TASK_SERVING        32u // runs a request of another task's (kernel/mm/remote.c), or must not: MM_RUN_SLEEPS
 #define TASK_SERVING_ATOMIC 64u // the same: MM_RUN_ATOMIC
 
-struct process {              // what Linux calls a thread group
-	struct refcount refs; // its tasks, its children's look-ups, zombies not yet waited for
-	pid_t pid;
-	pid_t parent_pid;        // parent's pid; atomic copy for getppid()
+struct process {                 // what Linux calls a thread group
+	struct refcount refs;    // its tasks, its children's look-ups, zombies not yet waited for
+	pid_t pid, own_pid;      // in the first pid namespace, and in its own
+	pid_t parent_pid;        // parent's as it sees it; atomic copy for getppid()
 	struct task *leader;     // the thread whose tid is the pid, dead or alive; tasklist_lock
 	struct sighand *sighand; // of all its threads; a reference
 	struct list threads;     // changed under tasklist_lock and sighand->lock, read under either
@@ -167,6 +167,8 @@ struct process {              // what Linux calls a thread group
 	struct list pgrp_node, session_node;
 	struct tty *tty; // controlling terminal
 	bool is_session_leader, is_subreaper, has_child_subreaper;
+	bool is_inner_init;  // first of a pid namespace below the first
+	bool unkillable;     // signals it does not handle pass it by; sighand->lock
 	bool auto_reap;      // an orphan that fell to pid 1: nobody will wait for it
 	bool zombie;         // all threads are gone, not yet waited for
 	bool reaped;         // out of every list
@@ -289,14 +291,46 @@ struct boot_config;
 int process_start_init(const struct boot_config *boot, char *why, size_t why_size);
 
 // ---- process identifiers: one number, one object; pidfds and groups hold references ----
+// Numbers are kept as the cell's first pid namespace has them; a program says and sees those of its own.
+struct pid_namespace {
+	struct namespace common;
+	struct pid_namespace *parent; // a reference
+	unsigned level;               // how many are above it
+	struct process *init;         // whose end is the namespace's; tasklist_lock
+	bool dying;                   // it has ended; tasklist_lock
+	pid_t last;                   // number given out; pid.c
+	struct pid_number *numbers[64];
+};
+extern struct pid_namespace pid_namespace_first;
 struct pid {
 	struct refcount refs;
 	pid_t number;
-	struct task *task;          // NULL when gone; tasklist_lock
-	struct list group, session; // processes; tasklist_lock
-	struct waitq exit_wait;     // pidfd poll
+	struct pid_namespace *space; // the innermost it is in, a reference; NULL: the cell's first
+	struct pid_number *inner;    // its number there and in those between; pid.c
+	struct task *task;           // NULL when gone; tasklist_lock
+	struct list group, session;  // processes; tasklist_lock
+	struct waitq exit_wait;      // pidfd poll
 };
 struct pid *pid_find(pid_t number); // with a reference, or NULL
 void pid_put(struct pid *p);
 struct pid *pidfd_get(int fd, bool *nonblock); // the pid behind a process descriptor, referenced; err_ptr: -EBADF
 unsigned pid_count(void);
+pid_t pid_number_in(const struct pid_namespace *n, const struct pid *p); // 0: it is not seen there
+pid_t pid_shown_slow(pid_t number);
+pid_t pid_meant_slow(pid_t number);
+pid_t pid_meant_in(const struct pid_namespace *n, pid_t number);
+pid_t pid_shown_in(const struct pid_namespace *n, pid_t number); // 0: it is not seen there
+#define PID_NONE INT32_MAX                                       // nobody's number
+static inline bool pid_is_first(void)
+{
+	const struct pid *p = current->pid;
+	return likely(!p || !p->space);
+}
+// What the current task calls the process, thread, group or session that has this number in the first namespace (0: it does not see it),
+// and which number there is what it calls so (PID_NONE: nobody's).
+static inline pid_t pid_shown(pid_t number) { return pid_is_first() ? number : pid_shown_slow(number); }
+static inline pid_t pid_meant(pid_t number) { return pid_is_first() ? number : pid_meant_slow(number); }
+// Its numbers in `from` and all below, a tab before each, as /proc shows them: how much was written.
+int pid_numbers_print(const struct pid *p, bool alive, const struct pid_namespace *from, char *buffer, size_t size);
+struct pid_namespace *task_pid_namespace(const struct task *t);                                // borrowed
+bool pid_namespace_is_below(const struct pid_namespace *n, const struct pid_namespace *above); // or the same

@@ -181,9 +181,10 @@ static ssize_t queue_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	size_t length, done;
 
 	spin_lock(&q->lock);
-	length = (size_t)fmt_print(text, sizeof(text), "QSIZE:%-10lu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n",
-				   q->bytes, n->owner ? n->kind : 0,
-				   n->owner && n->kind == SIGEV_SIGNAL ? n->signal : 0, n->owner ? n->owner->pid : 0);
+	length =
+		(size_t)fmt_print(text, sizeof(text), "QSIZE:%-10lu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n", q->bytes,
+				  n->owner ? n->kind : 0, n->owner && n->kind == SIGEV_SIGNAL ? n->signal : 0,
+				  n->owner ? pid_shown(n->owner->pid) : 0);
 	spin_unlock(&q->lock);
 	if (*pos < 0 || (size_t)*pos >= length)
 		return 0;
@@ -249,7 +250,11 @@ static struct super *of_caller(void)
 	return s;
 }
 
-static struct fs_type mqueue_type = { .name = "mqueue", .flags = FS_NODEV, .of_caller = of_caller };
+static struct user_namespace *owner(void) { return ipc_mine()->common.owner; }
+
+static struct fs_type mqueue_type = {
+	.name = "mqueue", .flags = FS_NODEV | FS_USERNS, .of_caller = of_caller, .owner = owner
+};
 
 static int fill(struct super *s)
 {

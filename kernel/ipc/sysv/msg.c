@@ -232,8 +232,8 @@ static long stat_out(struct queue *q, uint64_t buffer)
 		.msg_cbytes = q->bytes,
 		.msg_qnum = q->count,
 		.msg_qbytes = q->limit_bytes,
-		.msg_lspid = q->sender,
-		.msg_lrpid = q->receiver,
+		.msg_lspid = q->sender ? pid_shown(q->sender) : 0,
+		.msg_lrpid = q->receiver ? pid_shown(q->receiver) : 0,
 	};
 	mutex_unlock(&q->object.lock);
 	return put_user(d, (struct uptr){ buffer });

@@ -393,7 +393,7 @@ static long one(struct sem_set *s, int number, int command, uint64_t argument)
 	mutex_lock(&s->object.lock);
 	switch (command) {
 	case GETVAL: result = m->value; break;
-	case GETPID: result = m->pid; break;
+	case GETPID: result = m->pid ? pid_shown(m->pid) : 0; break;
 	case GETNCNT: result = m->waiting_more; break;
 	case GETZCNT: result = m->waiting_zero; break;
 	case SETVAL:
