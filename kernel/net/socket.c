@@ -222,7 +222,7 @@ int socket_install(struct socket *s, int flags)
 
 static ssize_t file_socket_read(struct file *f, struct iov_iter *to, loff_t *pos)
 {
-	struct message m = { .data = to, .nonblock = f->flags & O_NONBLOCK };
+	struct message m = { .data = to, .nonblock = file_nonblock(f) };
 	ssize_t result;
 
 	(void)pos;
@@ -236,7 +236,7 @@ static ssize_t file_socket_read(struct file *f, struct iov_iter *to, loff_t *pos
 
 static ssize_t file_socket_write(struct file *f, struct iov_iter *from, loff_t *pos)
 {
-	struct message m = { .data = from, .nonblock = f->flags & O_NONBLOCK };
+	struct message m = { .data = from, .nonblock = file_nonblock(f) };
 	struct socket *s = f->private;
 
 	(void)pos;

@@ -13,6 +13,7 @@
 #include "kernel/sysv.h"
 #include "kernel/syscalls.h"
 #include "kernel/tty.h"
+#include "kernel/uring.h"
 #include "lib/string.h"
 
 #include <linux/ptrace.h>
@@ -84,7 +85,12 @@ static bool exit_signals(struct task *t, int status)
 	}
 	t->exit_code = p->exiting ? p->exit_code : status;
 	t->flags |= TASK_EXITING;
-	bool last = --p->live_count == 0;
+	bool last = !(t->flags & TASK_WORKER) && --p->live_count == 0;
+	if (last && p->uring_owners && !p->exiting) { // workers go with the program
+		p->exiting = true;
+		p->exit_code = p->leader->exit_code;
+		process_zap_threads(p, t);
+	}
 	if (t->jobctl & JOBCTL_STOP_PENDING) {
 		t->jobctl &= ~JOBCTL_STOP_PENDING;
 		if (p->stop_count && --p->stop_count == 0 && !p->exiting) {
@@ -369,7 +375,12 @@ _Noreturn void task_exit(int status)
 	if (last) {
 		process_timers_exit(p);
 		sysv_process_exit(p->pid);
+		uring_process_exit(p);
 	}
+	if (t->uring_rings)
+		uring_task_exit(t);
+	if (t->uring_owner)
+		uring_worker_exit(t);
 	exit_mm(t);
 	vfork_complete(t);
 	exit_files(t);

@@ -399,8 +399,8 @@ struct file_ops {
 	int (*iterate)(struct file *f, struct dir_context *c);
 	unsigned (*poll)(struct file *f, struct poll_table *t); // NULL: always readable and writable
 	long (*ioctl)(struct file *f, unsigned command, uint64_t argument);
-	// Chooses the object of a new mapping: *object (reference) and maybe vma flags. NULL: inode->object, or -ENODEV.
-	int (*mmap)(struct file *f, uint64_t page, uint64_t size, unsigned *vma_flags, struct mobj **object);
+	// Chooses the object of a new mapping: *object (reference), and maybe vma flags and the object's page. NULL: inode->object, or -ENODEV.
+	int (*mmap)(struct file *f, uint64_t *page, uint64_t size, unsigned *vma_flags, struct mobj **object);
 	int (*fsync)(struct file *f, loff_t start, loff_t end, bool data_only);
 	long (*fallocate)(struct file *f, int mode, loff_t offset, loff_t size);
 	// Copies between two regular files of one superblock without the data passing here. Bytes, or -EOPNOTSUPP: read and write.
@@ -448,6 +448,8 @@ struct file {
 #define OPEN_EXEC          0x40000000 // file_open_path(): the right to execute is asked for, not that to read
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
+// Must an operation on it say -EAGAIN rather than wait? O_NONBLOCK, or the current task's TASK_NOWAIT.
+bool file_nonblock(const struct file *f);
 extern uint64_t file_count;    // open files of the cell; atomic
 void file_put(struct file *f); // any task context without spinlocks
 // Opens. flags O_*, err_ptr. at: AT_FDCWD or a directory descriptor; path in kernel memory.
