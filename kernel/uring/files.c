@@ -189,6 +189,10 @@ int uring_files_install(struct uring *u, struct file *f, uint32_t where)
 {
 	int result = where == IORING_FILE_INDEX_ALLOC ? -ENFILE : -EINVAL;
 
+	if (uring_of(f)) { // as when one is registered
+		file_put(f);
+		return -EBADF;
+	}
 	mutex_lock(&u->lock);
 	if (!u->files) {
 		result = -ENXIO;

@@ -316,3 +316,51 @@ int uring_provide_prepare(struct uring_request *r);
 int uring_provide_issue(struct uring_request *r, bool wait);
 int uring_remove_buffers_prepare(struct uring_request *r);
 int uring_remove_buffers_issue(struct uring_request *r, bool wait);
+
+// ---- sockets.c ----
+int uring_message_prepare(struct uring_request *r);
+int uring_message_issue(struct uring_request *r, bool wait);
+int uring_accept_prepare(struct uring_request *r);
+int uring_accept_issue(struct uring_request *r, bool wait);
+int uring_connect_prepare(struct uring_request *r);
+int uring_connect_issue(struct uring_request *r, bool wait);
+int uring_shutdown_prepare(struct uring_request *r);
+int uring_shutdown_issue(struct uring_request *r, bool wait);
+int uring_socket_prepare(struct uring_request *r);
+int uring_socket_issue(struct uring_request *r, bool wait);
+void uring_message_release(struct uring_request *r);
+void uring_connect_release(struct uring_request *r);
+
+// ---- paths.c ----
+int uring_open_prepare(struct uring_request *r);
+int uring_open_issue(struct uring_request *r, bool wait);
+int uring_close_prepare(struct uring_request *r);
+int uring_close_issue(struct uring_request *r, bool wait);
+int uring_statx_prepare(struct uring_request *r);
+int uring_statx_issue(struct uring_request *r, bool wait);
+int uring_unlink_prepare(struct uring_request *r);
+int uring_unlink_issue(struct uring_request *r, bool wait);
+int uring_mkdir_prepare(struct uring_request *r);
+int uring_mkdir_issue(struct uring_request *r, bool wait);
+int uring_two_names_prepare(struct uring_request *r);
+int uring_rename_issue(struct uring_request *r, bool wait);
+int uring_symlink_issue(struct uring_request *r, bool wait);
+int uring_link_issue(struct uring_request *r, bool wait);
+void uring_names_release(struct uring_request *r);
+
+// ---- misc.c ----
+int uring_allocate_prepare(struct uring_request *r);
+int uring_allocate_issue(struct uring_request *r, bool wait);
+int uring_sync_range_prepare(struct uring_request *r);
+int uring_sync_range_issue(struct uring_request *r, bool wait);
+int uring_advise_prepare(struct uring_request *r);
+int uring_file_advise_issue(struct uring_request *r, bool wait);
+int uring_memory_advise_issue(struct uring_request *r, bool wait);
+int uring_splice_prepare(struct uring_request *r);
+int uring_splice_issue(struct uring_request *r, bool wait);
+int uring_epoll_prepare(struct uring_request *r);
+int uring_epoll_issue(struct uring_request *r, bool wait);
+int uring_xattr_prepare(struct uring_request *r);
+int uring_xattr_issue(struct uring_request *r, bool wait);
+int uring_tell_ring_prepare(struct uring_request *r);
+int uring_tell_ring_issue(struct uring_request *r, bool wait);

@@ -27,8 +27,9 @@ struct uring_poller {
 
 static bool has_entries(const struct uring *u)
 {
-	return __atomic_load_n(&uring_shared_of(u)->sq_tail, __ATOMIC_ACQUIRE) !=
-	       __atomic_load_n(&u->sq_head, __ATOMIC_RELAXED);
+	return !__atomic_load_n(&u->disabled, __ATOMIC_ACQUIRE) &&
+	       __atomic_load_n(&uring_shared_of(u)->sq_tail, __ATOMIC_ACQUIRE) !=
+		       __atomic_load_n(&u->sq_head, __ATOMIC_RELAXED);
 }
 
 static bool stopped(const struct uring_poller *p)
@@ -42,7 +43,7 @@ static bool work(struct uring_poller *p)
 	struct uring *u = p->ring;
 	bool any = uring_run_ready(u, p->owner);
 
-	if (!has_entries(u) || __atomic_load_n(&u->disabled, __ATOMIC_ACQUIRE))
+	if (!has_entries(u))
 		return any;
 	mutex_lock(&u->submit_lock);
 	(void)uring_submit(u, p->owner, UINT32_MAX);

@@ -85,7 +85,7 @@ static int enable(struct uring *u)
 		__atomic_store_n(&u->restrictions->active, true, __ATOMIC_RELEASE);
 	__atomic_store_n(&u->disabled, false, __ATOMIC_RELEASE);
 	waitq_wake_all(&u->wait);
-	return 0;
+	return u->flags & IORING_SETUP_SQPOLL ? (int)uring_poller_enter(u, IORING_ENTER_SQ_WAKEUP, 0) : 0;
 }
 
 // ---- credentials ----

@@ -80,29 +80,21 @@ bool uring_take_locked(struct uring_request *r)
 	return true;
 }
 
-static bool queue_locked(struct uring_request *r, enum uring_state s)
+bool uring_settle_locked(struct uring_request *r, enum uring_state s)
 {
 	struct uring_owner *o = r->owner;
 	bool there;
 
-	spin_lock(&o->lock);
+	spin_lock(&o->lock); // whoever ends the owner sees the new state, or we see that it ends
 	there = !o->gone && !r->ring->dead;
 	if (there) {
-		list_add_tail(s == URING_READY ? &o->ready : &o->work, &r->queue_node);
+		if (s == URING_READY || s == URING_WAITING)
+			list_add_tail(s == URING_READY ? &o->ready : &o->work, &r->queue_node);
+		r->runner = NULL;
 		r->state = s;
 	}
 	spin_unlock(&o->lock);
 	return there;
-}
-
-bool uring_settle_locked(struct uring_request *r, enum uring_state s)
-{
-	if (s == URING_READY || s == URING_WAITING)
-		return queue_locked(r, s);
-	if (__atomic_load_n(&r->owner->gone, __ATOMIC_RELAXED) || r->ring->dead)
-		return false;
-	r->state = s;
-	return true;
 }
 
 void uring_ready_locked(struct uring_request *r)
@@ -110,7 +102,7 @@ void uring_ready_locked(struct uring_request *r)
 	if (r->state == URING_TIMED)
 		list_remove(&r->queue_node);
 	// When it cannot be queued it stays as it is: whoever ends ring or owner takes it.
-	(void)queue_locked(r, URING_READY);
+	(void)!uring_settle_locked(r, URING_READY);
 }
 
 void uring_wake_runner(struct uring *u, struct uring_owner *o)
@@ -339,14 +331,10 @@ static struct uring_request *run_one(struct uring_request *r, bool wait)
 		result = issue(r, wait);
 		if (result == URING_PENDING)
 			return NULL;
-		if (wants_restart(result)) {
-			if (!wait)
-				return give_away(r);
-			if (!fatal_signal_pending(current) && !__atomic_load_n(&r->cancelled, __ATOMIC_ACQUIRE)) {
-				task_worker_pause();
-				continue;
-			}
-			result = -EINTR;
+		if (wants_restart(result)) { // a worker's wait was disturbed, by a stop say: it is begun anew
+			bool over = fatal_signal_pending(current) || __atomic_load_n(&r->cancelled, __ATOMIC_ACQUIRE);
+
+			return wait && over ? uring_finish(r, -EINTR) : give_away(r);
 		}
 		if (result != -EAGAIN || r->nowait)
 			return uring_finish(r, result);

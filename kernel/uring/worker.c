@@ -202,7 +202,7 @@ static void worker_main(void *arg)
 
 	do {
 		task_worker_pause();
-		while ((r = take(o, &wait)))
+		while (!signal_pending(current) && (r = take(o, &wait)))
 			run(o, r, wait);
 	} while (sleep(o));
 	task_exit(0);
