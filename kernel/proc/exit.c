@@ -78,7 +78,7 @@ static bool exit_signals(struct task *t, int status)
 	struct task *other;
 	bool stopped = false;
 	struct sighand *s = process_sighand_lock(p);
-	while (unlikely(p->core)) {
+	while (unlikely(p->core) && !(t->flags & TASK_WORKER)) { // workers have nothing to show
 		spin_unlock(&s->lock);
 		core_dump_join();
 		s = process_sighand_lock(p);
