@@ -53,7 +53,7 @@ static ssize_t eventfd_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	if (to->count < sizeof(value))
 		return -EINVAL;
 	if (!take(e, &value)) {
-		if (f->flags & O_NONBLOCK)
+		if (file_nonblock(f))
 			return -EAGAIN;
 		if (wait_event_interruptible(&e->wait, take(e, &value)))
 			return -ERESTARTSYS;
@@ -75,7 +75,7 @@ static ssize_t eventfd_write(struct file *f, struct iov_iter *from, loff_t *pos)
 	if (value == UINT64_MAX)
 		return -EINVAL;
 	if (!give(e, value)) {
-		if (f->flags & O_NONBLOCK)
+		if (file_nonblock(f))
 			return -EAGAIN;
 		if (wait_event_interruptible(&e->wait, give(e, value)))
 			return -ERESTARTSYS;

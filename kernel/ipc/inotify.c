@@ -178,7 +178,7 @@ static ssize_t inotify_read(struct file *f, struct iov_iter *to, loff_t *pos)
 			return done;
 		if (too_small)
 			return -EINVAL;
-		if (f->flags & O_NONBLOCK)
+		if (file_nonblock(f))
 			return -EAGAIN;
 		if (wait_event_interruptible(&g->wait, has_events(g)))
 			return -ERESTARTSYS;

@@ -162,7 +162,7 @@ static ssize_t pipe_read(struct file *f, struct iov_iter *to, loff_t *pos)
 		mutex_unlock(&p->lock);
 		if (closed)
 			return 0;
-		if (f->flags & O_NONBLOCK)
+		if (file_nonblock(f))
 			return -EAGAIN;
 		int error = pipe_wait_readable(p);
 		if (error)
@@ -237,7 +237,7 @@ static ssize_t pipe_write(struct file *f, struct iov_iter *from, loff_t *pos)
 			pipe_wake_readers(p);
 		if (error || !from->count)
 			break;
-		if (f->flags & O_NONBLOCK)
+		if (file_nonblock(f))
 			error = -EAGAIN;
 		else
 			error = pipe_wait_writable(p);

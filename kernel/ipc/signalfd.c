@@ -79,7 +79,7 @@ static ssize_t signalfd_read(struct file *f, struct iov_iter *to, loff_t *pos)
 		signal = signal_dequeue(current, mask_of(f), &info);
 		if (!signal && done)
 			break;
-		if (!signal && f->flags & O_NONBLOCK)
+		if (!signal && file_nonblock(f))
 			return -EAGAIN;
 		if (!signal && wait_event_interruptible(q, (signal = signal_dequeue(current, mask_of(f), &info)) != 0))
 			return -ERESTARTSYS;

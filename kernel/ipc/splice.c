@@ -225,17 +225,25 @@ static int offset_get(struct offset *o, struct uptr user, const struct file *f)
 
 static int offset_put(const struct offset *o) { return o->pointer ? put_user(o->value, o->user) : 0; }
 
-static ssize_t splice_files(struct file *in, struct offset *in_offset, struct file *out, struct offset *out_offset,
-			    size_t size, unsigned flags)
+static bool bad_position(const struct file *f, const loff_t *pos) { return pos && f->mode & FILE_STREAM; }
+
+long file_splice(struct file *in, loff_t *in_pos, struct file *out, loff_t *out_pos, size_t size, unsigned flags)
 {
+	if (flags & ~SPLICE_ALL)
+		return -EINVAL;
+	size = min(size, SPLICE_MAX_BYTES);
+	if (bad_position(in, in_pos) || bad_position(out, out_pos))
+		return -ESPIPE;
+	if ((in_pos && *in_pos < 0) || (out_pos && *out_pos < 0))
+		return -EINVAL;
 	if (!(in->mode & FILE_READ) || !(out->mode & FILE_WRITE))
 		return -EBADF;
 	if (file_is_pipe(in) && file_is_pipe(out))
 		return pipe_to_pipe(in, out, size, flags, false);
 	if (file_is_pipe(in))
-		return out->flags & O_APPEND ? -EINVAL : pipe_to_file(in, out, out_offset->pointer, size, flags);
+		return out->flags & O_APPEND ? -EINVAL : pipe_to_file(in, out, out_pos, size, flags);
 	if (file_is_pipe(out))
-		return file_to_pipe(in, in_offset->pointer, out, size, flags);
+		return file_to_pipe(in, in_pos, out, size, flags);
 	return -EINVAL;
 }
 
@@ -253,13 +261,24 @@ long sys_splice(int in_fd, struct uptr in_offset, int out_fd, struct uptr out_of
 		if (!result)
 			result = offset_get(&out_pos, out_offset, out);
 		if (!result)
-			result = splice_files(in, &in_pos, out, &out_pos, min(size, SPLICE_MAX_BYTES), flags);
+			result = file_splice(in, in_pos.pointer, out, out_pos.pointer, size, flags);
 		if (result >= 0 && (offset_put(&in_pos) || offset_put(&out_pos)))
 			result = -EFAULT;
 	}
 	file_put(in);
 	file_put(out);
 	return result;
+}
+
+long file_tee(struct file *in, struct file *out, size_t size, unsigned flags)
+{
+	if (flags & ~SPLICE_ALL)
+		return -EINVAL;
+	if (!(in->mode & FILE_READ) || !(out->mode & FILE_WRITE))
+		return -EBADF;
+	if (!file_is_pipe(in) || !file_is_pipe(out))
+		return -EINVAL;
+	return pipe_to_pipe(in, out, min(size, SPLICE_MAX_BYTES), flags, true);
 }
 
 long sys_tee(int in_fd, int out_fd, size_t size, unsigned flags)
@@ -269,11 +288,7 @@ long sys_tee(int in_fd, int out_fd, size_t size, unsigned flags)
 	if (!size)
 		return 0;
 	struct file *in = fd_get(in_fd), *out = fd_get(out_fd);
-	long result = -EBADF;
-	if (in && out && (in->mode & FILE_READ) && (out->mode & FILE_WRITE))
-		result = file_is_pipe(in) && file_is_pipe(out)
-				 ? pipe_to_pipe(in, out, min(size, SPLICE_MAX_BYTES), flags, true)
-				 : -EINVAL;
+	long result = in && out ? file_tee(in, out, size, flags) : -EBADF;
 	file_put(in);
 	file_put(out);
 	return result;

@@ -118,7 +118,7 @@ static ssize_t timerfd_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	if (to->count < sizeof(value))
 		return -EINVAL;
 	result = take(t, &value);
-	if (result == -EAGAIN && !(f->flags & O_NONBLOCK) &&
+	if (result == -EAGAIN && !file_nonblock(f) &&
 	    wait_event_interruptible(&t->wait, (result = take(t, &value)) != -EAGAIN))
 		return -ERESTARTSYS;
 	if (result)

@@ -43,8 +43,8 @@ static int file_flags(const struct file *f, int prot, bool shared, unsigned *fla
 	return 0;
 }
 
-// The object a file's mapping shows, with a reference.
-static int file_object(struct file *f, uint64_t page, uint64_t size, unsigned *flags, struct mobj **out)
+// The object a file's mapping shows, with a reference, and from which page on.
+static int file_object(struct file *f, uint64_t *page, uint64_t size, unsigned *flags, struct mobj **out)
 {
 	*out = NULL;
 	if (f->ops->mmap)
@@ -74,7 +74,7 @@ static long map_file(struct mm *mm, uint64_t address, uint64_t size, int prot, i
 		vma_flags |= VMA_NORESERVE;
 	if (flags & MAP_LOCKED)
 		vma_flags |= VMA_LOCKED;
-	error = file_object(f, page, size, &vma_flags, &o);
+	error = file_object(f, &page, size, &vma_flags, &o);
 	if (error)
 		return error;
 	long result = mm_map(mm, address, size, vma_flags, (unsigned)flags, f, o, page, NULL);

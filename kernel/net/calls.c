@@ -3,6 +3,7 @@
 
 #include "socket.h"
 
+#include "kernel/socket_files.h"
 #include "kernel/syscalls.h"
 #include "kernel/uaccess.h"
 #include "kernel/errno.h"
@@ -170,11 +171,33 @@ long sys_listen(int fd, int backlog)
 	return result;
 }
 
-long sys_accept4(int fd, struct uptr user_address, struct uptr user_size, int flags)
+static struct file *accept_file(struct socket *s, struct uptr user_address, struct uptr user_size, int flags,
+				bool nonblock)
 {
 	struct net_address a = { 0 };
-	struct socket *s, *child;
+	struct socket *child;
+
+	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		return err_ptr(-EINVAL);
+	child = socket_accept(s, nonblock);
+	if (is_err(child))
+		return err_ptr(ptr_err(child));
+	if (!uptr_is_null(user_address)) {
+		(void)child->family->get_name(child, true, &a);
+		int error = net_address_to_user(&a, user_address, user_size);
+		if (error) {
+			socket_close(child);
+			return err_ptr(error);
+		}
+	}
+	return socket_file(child, flags);
+}
+
+long sys_accept4(int fd, struct uptr user_address, struct uptr user_size, int flags)
+{
+	struct socket *s;
 	struct fd_borrow b;
+	struct file *f;
 	long result;
 
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
@@ -182,23 +205,9 @@ long sys_accept4(int fd, struct uptr user_address, struct uptr user_size, int fl
 	result = socket_begin(fd, &b, &s);
 	if (result)
 		return result;
-	child = socket_accept(s, b.file->flags & O_NONBLOCK);
-	if (is_err(child)) {
-		result = ptr_err(child);
-		goto end;
-	}
-	if (!uptr_is_null(user_address)) {
-		(void)child->family->get_name(child, true, &a);
-		result = net_address_to_user(&a, user_address, user_size);
-		if (result) {
-			socket_close(child);
-			goto end;
-		}
-	}
-	result = socket_install(child, flags);
-end:
+	f = accept_file(s, user_address, user_size, flags, b.file->flags & O_NONBLOCK);
 	fd_end(b);
-	return result;
+	return is_err(f) ? ptr_err(f) : fd_install_new(f, flags & SOCK_CLOEXEC);
 }
 
 long sys_accept(int fd, struct uptr address, struct uptr size) { return sys_accept4(fd, address, size, 0); }
@@ -257,4 +266,58 @@ long sys_getsockopt(int fd, int level, int option, struct uptr value, struct upt
 	result = socket_get_option(s, level, option, value, size);
 	fd_end(b);
 	return result;
+}
+
+// ---- by file ----
+
+int socket_address_get(struct socket_address *a, struct uptr from, int size)
+{
+	static_assert(sizeof(a->bytes) == sizeof(((struct net_address *)NULL)->bytes), "the same room");
+	struct net_address n;
+	int error = net_address_from_user(&n, from, size);
+
+	if (error)
+		return error;
+	a->size = n.size;
+	memcpy(a->bytes, n.bytes, sizeof(a->bytes));
+	return 0;
+}
+
+struct file *socket_file_accept(struct file *f, struct uptr address, struct uptr size, int flags, bool nonblock)
+{
+	struct socket *s = socket_from_file(f);
+
+	return s ? accept_file(s, address, size, flags, nonblock) : err_ptr(-ENOTSOCK);
+}
+
+int socket_file_connect(struct file *f, const struct socket_address *a, bool nonblock)
+{
+	struct socket *s = socket_from_file(f);
+	struct net_address n = { .size = a->size };
+
+	memcpy(n.bytes, a->bytes, sizeof(n.bytes));
+	return s ? socket_connect(s, &n, nonblock) : -ENOTSOCK;
+}
+
+int socket_file_error(struct file *f)
+{
+	struct socket *s = socket_from_file(f);
+	int error = s ? socket_take_error(s) : ENOTSOCK;
+
+	return error ? -error : -channel_take_error(s);
+}
+
+int socket_file_shutdown(struct file *f, int how)
+{
+	struct socket *s = socket_from_file(f);
+
+	return s ? socket_shutdown(s, how) : -ENOTSOCK;
+}
+
+struct file *socket_file_create(int domain, int type, int protocol)
+{
+	struct socket *s;
+	int error = make(domain, type, protocol, &s);
+
+	return error ? err_ptr(error) : socket_file(s, type);
 }

@@ -5,6 +5,7 @@
 
 #include <linux/capability.h>
 
+#include "kernel/socket_files.h"
 #include "kernel/syscalls.h"
 #include "kernel/timespec.h"
 #include "kernel/uaccess.h"
@@ -93,45 +94,77 @@ static ssize_t send(struct socket *s, struct message *m)
 	return s->family->send ? s->family->send(s, m) : socket_send(s, m);
 }
 
-static long send_header(struct socket *s, const struct user_msghdr *h, unsigned flags, bool nonblock)
-{
-	struct iov_iter data;
-	struct iov_vector v;
-	struct message m = { .data = &data, .flags = flags, .nonblock = nonblock };
-	long result;
+// ---- headers ----
 
-	if (h->vector_count > MESSAGES_MAX)
+struct socket_header {
+	struct user_msghdr header;
+	struct uptr user;           // where it lies
+	struct net_address address; // to send
+	struct iov_vector vector;
+	struct iov_iter data;
+};
+
+// Pair with iov_import_done(&h->vector) when 0.
+static int header_get(struct socket_header *h, struct uptr user, bool receive)
+{
+	int error;
+
+	h->user = user;
+	h->address.size = 0;
+	if (get_user(&h->header, user))
+		return -EFAULT;
+	if (h->header.vector_count > MESSAGES_MAX)
 		return -EMSGSIZE;
-	result = iov_import(&v, h->vector, h->vector_count, &data);
-	if (!result && !uptr_is_null(h->name))
-		result = net_address_from_user(&m.address, h->name, h->name_size);
-	if (!result && !uptr_is_null(h->control))
-		result = parse_control(h->control, h->control_size, &m);
+	error = iov_import(&h->vector, h->header.vector, h->header.vector_count, &h->data);
+	if (!error && !receive && !uptr_is_null(h->header.name))
+		error = net_address_from_user(&h->address, h->header.name, h->header.name_size);
+	if (error)
+		iov_import_done(&h->vector);
+	return error;
+}
+
+static long send_header(struct socket *s, const struct socket_header *h, unsigned flags, bool nonblock)
+{
+	struct iov_iter data = h->data;
+	struct message m = { .data = &data, .flags = flags, .nonblock = nonblock, .address = h->address };
+	long result = 0;
+
+	if (!uptr_is_null(h->header.control))
+		result = parse_control(h->header.control, h->header.control_size, &m);
 	if (!result)
 		result = send(s, &m);
 	if (m.rights)
 		rights_drop(m.rights);
-	iov_import_done(&v);
+	return result;
+}
+
+static long send_at(struct socket *s, struct uptr message, unsigned flags, bool nonblock)
+{
+	struct socket_header h;
+	long result = header_get(&h, message, false);
+
+	if (result)
+		return result;
+	result = send_header(s, &h, flags, nonblock);
+	iov_import_done(&h.vector);
 	return result;
 }
 
 long sys_sendmsg(int fd, struct uptr message, unsigned flags)
 {
-	struct user_msghdr h;
 	struct fd_borrow b;
 	struct socket *s;
 	long result = socket_begin(fd, &b, &s);
 
 	if (result)
 		return result;
-	result = get_user(&h, message) ? -EFAULT : send_header(s, &h, flags, b.file->flags & O_NONBLOCK);
+	result = send_at(s, message, flags, b.file->flags & O_NONBLOCK);
 	fd_end(b);
 	return result;
 }
 
 long sys_sendmmsg(int fd, struct uptr messages, unsigned count, unsigned flags)
 {
-	struct user_mmsghdr h;
 	struct fd_borrow b;
 	struct socket *s;
 	unsigned done = 0;
@@ -140,9 +173,9 @@ long sys_sendmmsg(int fd, struct uptr messages, unsigned count, unsigned flags)
 	if (result)
 		return result;
 	for (count = min(count, MESSAGES_MAX); done < count; done++) {
-		struct uptr at = uptr_add(messages, done * sizeof(h));
+		struct uptr at = uptr_add(messages, done * sizeof(struct user_mmsghdr));
 
-		result = get_user(&h, at) ? -EFAULT : send_header(s, &h.header, flags, b.file->flags & O_NONBLOCK);
+		result = send_at(s, at, flags, b.file->flags & O_NONBLOCK);
 		if (result < 0)
 			break;
 		result = put_user((uint32_t)result, uptr_add(at, offsetof(struct user_mmsghdr, size)));
@@ -250,49 +283,45 @@ static int put_all_control(struct socket *s, struct message *m, struct control_o
 	return error;
 }
 
-// Receives into what `h` describes and updates it; the caller writes the header back.
-static long receive_header(struct socket *s, struct user_msghdr *h, unsigned flags, bool nonblock)
+// Receives into what `h` describes, or `instead`, and tells the program in its header.
+static long receive_header(struct socket *s, const struct socket_header *from, struct iov_iter *instead, unsigned flags,
+			   bool nonblock)
 {
-	struct iov_iter data;
-	struct iov_vector v;
-	struct message m = { .data = &data, .flags = flags, .nonblock = nonblock };
-	struct control_out c = { h->control, h->control_size, false };
-	long result, error = 0;
+	struct iov_iter data = from->data;
+	struct user_msghdr h = from->header;
+	struct message m = { .data = instead ? instead : &data, .flags = flags, .nonblock = nonblock };
+	struct control_out c = { h.control, h.control_size, false };
+	long result = socket_receive(s, &m), error = 0;
 
-	if (h->vector_count > MESSAGES_MAX)
-		return -EMSGSIZE;
-	result = iov_import(&v, h->vector, h->vector_count, &data);
-	if (!result)
-		result = socket_receive(s, &m);
 	if (result >= 0) {
 		error = put_all_control(s, &m, &c);
-		h->control_size -= c.left;
-		if (!uptr_is_null(h->name)) {
-			if (!error && copy_to_user(h->name, m.address.bytes,
-						   min((size_t)max(h->name_size, 0), (size_t)m.address.size)))
+		h.control_size -= c.left;
+		if (!uptr_is_null(h.name)) {
+			if (!error && copy_to_user(h.name, m.address.bytes,
+						   min((size_t)max(h.name_size, 0), (size_t)m.address.size)))
 				error = -EFAULT;
-			h->name_size = (int32_t)m.address.size;
+			h.name_size = (int32_t)m.address.size;
 		} else {
-			h->name_size = 0;
+			h.name_size = 0;
 		}
-		h->flags = m.out_flags | (c.cut ? MSG_CTRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
+		h.flags = m.out_flags | (c.cut ? MSG_CTRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
+		if (!error && put_user(h, from->user))
+			error = -EFAULT;
 	}
 	if (m.rights)
 		rights_drop(m.rights);
-	iov_import_done(&v);
 	return error ? error : result;
 }
 
 static long receive_at(struct socket *s, struct uptr message, unsigned flags, bool nonblock)
 {
-	struct user_msghdr h;
-	long result;
+	struct socket_header h;
+	long result = header_get(&h, message, true);
 
-	if (get_user(&h, message))
-		return -EFAULT;
-	result = receive_header(s, &h, flags, nonblock);
-	if (result >= 0 && put_user(h, message))
-		return -EFAULT;
+	if (result)
+		return result;
+	result = receive_header(s, &h, NULL, flags, nonblock);
+	iov_import_done(&h.vector);
 	return result;
 }
 
@@ -361,4 +390,58 @@ long sys_recvfrom(int fd, struct uptr buffer, size_t size, unsigned flags, struc
 		error = net_address_to_user(&m.address, address, address_size);
 	fd_end(b);
 	return error ? error : result;
+}
+
+// ---- by file ----
+
+int socket_header_get(struct socket_header **out, struct uptr user, bool receive)
+{
+	struct socket_header *h = kalloc(sizeof(*h));
+	int error = h ? header_get(h, user, receive) : -ENOMEM;
+
+	if (error)
+		kfree(h);
+	else
+		*out = h;
+	return error;
+}
+
+void socket_header_free(struct socket_header *h)
+{
+	iov_import_done(&h->vector);
+	kfree(h);
+}
+
+long socket_file_send_header(struct file *f, struct socket_header *h, unsigned flags, bool nonblock)
+{
+	struct socket *s = socket_from_file(f);
+
+	return s ? send_header(s, h, flags, nonblock) : -ENOTSOCK;
+}
+
+long socket_file_receive_header(struct file *f, struct socket_header *h, struct iov_iter *instead, unsigned flags,
+				bool nonblock)
+{
+	struct socket *s = socket_from_file(f);
+
+	return s ? receive_header(s, h, instead, flags, nonblock) : -ENOTSOCK;
+}
+
+long socket_file_send(struct file *f, struct iov_iter *data, unsigned flags, bool nonblock)
+{
+	struct socket *s = socket_from_file(f);
+	struct message m = { .data = data, .flags = flags, .nonblock = nonblock };
+
+	return s ? send(s, &m) : -ENOTSOCK;
+}
+
+long socket_file_receive(struct file *f, struct iov_iter *data, unsigned flags, bool nonblock)
+{
+	struct socket *s = socket_from_file(f);
+	struct message m = { .data = data, .flags = flags, .nonblock = nonblock };
+	long result = s ? socket_receive(s, &m) : -ENOTSOCK;
+
+	if (m.rights)
+		rights_drop(m.rights); // nowhere to put them
+	return result;
 }

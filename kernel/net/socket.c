@@ -205,24 +205,31 @@ void packet_free(struct packet *p)
 
 struct socket *socket_from_file(struct file *f) { return f->ops == &socket_file_ops ? f->private : NULL; }
 
-int socket_install(struct socket *s, int flags)
+struct file *socket_file(struct socket *s, int flags)
 {
 	struct file *f = file_create_anonymous("socket:", &socket_file_ops, s, O_RDWR | (flags & SOCK_NONBLOCK),
 					       S_IFSOCK | 0777);
 
 	if (is_err(f)) {
 		socket_close(s);
-		return (int)ptr_err(f);
+		return f;
 	}
 	spin_lock(&s->lock);
 	s->file = f;
 	spin_unlock(&s->lock);
-	return fd_install_new(f, flags & SOCK_CLOEXEC);
+	return f;
+}
+
+int socket_install(struct socket *s, int flags)
+{
+	struct file *f = socket_file(s, flags);
+
+	return is_err(f) ? (int)ptr_err(f) : fd_install_new(f, flags & SOCK_CLOEXEC);
 }
 
 static ssize_t file_socket_read(struct file *f, struct iov_iter *to, loff_t *pos)
 {
-	struct message m = { .data = to, .nonblock = f->flags & O_NONBLOCK };
+	struct message m = { .data = to, .nonblock = file_nonblock(f) };
 	ssize_t result;
 
 	(void)pos;
@@ -236,7 +243,7 @@ static ssize_t file_socket_read(struct file *f, struct iov_iter *to, loff_t *pos
 
 static ssize_t file_socket_write(struct file *f, struct iov_iter *from, loff_t *pos)
 {
-	struct message m = { .data = from, .nonblock = f->flags & O_NONBLOCK };
+	struct message m = { .data = from, .nonblock = file_nonblock(f) };
 	struct socket *s = f->private;
 
 	(void)pos;

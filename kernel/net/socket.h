@@ -168,6 +168,7 @@ void socket_put(struct socket *s); // no spinlock held
 struct socket *socket_next(struct socket *previous);
 // What went over the loopback interface since the cell began: internet sockets' data, with the headers it would have had.
 void socket_loopback_count(uint64_t *packets, uint64_t *bytes);
+struct file *socket_file(struct socket *s, int flags); // its file; consumes the reference. err_ptr
 int socket_install(struct socket *s,
 		   int flags); // makes file and descriptor (SOCK_*); consumes the reference. fd or -errno
 struct socket *socket_from_file(struct file *f); // NULL: no socket

@@ -14,6 +14,8 @@
 
 #include "socket.h"
 
+#include "kernel/uring.h"
+
 #include <linux/capability.h>
 #include <linux/resource.h>
 
@@ -79,11 +81,14 @@ int rights_from_fds(const int *fds, unsigned count, struct rights **out)
 		return -ENOMEM;
 	for (i = 0; i < count; i++) {
 		r->files[i] = fd_get_any(fds[i]);
-		if (!r->files[i]) {
+		bool ring = r->files[i] && file_is_uring(r->files[i]); // could hold the socket it travels by
+		if (ring)
+			file_put(r->files[i]);
+		if (ring || !r->files[i]) {
 			while (i--)
 				file_put(r->files[i]);
 			kfree(r);
-			return -EBADF;
+			return ring ? -EINVAL : -EBADF;
 		}
 	}
 	r->count = count;

@@ -15,6 +15,7 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "kernel/vdso.h"
+#include "kernel/uring.h"
 
 #include <asm/processor-flags.h>
 #include <linux/capability.h>
@@ -407,6 +408,9 @@ static int commit(struct exec *e)
 	r = dethread();
 	if (r)
 		return r;
+	uring_process_exit(t->process);
+	if (t->uring_rings)
+		uring_task_exit(t);
 	if (refcount_read(&t->process->sighand->refs) > 1) {
 		fresh = sighand_alloc();
 		if (!fresh)

@@ -57,7 +57,7 @@ static int map_file_part(struct exec_image *image, struct file *f, const struct 
 	if (!s->file_size)
 		return 0;
 	if (f->ops->mmap) {
-		int r = f->ops->mmap(f, page, end - start, &flags, &object);
+		int r = f->ops->mmap(f, &page, end - start, &flags, &object);
 		if (r)
 			return r;
 	} else {

@@ -14,6 +14,7 @@
 #include "kernel/sysv.h"
 #include "kernel/syscalls.h"
 #include "kernel/tty.h"
+#include "kernel/uring.h"
 #include "lib/string.h"
 
 #include <linux/ptrace.h>
@@ -78,14 +79,19 @@ static bool exit_signals(struct task *t, int status)
 	struct task *other;
 	bool stopped = false;
 	struct sighand *s = process_sighand_lock(p);
-	while (unlikely(p->core)) {
+	while (unlikely(p->core) && !(t->flags & TASK_WORKER)) { // workers have nothing to show
 		spin_unlock(&s->lock);
 		core_dump_join();
 		s = process_sighand_lock(p);
 	}
 	t->exit_code = p->exiting ? p->exit_code : status;
 	t->flags |= TASK_EXITING;
-	bool last = --p->live_count == 0;
+	bool last = !(t->flags & TASK_WORKER) && --p->live_count == 0;
+	if (last && p->uring_owners && !p->exiting) { // workers go with the program
+		p->exiting = true;
+		p->exit_code = p->leader->exit_code;
+		process_zap_threads(p, t);
+	}
 	if (t->jobctl & JOBCTL_STOP_PENDING) {
 		t->jobctl &= ~JOBCTL_STOP_PENDING;
 		if (p->stop_count && --p->stop_count == 0 && !p->exiting) {
@@ -435,7 +441,12 @@ _Noreturn void task_exit(int status)
 	if (last) {
 		process_timers_exit(p);
 		sysv_process_exit(p->pid);
+		uring_process_exit(p);
 	}
+	if (t->uring_rings)
+		uring_task_exit(t);
+	if (t->uring_owner)
+		uring_worker_exit(t);
 	exit_mm(t);
 	vfork_complete(t);
 	exit_files(t);

@@ -225,7 +225,10 @@ static int copy_port(struct task *t, const struct clone_request *r)
 		t->port = NULL;
 		return error;
 	}
-	port_task_fork(t->port, r->stack);
+	if (r->fn)
+		port_task_set_entry(t->port, r->fn, r->argument);
+	else
+		port_task_fork(t->port, r->stack);
 	if (r->flags & CLONE_SETTLS)
 		port_task_set_fs_base(t->port, r->tls);
 	return 0;
@@ -327,7 +330,7 @@ static int link(struct task *t, const struct clone_request *r, unsigned event, b
 	t->pid->task = t;
 	list_add_tail(&p->threads, &t->thread_node);
 	p->thread_count++;
-	p->live_count++;
+	p->live_count += !(t->flags & TASK_WORKER);
 	spin_unlock(&s->lock);
 	if (!(r->flags & CLONE_THREAD))
 		link_process(t, r->flags);
@@ -438,6 +441,36 @@ undo:
 	unmake(t);
 	return error;
 }
+
+// ---- workers ----
+
+int process_worker_create(const char *name, void (*fn)(void *), void *arg, struct uring_owner *owner)
+{
+	struct clone_request r = { .flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD,
+				   .fn = fn,
+				   .argument = arg };
+	int error;
+	struct task *t = make(&r, &error);
+
+	if (!t)
+		return error;
+	task_comm_set(t, name);
+	t->flags |= TASK_WORKER;
+	t->blocked = ~SIGMASK_KERNEL_ONLY;
+	error = link(t, &r, 0, false);
+	if (error) {
+		__atomic_sub_fetch(&t->cred->user->tasks, 1, __ATOMIC_RELAXED);
+		unmake(t);
+		return -EAGAIN;
+	}
+	t->uring_owner = owner;
+	if (PORT_HOST)
+		mm_enter(t->mm, t);
+	sched_start(t);
+	return 0;
+}
+
+// ---- system calls ----
 
 long sys_fork(void)
 {

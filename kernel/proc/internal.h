@@ -57,6 +57,8 @@ struct clone_request {
 	struct uptr parent_tid, child_tid, pidfd;
 	struct uptr set_tid;
 	size_t set_tid_count;
+	void (*fn)(void *); // a worker's entry: see process_worker_create()
+	void *argument;
 };
 long task_clone(const struct clone_request *r);
 void vfork_complete(struct task *t); // exec or exit: the parent may go on

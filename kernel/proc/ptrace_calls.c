@@ -24,7 +24,7 @@
 static int attach_checked(struct task *t, bool seize, uint32_t options)
 {
 	struct process *me = current->process;
-	if (t->process == me || (t->flags & TASK_KERNEL))
+	if (t->process == me || (t->flags & (TASK_KERNEL | TASK_WORKER)))
 		return -EPERM;
 	int r = ptrace_may_access(t);
 	if (r)

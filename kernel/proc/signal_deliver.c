@@ -377,6 +377,8 @@ static void run_callbacks(struct task *t)
 
 void task_run_callbacks(void) { run_callbacks(current); }
 
+void task_worker_pause(void) { kernel_upcall_user_return(port_task_regs(current->port)); }
+
 void kernel_upcall_user_return(struct user_regs *regs)
 {
 	struct task *t = current;

@@ -245,7 +245,7 @@ long futex_unlock_pi(struct uptr word, bool private)
 			}
 			spin_unlock(&b->lock);
 			if (current->sched.boost)
-				futex_pi_lend(current->tid);
+				futex_pi_lend(current->own_tid);
 			break;
 		}
 		spin_unlock(&b->lock);

@@ -278,8 +278,10 @@ long sys_ftruncate(int fd, loff_t size)
 	return error;
 }
 
-static long fallocate(struct file *f, int mode, loff_t offset, loff_t size)
+long file_preallocate(struct file *f, int mode, loff_t offset, loff_t size)
 {
+	if (offset < 0 || size <= 0)
+		return -EINVAL;
 	if (!(f->mode & FILE_WRITE))
 		return -EBADF;
 	if (f->mode & FILE_STREAM)
@@ -308,12 +310,10 @@ static long fallocate(struct file *f, int mode, loff_t offset, loff_t size)
 
 long sys_fallocate(int fd, int mode, loff_t offset, loff_t size)
 {
-	if (offset < 0 || size <= 0)
-		return -EINVAL;
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	long result = fallocate(f, mode, offset, size);
+	long result = file_preallocate(f, mode, offset, size);
 	file_put(f);
 	return result;
 }

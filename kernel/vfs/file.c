@@ -34,6 +34,8 @@ struct file *file_allocate(int flags)
 	return f;
 }
 
+bool file_nonblock(const struct file *f) { return f->flags & O_NONBLOCK || unlikely(current->flags & TASK_NOWAIT); }
+
 static void release(struct file *f)
 {
 	if (!list_empty(&f->epoll_items))

@@ -84,15 +84,11 @@ static void make_end(struct walk *w, struct dentry *d, int error, uint32_t event
 
 // ---- mkdir(2), mknod(2), symlink(2) ----
 
-long sys_mkdirat(int dir, struct uptr path, mode_t mode)
+int path_mkdir(int at, const char *name, mode_t mode)
 {
-	struct path_name name;
-	int error = path_name_get(&name, path);
-	if (error)
-		return error;
 	struct walk w;
 	struct dentry *d;
-	error = make_begin(&w, dir, name.string, true, &d);
+	int error = make_begin(&w, at, name, true, &d);
 	if (!error) {
 		struct inode *i = w.path.dentry->inode;
 		mode = S_IFDIR | (mode & (S_IRWXU | S_IRWXG | S_IRWXO | S_ISVTX) & ~current->fs->umask);
@@ -100,6 +96,16 @@ long sys_mkdirat(int dir, struct uptr path, mode_t mode)
 		make_end(&w, d, error, IN_CREATE | IN_ISDIR);
 	}
 	walk_end(&w);
+	return error;
+}
+
+long sys_mkdirat(int dir, struct uptr path, mode_t mode)
+{
+	struct path_name name;
+	int error = path_name_get(&name, path);
+	if (error)
+		return error;
+	error = path_mkdir(dir, name.string, mode);
 	path_name_put(&name);
 	return error;
 }
@@ -181,6 +187,20 @@ int inode_make_socket(const char *name, mode_t mode, struct path *out)
 	return error == -EEXIST ? -EADDRINUSE : error;
 }
 
+int path_symlink(const char *target, int at, const char *name)
+{
+	struct walk w;
+	struct dentry *d;
+	int error = make_begin(&w, at, name, false, &d);
+	if (!error) {
+		struct inode *i = w.path.dentry->inode;
+		error = i->ops->symlink ? i->ops->symlink(i, d, target) : -EPERM;
+		make_end(&w, d, error, IN_CREATE);
+	}
+	walk_end(&w);
+	return error;
+}
+
 long sys_symlinkat(struct uptr target_path, int dir, struct uptr path)
 {
 	struct path_name target, name;
@@ -189,15 +209,7 @@ long sys_symlinkat(struct uptr target_path, int dir, struct uptr path)
 		return error;
 	error = path_name_get(&name, path);
 	if (!error) {
-		struct walk w;
-		struct dentry *d;
-		error = make_begin(&w, dir, name.string, false, &d);
-		if (!error) {
-			struct inode *i = w.path.dentry->inode;
-			error = i->ops->symlink ? i->ops->symlink(i, d, target.string) : -EPERM;
-			make_end(&w, d, error, IN_CREATE);
-		}
-		walk_end(&w);
+		error = path_symlink(target.string, dir, name.string);
 		path_name_put(&name);
 	}
 	path_name_put(&target);
@@ -223,15 +235,11 @@ static int link_locked(struct path *from, struct walk *w, struct dentry *d)
 	return error;
 }
 
-static int link_to(struct path *from, int dir, struct uptr path)
+static int link_to(struct path *from, int dir, const char *name)
 {
-	struct path_name name;
-	int error = path_name_get(&name, path);
-	if (error)
-		return error;
 	struct walk w;
 	struct dentry *d;
-	error = make_begin(&w, dir, name.string, false, &d);
+	int error = make_begin(&w, dir, name, false, &d);
 	if (!error) {
 		error = link_locked(from, &w, d);
 		make_end(&w, d, error, IN_CREATE);
@@ -239,11 +247,10 @@ static int link_to(struct path *from, int dir, struct uptr path)
 			fsnotify(from->dentry->inode, NULL, IN_ATTRIB);
 	}
 	walk_end(&w);
-	path_name_put(&name);
 	return error;
 }
 
-long sys_linkat(int dir, struct uptr path, int new_dir, struct uptr new_path, int flags)
+int path_link(int at, const char *name, int new_at, const char *new_name, int flags)
 {
 	if (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
 		return -EINVAL;
@@ -251,11 +258,28 @@ long sys_linkat(int dir, struct uptr path, int new_dir, struct uptr new_path, in
 		return -ENOENT;
 	struct path from;
 	unsigned walk = (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
-	int error = path_lookup_user(dir, path, walk, &from);
+	if (!name[0] && !(flags & AT_EMPTY_PATH))
+		return -ENOENT;
+	int error = path_lookup(at, name, walk, &from);
 	if (error)
 		return error;
-	error = link_to(&from, new_dir, new_path);
+	error = link_to(&from, new_at, new_name);
 	path_put(&from);
+	return error;
+}
+
+long sys_linkat(int dir, struct uptr path, int new_dir, struct uptr new_path, int flags)
+{
+	struct path_name name, new_name;
+	int error = path_name_get_empty(&name, path);
+	if (error)
+		return error;
+	error = path_name_get(&new_name, new_path);
+	if (!error) {
+		error = path_link(dir, name.string, new_dir, new_name.string, flags);
+		path_name_put(&new_name);
+	}
+	path_name_put(&name);
 	return error;
 }
 

@@ -411,6 +411,36 @@ long sys_creat(struct uptr path, mode_t mode) { return sys_openat(AT_FDCWD, path
 	(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT | \
 	 RESOLVE_CACHED)
 
+static int check_how(const struct open_how *how)
+{
+	if ((how->flags & ~(uint64_t)OPEN_FLAGS_ALL) || (how->resolve & ~(uint64_t)RESOLVE_ALL))
+		return -EINVAL;
+	if ((how->resolve & RESOLVE_BENEATH) && (how->resolve & RESOLVE_IN_ROOT))
+		return -EINVAL;
+	if (how->flags & (O_CREAT | TMPFILE_BIT) ? how->mode & ~UINT64_C(07777) : how->mode != 0)
+		return -EINVAL;
+	if ((how->flags & O_PATH) && (how->flags & ~(uint64_t)(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)))
+		return -EINVAL;
+	if (how->resolve & RESOLVE_CACHED)
+		return -EAGAIN; // "cannot be done from the cache alone" is always a correct answer: the caller tries without
+	return 0;
+}
+
+struct file *file_open_how(int at, const char *path, const struct open_how *how)
+{
+	struct open_how_kernel kernel_how = { (int)how->flags, (mode_t)how->mode, (unsigned)how->resolve };
+	int error = check_how(how);
+	return error ? err_ptr(error) : do_open(at, path, &kernel_how);
+}
+
+void file_how_of(struct open_how *how, int flags, mode_t mode)
+{
+	*how = (struct open_how){ .flags = (uint32_t)(flags & OPEN_FLAGS_ALL),
+				  .mode = flags & (O_CREAT | TMPFILE_BIT) ? mode & 07777 : 0 };
+	if (flags & O_PATH)
+		how->flags &= (uint32_t)(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 long sys_openat2(int dir, struct uptr path, struct uptr how, size_t size)
 {
 	struct open_how h;
@@ -419,18 +449,10 @@ long sys_openat2(int dir, struct uptr path, struct uptr how, size_t size)
 	if (size > PAGE_SIZE)
 		return -E2BIG;
 	int error = copy_struct_from_user(&h, sizeof(h), how, size);
+	if (!error)
+		error = check_how(&h);
 	if (error)
 		return error;
-	if ((h.flags & ~(uint64_t)OPEN_FLAGS_ALL) || (h.resolve & ~(uint64_t)RESOLVE_ALL))
-		return -EINVAL;
-	if ((h.resolve & RESOLVE_BENEATH) && (h.resolve & RESOLVE_IN_ROOT))
-		return -EINVAL;
-	if (h.flags & (O_CREAT | TMPFILE_BIT) ? h.mode & ~UINT64_C(07777) : h.mode != 0)
-		return -EINVAL;
-	if ((h.flags & O_PATH) && (h.flags & ~(uint64_t)(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)))
-		return -EINVAL;
-	if (h.resolve & RESOLVE_CACHED)
-		return -EAGAIN; // "cannot be done from the cache alone" is always a correct answer: the caller tries without
 	struct open_how_kernel kernel_how = { (int)h.flags, (mode_t)h.mode, (unsigned)h.resolve };
 	return open_user(dir, path, &kernel_how);
 }

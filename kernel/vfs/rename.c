@@ -202,19 +202,24 @@ static int rename_names(int dir, const char *name, int new_dir, const char *new_
 	return error;
 }
 
-long sys_renameat2(int dir, struct uptr path, int new_dir, struct uptr new_path, unsigned flags)
+int path_rename(int at, const char *name, int new_at, const char *new_name, unsigned flags)
 {
 	if (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL; // also RENAME_WHITEOUT, which needs a union mount to make sense
 	if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE))
 		return -EINVAL;
+	return rename_names(at, name, new_at, new_name, flags);
+}
+
+long sys_renameat2(int dir, struct uptr path, int new_dir, struct uptr new_path, unsigned flags)
+{
 	struct path_name name, new_name;
 	int error = path_name_get(&name, path);
 	if (error)
 		return error;
 	error = path_name_get(&new_name, new_path);
 	if (!error) {
-		error = rename_names(dir, name.string, new_dir, new_name.string, flags);
+		error = path_rename(dir, name.string, new_dir, new_name.string, flags);
 		path_name_put(&new_name);
 	}
 	path_name_put(&name);

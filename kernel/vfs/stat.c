@@ -47,10 +47,10 @@ static int stat_file(int fd, struct kstat *k)
 	return error;
 }
 
-static int stat_name_once(int dir, const struct path_name *name, unsigned flags, struct kstat *k)
+static int stat_name_once(int dir, const char *name, unsigned flags, struct kstat *k)
 {
 	struct path p;
-	int error = path_lookup(dir, name->string, flags, &p);
+	int error = path_lookup(dir, name, flags, &p);
 	if (error)
 		return error;
 	error = inode_getattr(p.dentry->inode, k);
@@ -58,11 +58,20 @@ static int stat_name_once(int dir, const struct path_name *name, unsigned flags,
 	return error;
 }
 
-static int stat_name(int dir, const struct path_name *name, unsigned flags, struct kstat *k)
+static int stat_name(int dir, const char *name, unsigned flags, struct kstat *k)
 {
 	int error = stat_name_once(dir, name, flags, k);
 	return unlikely(error == -ESTALE) ? stat_name_once(dir, name, flags, k)
 					  : error; // another file has the name now
+}
+
+static int stat_string(int dir, const char *name, int flags, struct kstat *k)
+{
+	if (!name[0] && (flags & AT_EMPTY_PATH) && dir >= 0)
+		return stat_file(dir, k);
+	return stat_name(dir, name,
+			 (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
+			 k);
 }
 
 static int stat_path(int dir, struct uptr path, int flags, struct kstat *k)
@@ -73,13 +82,7 @@ static int stat_path(int dir, struct uptr path, int flags, struct kstat *k)
 	int error = path_name_get_empty(&name, path);
 	if (error)
 		return error;
-	if (!name.string[0] && (flags & AT_EMPTY_PATH) && dir >= 0)
-		error = stat_file(dir, k);
-	else
-		error = stat_name(dir, &name,
-				  (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
-					  (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0),
-				  k);
+	error = stat_string(dir, name.string, flags, k);
 	path_name_put(&name);
 	return error;
 }
@@ -108,35 +111,59 @@ static struct statx_timestamp statx_time(const struct timestamp *t)
 	return (struct statx_timestamp){ .tv_sec = t->seconds, .tv_nsec = t->nanoseconds };
 }
 
-long sys_statx(int dir, struct uptr path, int flags, unsigned mask, struct uptr buffer)
+static int statx_check(int flags, unsigned mask)
 {
 	if ((flags & ~(STAT_FLAGS | AT_STATX_SYNC_TYPE)) || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE ||
 	    (mask & STATX__RESERVED))
 		return -EINVAL;
+	return 0;
+}
+
+static struct statx statx_of(const struct kstat *k)
+{
+	struct statx s = {
+		.stx_mask = STATX_BASIC_STATS | (k->has_btime ? STATX_BTIME : 0),
+		.stx_blksize = k->block_size,
+		.stx_nlink = (uint32_t)k->nlink,
+		.stx_uid = uid_shown(current->cred, k->uid),
+		.stx_gid = gid_shown(current->cred, k->gid),
+		.stx_mode = (uint16_t)k->mode,
+		.stx_ino = k->ino,
+		.stx_size = k->size,
+		.stx_blocks = k->blocks,
+		.stx_atime = statx_time(&k->atime),
+		.stx_mtime = statx_time(&k->mtime),
+		.stx_ctime = statx_time(&k->ctime),
+		.stx_rdev_major = DEV_MAJOR(k->rdev),
+		.stx_rdev_minor = DEV_MINOR(k->rdev),
+		.stx_dev_major = DEV_MAJOR(k->dev),
+		.stx_dev_minor = DEV_MINOR(k->dev),
+	};
+	if (k->has_btime)
+		s.stx_btime = statx_time(&k->btime);
+	return s;
+}
+
+int path_statx(int at, const char *name, int flags, unsigned mask, struct statx *out)
+{
 	struct kstat k;
-	int error = stat_path(dir, path, flags, &k);
+	int error = statx_check(flags, mask);
+	if (!error)
+		error = stat_string(at, name, flags, &k);
+	if (!error)
+		*out = statx_of(&k);
+	return error;
+}
+
+long sys_statx(int dir, struct uptr path, int flags, unsigned mask, struct uptr buffer)
+{
+	struct kstat k;
+	int error = statx_check(flags, mask);
+	if (!error)
+		error = stat_path(dir, path, flags, &k);
 	if (error)
 		return error;
-	struct statx s = {
-		.stx_mask = STATX_BASIC_STATS | (k.has_btime ? STATX_BTIME : 0),
-		.stx_blksize = k.block_size,
-		.stx_nlink = (uint32_t)k.nlink,
-		.stx_uid = uid_shown(current->cred, k.uid),
-		.stx_gid = gid_shown(current->cred, k.gid),
-		.stx_mode = (uint16_t)k.mode,
-		.stx_ino = k.ino,
-		.stx_size = k.size,
-		.stx_blocks = k.blocks,
-		.stx_atime = statx_time(&k.atime),
-		.stx_mtime = statx_time(&k.mtime),
-		.stx_ctime = statx_time(&k.ctime),
-		.stx_rdev_major = DEV_MAJOR(k.rdev),
-		.stx_rdev_minor = DEV_MINOR(k.rdev),
-		.stx_dev_major = DEV_MAJOR(k.dev),
-		.stx_dev_minor = DEV_MINOR(k.dev),
-	};
-	if (k.has_btime)
-		s.stx_btime = statx_time(&k.btime);
+	struct statx s = statx_of(&k);
 	return copy_to_user(buffer, &s, sizeof(s));
 }
 

@@ -51,22 +51,27 @@ long sys_syncfs(int fd)
 	return result;
 }
 
-long sys_sync_file_range(int fd, loff_t offset, loff_t size, unsigned flags)
+long file_sync_range(struct file *f, loff_t offset, loff_t size, unsigned flags)
 {
 	if (flags & ~(SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER))
 		return -EINVAL;
 	loff_t end;
 	if (offset < 0 || size < 0 || __builtin_add_overflow(offset, size, &end))
 		return -EINVAL;
+	if (!inode_is_reg(f->inode) && !inode_is_dir(f->inode))
+		return -ESPIPE;
+	if (!f->object || !f->object->ops || !f->object->ops->write_pages || !flags)
+		return 0;
+	return mobj_sync(f->object, (uint64_t)offset, size ? (uint64_t)end : UINT64_MAX,
+			 flags & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER));
+}
+
+long sys_sync_file_range(int fd, loff_t offset, loff_t size, unsigned flags)
+{
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	long result = 0;
-	if (!inode_is_reg(f->inode) && !inode_is_dir(f->inode))
-		result = -ESPIPE;
-	else if (f->object && f->object->ops && f->object->ops->write_pages && flags)
-		result = mobj_sync(f->object, (uint64_t)offset, size ? (uint64_t)end : UINT64_MAX,
-				   flags & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER));
+	long result = file_sync_range(f, offset, size, flags);
 	file_put(f);
 	return result;
 }
@@ -82,18 +87,23 @@ long sys_readahead(int fd, loff_t offset, size_t count)
 	return result;
 }
 
+long file_advise(struct file *f, loff_t offset, loff_t size, int advice)
+{
+	if (f->mode & FILE_STREAM)
+		return -ESPIPE;
+	if (size < 0 || advice < POSIX_FADV_NORMAL || advice > POSIX_FADV_NOREUSE)
+		return -EINVAL;
+	if (advice == POSIX_FADV_DONTNEED && f->object && f->object->ops && f->object->ops->read_pages)
+		mobj_invalidate(f->object, (uint64_t)offset, size ? (uint64_t)offset + (uint64_t)size : UINT64_MAX);
+	return 0;
+}
+
 long sys_fadvise64(int fd, loff_t offset, loff_t size, int advice)
 {
 	struct file *f = fd_get(fd);
 	if (!f)
 		return -EBADF;
-	long result = 0;
-	if (f->mode & FILE_STREAM)
-		result = -ESPIPE;
-	else if (size < 0 || advice < POSIX_FADV_NORMAL || advice > POSIX_FADV_NOREUSE)
-		result = -EINVAL;
-	else if (advice == POSIX_FADV_DONTNEED && f->object && f->object->ops && f->object->ops->read_pages)
-		mobj_invalidate(f->object, (uint64_t)offset, size ? (uint64_t)offset + (uint64_t)size : UINT64_MAX);
+	long result = file_advise(f, offset, size, advice);
 	file_put(f);
 	return result;
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <mqueue.h>
 #include <poll.h>
@@ -186,6 +187,8 @@ static const int hot[] = {
 	SYS_membarrier,
 	SYS_unshare,
 	SYS_execveat,
+	SYS_io_uring_enter,
+	SYS_io_uring_register,
 };
 
 // What would end or stop the caller, hit the first process, or leave behind what the end cannot find.
@@ -293,6 +296,69 @@ static bool tame(long number, uint64_t *a)
 	return !(number == SYS_prctl && (a[0] == PR_SET_SECCOMP || a[0] == PR_SET_PDEATHSIG));
 }
 
+// ---- rings ----
+
+static struct {
+	int fd;
+	struct io_uring_params p;
+	char *memory, *entries;
+} ring = { .fd = -1 };
+
+static void open_ring(void)
+{
+	ring.p.flags = below(2) ? 0 : 1u << below(14);
+	ring.p.sq_thread_idle = 5;
+	ring.fd = (int)syscall(SYS_io_uring_setup, 1 + below(64), &ring.p);
+	if (ring.fd < 0)
+		return;
+	ring.memory = mmap(NULL, ring.p.sq_off.array + ring.p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   ring.fd, IORING_OFF_SQ_RING);
+	ring.entries =
+		mmap(NULL, ring.p.sq_entries * 64, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd, (off_t)IORING_OFF_SQES);
+	if (ring.memory == MAP_FAILED || ring.entries == MAP_FAILED)
+		ring.fd = -1;
+	else if (below(2))
+		syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_FILES, (int[]){ 3, 4, 5, 6, 7, -1, -1 }, 7);
+}
+
+static void random_entry(struct io_uring_sqe *s)
+{
+	memset(s, 0, sizeof(*s));
+	do
+		s->opcode = (uint8_t)below(IORING_OP_LAST + 2);
+	while (s->opcode == IORING_OP_MADVISE); // of the program itself
+	s->fd = (int)below(40);
+	s->flags = (uint8_t)(below(2) ? 0 : below(2) ? 1u << below(7) : random_word());
+	s->addr = argument();
+	s->len = (uint32_t)(below(2) ? below(2) : argument());
+	s->off = below(2) ? 0 : argument();
+	s->rw_flags = (int)(below(2) ? 0 : argument());
+	s->user_data = below(8);
+	s->ioprio = (uint16_t)(below(4) ? 0 : argument());
+	s->buf_index = (uint16_t)(below(2) ? 0 : below(4));
+	s->splice_fd_in = (int)(below(2) ? 0 : below(40));
+}
+
+// Some entries, of which most make sense, and a call.
+static void use_ring(void)
+{
+	unsigned *tail = (unsigned *)(ring.memory + ring.p.sq_off.tail), count = 1 + below(8);
+
+	if (ring.fd < 0)
+		return;
+	for (unsigned k = 0; k < count; k++) {
+		unsigned slot = (*tail + k) & (ring.p.sq_entries - 1);
+
+		random_entry((struct io_uring_sqe *)(ring.entries + slot * 64));
+		((unsigned *)(ring.memory + ring.p.sq_off.array))[slot] = below(50) ? slot : (unsigned)random_word();
+	}
+	__atomic_store_n(tail, *tail + (below(100) ? count : (unsigned)random_word()), __ATOMIC_RELEASE);
+	if (below(3)) // takes what is there
+		*(unsigned *)(ring.memory + ring.p.cq_off.head) = *(unsigned *)(ring.memory + ring.p.cq_off.tail);
+	syscall(SYS_io_uring_enter, ring.fd, count, 0, below(4) ? IORING_ENTER_GETEVENTS : IORING_ENTER_SQ_WAKEUP, NULL,
+		0);
+}
+
 static void *make_calls(void *seed)
 {
 	uint64_t a[6];
@@ -306,6 +372,8 @@ static void *make_calls(void *seed)
 			continue;
 		if (!below(20))
 			fill_pool();
+		if (!below(6))
+			use_ring();
 		syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
 	return NULL;
@@ -351,6 +419,7 @@ static void open_all(void)
 	signalfd(-1, &all, SFD_NONBLOCK);
 	memfd_create("memory", MFD_ALLOW_SEALING);
 	mq_open("/queue", O_RDWR | O_CREAT | O_NONBLOCK, 0666, &attributes);
+	open_ring();
 	int epoll = epoll_create1(0);
 	for (int fd = 3; fd < epoll; fd++) {
 		epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);

@@ -125,7 +125,7 @@ static ssize_t kmsg_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	size_t n = klog_read(chunk, min(to->count, sizeof(chunk)), &at);
 
 	if (!n)
-		return f->flags & O_NONBLOCK ? -EAGAIN : 0;
+		return file_nonblock(f) ? -EAGAIN : 0;
 	if (iov_copy_to(to, chunk, n) != n)
 		return -EFAULT;
 	*pos = (loff_t)at;
@@ -155,7 +155,7 @@ static loff_t seek_nowhere(struct file *f, loff_t offset, int whence)
 }
 
 // A private mapping of /dev/zero is anonymous memory; a shared one is shared anonymous memory.
-static int mmap_zero(struct file *f, uint64_t page, uint64_t size, unsigned *vma_flags, struct mobj **object)
+static int mmap_zero(struct file *f, uint64_t *page, uint64_t size, unsigned *vma_flags, struct mobj **object)
 {
 	(void)f, (void)page;
 	*object = NULL;

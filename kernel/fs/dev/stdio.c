@@ -75,7 +75,7 @@ static ssize_t stream_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	if (!chunk)
 		return -ENOMEM;
 	input_want(c, min(to->count, (size_t)INPUT_WANT_MAX));
-	ssize_t n = c->ops->read(c, chunk, size, f->flags & O_NONBLOCK);
+	ssize_t n = c->ops->read(c, chunk, size, file_nonblock(f));
 	if (n > 0)
 		input_got((size_t)n);
 	if (n > 0 && iov_copy_to(to, chunk, (size_t)n) != (size_t)n)
@@ -100,7 +100,7 @@ static ssize_t stream_write(struct file *f, struct iov_iter *from, loff_t *pos)
 			break;
 		}
 		while (put < size) {
-			n = c->ops->write(c, chunk + put, size - put, f->flags & O_NONBLOCK);
+			n = c->ops->write(c, chunk + put, size - put, file_nonblock(f));
 			if (n < 0)
 				break;
 			put += (size_t)n;

@@ -173,7 +173,7 @@ static ssize_t write(struct file *f, struct iov_iter *from, loff_t *pos)
 	return generic_file_write(f, from, pos);
 }
 
-static int map(struct file *f, uint64_t page, uint64_t size, unsigned *vma_flags, struct mobj **object)
+static int map(struct file *f, uint64_t *page, uint64_t size, unsigned *vma_flags, struct mobj **object)
 {
 	if ((seals_of(f->inode) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && (*vma_flags & VMA_SHARED)) {
 		if (*vma_flags & VMA_WRITE)

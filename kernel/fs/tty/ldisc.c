@@ -114,7 +114,7 @@ ssize_t ldisc_write(struct tty *t, struct file *f, struct iov_iter *from)
 			mutex_unlock(&t->lock);
 			if (put == n)
 				break;
-			if (f->flags & O_NONBLOCK) {
+			if (file_nonblock(f)) {
 				iov_revert(from, n - put);
 				done += (ssize_t)put;
 				return done ? done : -EAGAIN;
@@ -497,12 +497,12 @@ static int wait_input(struct tty *t, struct file *f, size_t wanted)
 	if (local_flag(t, ICANON)) {
 		if (t->lines)
 			return 0;
-		if (f->flags & O_NONBLOCK)
+		if (file_nonblock(f))
 			return -EAGAIN;
 		error = wait_event_interruptible(&t->read_wait, t->lines || t->hung_up || !local_flag(t, ICANON));
 		return error ? -ERESTARTSYS : 0;
 	}
-	if (f->flags & O_NONBLOCK)
+	if (file_nonblock(f))
 		return t->head != t->tail ? 0 : -EAGAIN;
 	unsigned need = vmin ? (unsigned)min((size_t)vmin, wanted) : 1;
 	if (vmin && vtime) { // the clock starts with the first byte, and anew with each

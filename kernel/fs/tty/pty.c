@@ -84,7 +84,7 @@ static ssize_t master_read(struct file *f, struct iov_iter *to, loff_t *pos)
 	if (!ring_has_data(t) && !t->packet_status) {
 		if (slave_gone(t))
 			return -EIO;
-		if (f->flags & O_NONBLOCK)
+		if (file_nonblock(f))
 			return -EAGAIN;
 		if (wait_event_interruptible(&t->master_wait, ring_has_data(t) || t->packet_status || slave_gone(t)))
 			return -ERESTARTSYS;
@@ -121,7 +121,7 @@ static ssize_t master_write(struct file *f, struct iov_iter *from, loff_t *pos)
 	while (from->count) {
 		size_t room = ldisc_room(t);
 		if (!room) {
-			if (f->flags & O_NONBLOCK)
+			if (file_nonblock(f))
 				return done ? done : -EAGAIN;
 			if (wait_event_interruptible(&t->master_wait, ldisc_room(t) > 0))
 				return done ? done : -ERESTARTSYS;

@@ -10,12 +10,13 @@
 struct user {
 	struct refcount refs;
 	uid_t uid;
-	int32_t tasks;           // atomic
-	int32_t pending_signals; // atomic
-	uint64_t mqueue_bytes;   // atomic
-	uint64_t key_bytes;      // atomic, kernel/keys
-	uint32_t keys;           // atomic
-	struct user *next;       // hash chain; lock in cred.c
+	int32_t tasks;             // atomic
+	int32_t pending_signals;   // atomic
+	uint64_t mqueue_bytes;     // atomic
+	uint64_t key_bytes;        // atomic, kernel/keys
+	uint32_t keys;             // atomic
+	uint64_t registered_pages; // of io_uring's buffers, for RLIMIT_MEMLOCK; atomic
+	struct user *next;         // hash chain; lock in cred.c
 };
 
 struct cred {

@@ -25,7 +25,9 @@ struct file_lock;
 struct inode;
 struct mnt_namespace;
 struct mount;
+struct open_how;
 struct statfs64_kernel;
+struct statx;
 struct socket;
 struct super;
 struct task;
@@ -427,8 +429,8 @@ struct file_ops {
 	int (*iterate)(struct file *f, struct dir_context *c);
 	unsigned (*poll)(struct file *f, struct poll_table *t); // NULL: always readable and writable
 	long (*ioctl)(struct file *f, unsigned command, uint64_t argument);
-	// Chooses the object of a new mapping: *object (reference) and maybe vma flags. NULL: inode->object, or -ENODEV.
-	int (*mmap)(struct file *f, uint64_t page, uint64_t size, unsigned *vma_flags, struct mobj **object);
+	// Chooses the object of a new mapping: *object (reference), and maybe vma flags and the object's page. NULL: inode->object, or -ENODEV.
+	int (*mmap)(struct file *f, uint64_t *page, uint64_t size, unsigned *vma_flags, struct mobj **object);
 	int (*fsync)(struct file *f, loff_t start, loff_t end, bool data_only);
 	long (*fallocate)(struct file *f, int mode, loff_t offset, loff_t size);
 	// Copies between two regular files of one superblock without the data passing here. Bytes, or -EOPNOTSUPP: read and write.
@@ -476,11 +478,16 @@ struct file {
 #define OPEN_EXEC          0x40000000 // file_open_path(): the right to execute is asked for, not that to read
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }
+// Must an operation on it say -EAGAIN rather than wait? O_NONBLOCK, or the current task's TASK_NOWAIT.
+bool file_nonblock(const struct file *f);
 extern uint64_t file_count;    // open files of the cell; atomic
 void file_put(struct file *f); // any task context without spinlocks
 // Opens. flags O_*, err_ptr. at: AT_FDCWD or a directory descriptor; path in kernel memory.
 struct file *file_open(const char *path, int flags, mode_t mode);
 struct file *file_open_at(int at, const char *path, int flags, mode_t mode, unsigned resolve_flags);
+// openat2(2); and what openat(2)'s arguments come to.
+struct file *file_open_how(int at, const char *path, const struct open_how *how);
+void file_how_of(struct open_how *how, int flags, mode_t mode);
 struct file *file_open_path(const struct path *p, int flags); // existing inode
 // A file that has no name (pipe, socket, eventfd): own inode on the anonymous file system, `name` as /proc/self/fd shows it; a name that ends
 // in ':' ("pipe:", "socket:") gets the inode number appended: pipe:[123]. err_ptr. Does not call ops->release on failure.
@@ -497,6 +504,12 @@ ssize_t file_transfer(struct file *f, struct iov_iter *i, loff_t *pos, int flags
 unsigned file_transfer_flags(bool write);
 #define RW_MAX_BYTES (INT32_MAX & PAGE_MASK)   // as Linux: one call moves at most this
 int file_sync(struct file *f, bool data_only); // fsync(2); -EINVAL: not a file of that kind
+long file_preallocate(struct file *f, int mode, loff_t offset, loff_t size);      // fallocate(2)
+long file_sync_range(struct file *f, loff_t offset, loff_t size, unsigned flags); // sync_file_range(2)
+long file_advise(struct file *f, loff_t offset, loff_t size, int advice);         // posix_fadvise(2)
+// splice(2) and tee(2); positions NULL: the files' own.
+long file_splice(struct file *in, loff_t *in_pos, struct file *out, loff_t *out_pos, size_t size, unsigned flags);
+long file_tee(struct file *in, struct file *out, size_t size, unsigned flags);
 unsigned file_poll(struct file *f, struct poll_table *t);
 void file_send_signal(struct file *f, int signal);        // to its owner, if it has one. Task context, no spinlock held
 void file_owner_tell(const struct file_owner *o, int fd); // POLL_MSG, by SIGIO or F_SETSIG's signal; likewise
@@ -517,7 +530,13 @@ loff_t generic_seek(struct file *f, loff_t offset, int whence);
 #define LOOKUP_NO_AUTOMOUNT 16u // accepted, no effect
 int path_lookup(int at, const char *name, unsigned flags, struct path *out);
 int path_lookup_user(int at, struct uptr name, unsigned flags, struct path *out);
-int path_remove(int at, const char *name, bool is_dir); // unlink(2), rmdir(2)
+// mkdirat(2), unlinkat(2), symlinkat(2), linkat(2), renameat2(2), statx(2), with names in kernel memory.
+int path_mkdir(int at, const char *name, mode_t mode);
+int path_remove(int at, const char *name, bool is_dir);
+int path_symlink(const char *target, int at, const char *name);
+int path_link(int at, const char *name, int new_at, const char *new_name, int flags);
+int path_rename(int at, const char *name, int new_at, const char *new_name, unsigned flags);
+int path_statx(int at, const char *name, int flags, unsigned mask, struct statx *out);
 // Absolute path of `p` as seen from the current root, into the end of buffer: pointer or err_ptr. " (deleted)" appended. Does not sleep.
 char *path_print(const struct path *p, char *buffer, size_t size);
 // The same as seen from `root`; what cannot be reached from there is -ENOENT.

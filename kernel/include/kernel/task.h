@@ -18,6 +18,8 @@
 
 struct core_dump;
 struct files;
+struct uring_owner;
+struct uring_poller;
 struct fs_context;
 struct mm;
 struct namespaces;
@@ -102,7 +104,10 @@ struct task {
 	int exit_code;                   // wait status
 	uint64_t start_ns;
 	uint64_t min_faults, maj_faults;
-	struct io_usage io; // racily read by others
+	struct io_usage io;                // racily read by others
+	struct uring_owner *uring_owner;   // TASK_WORKER: whose requests it serves; a reference
+	struct uring_poller *uring_poller; // TASK_WORKER: the ring it submits for; NULL
+	struct file **uring_rings;         // IORING_REGISTER_RING_FDS; NULL: none. Own task
 	int parent_death_signal;
 	uint64_t timer_slack_ns;
 	uint32_t personality;
@@ -145,8 +150,10 @@ struct task {
 #define TASK_FORKED_NO_EXEC 4u
 #define TASK_VFORKED        8u
 #define TASK_IO_FLUSHER     16u
-#define TASK_SERVING        32u // runs a request of another task's (kernel/mm/remote.c), or must not: MM_RUN_SLEEPS
-#define TASK_SERVING_ATOMIC 64u // the same: MM_RUN_ATOMIC
+#define TASK_SERVING        32u  // runs a request of another task's (kernel/mm/remote.c), or must not: MM_RUN_SLEEPS
+#define TASK_SERVING_ATOMIC 64u  // the same: MM_RUN_ATOMIC
+#define TASK_NOWAIT         128u // files answer as if they were O_NONBLOCK: file_nonblock()
+#define TASK_WORKER         256u // serves requests of its process and never runs the program: process_worker_create()
 
 struct process {                 // what Linux calls a thread group
 	struct refcount refs;    // its tasks, its children's look-ups, zombies not yet waited for
@@ -156,7 +163,7 @@ struct process {                 // what Linux calls a thread group
 	struct sighand *sighand; // of all its threads; a reference
 	struct list threads;     // changed under tasklist_lock and sighand->lock, read under either
 	unsigned thread_count;   // that are not dead; same locks
-	unsigned live_count;     // that have not begun to exit; sighand->lock
+	unsigned live_count;     // that have not begun to exit, TASK_WORKER not counted; sighand->lock
 	struct list node;        // all processes; tasklist_lock
 
 	// relations: tasklist_lock
@@ -214,6 +221,7 @@ struct process {                 // what Linux calls a thread group
 	uint64_t dead_voluntary, dead_involuntary, children_voluntary, children_involuntary, children_max_rss_pages,
 		max_rss_pages;
 	struct io_usage dead_io, children_io;
+	struct uring_owner *uring_owners; // kernel/uring/worker.c; lock
 	uint64_t start_ns;
 	int oom_score_adjust;
 	struct key *session_keyring, *process_keyring; // kernel/keys; lock
@@ -282,6 +290,10 @@ void process_usage_get(struct process *p, struct process_usage *out);
 // May the current task look into `t` (ptrace, /proc/PID/mem)? 0, -EPERM.
 int ptrace_may_access(struct task *t);
 
+// A thread of the current process that runs fn(arg) in the kernel and never the program; it takes no signals but SIGKILL and SIGSTOP, which
+// it looks at by task_worker_pause(). fn must not return but end by task_exit(). `owner` becomes its uring_owner. 0, -EAGAIN, -ENOMEM.
+int process_worker_create(const char *name, void (*fn)(void *), void *arg, struct uring_owner *owner);
+void task_worker_pause(void);                  // the worker's own: does what task->work asks for; may not return
 _Noreturn void task_exit(int status);          // this thread; status as wait(2)
 _Noreturn void process_exit_group(int status); // the whole thread group
 void process_kill_all(void);                   // shutdown: everything but kernel tasks
