@@ -22,7 +22,7 @@
 #define NODES_MAX 4096u
 
 unsigned fake_requests, fake_requests_of[64], fake_descriptors;
-bool fake_watches, fake_lose_descriptors;
+bool fake_watches, fake_lose_descriptors, fake_incoherent;
 uint32_t fake_interruptions, fake_pages_absent;
 uint64_t fake_unsupported, mangle_unique;
 void (*fake_mangle)(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor);
@@ -196,9 +196,14 @@ static int answer_entry(struct request *r, const char *path, int failed)
 	return error;
 }
 
+static uint32_t file_open_flags(void)
+{
+	return BROKER_FOPEN_PASSTHROUGH | (fake_incoherent ? 0 : BROKER_FOPEN_COHERENT);
+}
+
 static int answer_open(struct request *r, int fd)
 {
-	struct fuse_open_out o = { .open_flags = BROKER_FOPEN_PASSTHROUGH };
+	struct fuse_open_out o = { .open_flags = file_open_flags() };
 	if (fd < 0)
 		return -errno;
 	put(r, &o, sizeof(o));
@@ -217,6 +222,7 @@ static int op_lookup_open(struct request *r)
 	put(r, &e, sizeof(e));
 	int fd = S_ISREG(e.attr.mode) ? open(path, (int)in->flags) : (errno = EISDIR, -1);
 	struct fuse_open_out o = { .fh = fd < 0 ? UINT64_MAX : 0, .padding = fd < 0 ? (uint32_t)errno : 0 };
+	o.open_flags = fd < 0 ? 0 : file_open_flags();
 	put(r, &o, sizeof(o));
 	r->a->fd = fd;
 	return 0;
@@ -507,6 +513,44 @@ long port_file_write(int fd, const struct iovec *v, unsigned count, int64_t offs
 	if (interrupted())
 		return -EINTR;
 	return absent() ? -EFAULT : result(pwritev2(fd, v, (int)count, offset, flags));
+}
+
+// One window, which is the host's own reading of what was opened.
+uint64_t fake_window;
+unsigned fake_windows_opened;
+static int fake_window_file = -1;
+static uint64_t fake_window_size;
+
+bool port_window_read(uint64_t file, uint64_t offset, void *to, size_t size)
+{
+	return file == fake_window && offset + size <= fake_window_size &&
+	       pread(fake_window_file, to, size, (off_t)offset) == (ssize_t)size;
+}
+
+bool port_window_wanted(uint64_t file, uint64_t offset, uint64_t started)
+{
+	(void)offset, (void)started;
+	return file != fake_window;
+}
+
+uint64_t port_window_clock(void) { return 0; }
+
+void port_window_close(uint64_t file)
+{
+	if (!file || file != fake_window)
+		return;
+	close(fake_window_file);
+	fake_window = 0;
+}
+
+void port_window_open(uint64_t file, int descriptor, uint64_t offset, uint64_t size)
+{
+	(void)offset;
+	port_window_close(fake_window);
+	fake_windows_opened++;
+	fake_window = file;
+	fake_window_file = dup(descriptor);
+	fake_window_size = size;
 }
 
 int port_file_stat(int fd, struct stat *out) { return (int)result(syscall(SYS_fstat, fd, out)); }

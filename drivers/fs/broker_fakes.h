@@ -25,7 +25,10 @@ extern uint32_t fake_interruptions;   // so many waits end with -EINTR first
 extern uint64_t fake_unsupported;     // bits as fake_requests_of: ENOSYS
 extern unsigned fake_descriptors;     // that the cell holds
 extern bool fake_lose_descriptors;    // answers come with -EMFILE
-extern uint32_t fake_pages_absent;    // so many transfers find the program's memory not there
+extern bool fake_incoherent;          // files are opened without BROKER_FOPEN_COHERENT
+extern uint64_t fake_window;          // the file that has the one window there is; 0: none
+extern unsigned fake_windows_opened;
+extern uint32_t fake_pages_absent; // so many transfers find the program's memory not there
 // Changes an answer on its way; may be NULL.
 extern void (*fake_mangle)(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor);
 extern uint64_t mangle_unique;        // of the question being answered

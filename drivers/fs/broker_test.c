@@ -151,6 +151,87 @@ static void an_unlinked_file_stays_open(void **state)
 	sys_close((int)fd);
 }
 
+// ---- small reads ----
+
+static long read_often(long fd, unsigned times, size_t size)
+{
+	static char text[1 << 16];
+	long sum = 0;
+	while (times--)
+		sum += sys_pread64((int)fd, U(text), size, 0);
+	return sum;
+}
+
+static void small_reads_get_a_window(void **state)
+{
+	fake_host_write("f", "a small file");
+	fake_windows_opened = 0;
+	long other = sys_open(U("/g/f"), O_RDONLY, 0), fd = sys_open(U("/g/f"), O_RDWR, 0);
+	assert_int_equal(read_often(fd, 20, 4), 80);
+	assert_int_equal(read_often(fd, 100, 20000), 1200);
+	assert_int_equal(fake_window, 0); // too few, and large ones
+	unsigned asked = REQUESTS(FUSE_OPEN);
+	assert_int_equal(read_often(fd, 100, 4), 400);
+	assert_true(fake_window != 0);
+	uint64_t first = fake_window;
+	assert_int_equal(REQUESTS(FUSE_OPEN), asked); // the reader's serves
+	assert_int_equal(read_often(fd, 10, 20), 120);
+	sys_close((int)fd);
+	assert_int_equal(fake_window, 0);
+	read_often(other, 50, 4);
+	assert_true(fake_window && fake_window != first);
+	assert_int_equal(fake_windows_opened, 2);
+	sys_close((int)other);
+	assert_int_equal(fake_window, 0);
+}
+
+// One open for writing would keep the file from being executed.
+static void windows_are_mapped_by_readers(void **state)
+{
+	fake_host_write("f", "text");
+	long fd = sys_open(U("/g/f"), O_RDWR, 0);
+	unsigned asked = REQUESTS(FUSE_OPEN);
+	read_often(fd, 100, 4);
+	assert_true(fake_window != 0);
+	assert_int_equal(REQUESTS(FUSE_OPEN), asked + 1);
+	long copy = sys_dup((int)fd);
+	sys_close((int)fd); // it may be the process's last
+	assert_int_equal(fake_window, 0);
+	read_often(copy, 10, 4);
+	assert_true(fake_window != 0);
+	assert_int_equal(REQUESTS(FUSE_OPEN), asked + 1);
+	sys_close((int)copy);
+}
+
+static void no_windows_where_mappings_may_differ(void **state)
+{
+	fake_host_write("f", "text");
+	fake_incoherent = true;
+	for (unsigned k = 0; k < 3; k++) {
+		long fd = sys_open(U("/g/f"), O_RDONLY, 0);
+		assert_int_equal(read_often(fd, 100, 4), 400);
+		assert_int_equal(fake_window, 0);
+		sys_close((int)fd);
+	}
+	assert_int_equal(REQUESTS(FUSE_OPEN), 1); // asked once
+	fake_incoherent = false;
+}
+
+// The name is another file's by the time the reader is opened: what is mapped is what is open, or nothing is.
+static void windows_show_the_file_that_is_open(void **state)
+{
+	char text[8] = "";
+	fake_host_write("f", "old");
+	long fd = sys_open(U("/g/f"), O_RDWR, 0);
+	fake_host_remove("f");
+	fake_host_write("f", "new");
+	for (unsigned k = 0; k < 100; k++)
+		assert_int_equal(sys_pread64((int)fd, U(text), 3, 0), 3);
+	assert_string_equal(text, "old");
+	assert_int_equal(fake_window, 0);
+	sys_close((int)fd);
+}
+
 static void sizes_are_right_while_written(void **state)
 {
 	struct stat s;
@@ -853,6 +934,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(files_are_read_and_written),
 		TEST(an_unlinked_file_stays_open),
+		TEST(small_reads_get_a_window),
+		TEST(windows_are_mapped_by_readers),
+		TEST(no_windows_where_mappings_may_differ),
+		TEST(windows_show_the_file_that_is_open),
 		TEST(sizes_are_right_while_written),
 		TEST(only_programs_ask_the_host_to_store),
 		TEST(vectors_and_copies),

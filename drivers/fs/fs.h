@@ -8,6 +8,7 @@
 //   attributes    change.c                           freshness.c
 //   coherence     timeouts                           watch.c own.c names.c
 //   ahead                                            ahead.c walk.c
+//   small reads                                      window.c
 //
 //   request.c  requests: memory, waiting, forgets    inode.c    attributes, inode life
 //   mount.c    INIT, superblock, statfs, sync        handle.c   files open at the server, and those kept for the next open
@@ -254,6 +255,7 @@ struct fs_inode {
 	struct waitq wait;                // writes_in_flight, writes_blocked
 
 	// the host's descriptors
+	bool no_windows;        // the server does not say that mappings show what reads do; racy
 	bool opened_ahead;      // no program has asked for the idle handle yet
 	uint64_t ours_until_ns; // changes that the host reports until then are our own; racy hint
 	mode_t host_mode;       // what fstat(2) said last; the server may show others. lock
@@ -320,6 +322,7 @@ typedef bool fs_worth(const struct dentry *d, const struct super *s);
 unsigned fs_followers(enum fs_order by, struct dentry *parent, struct dentry *d, fs_worth *worth, struct dentry **found,
 		      unsigned max);
 void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write); // caches it, unless there is one
+void fs_handle_prefer(struct inode *i, struct fs_handle *h);               // caches it, to read, instead of any other
 void fs_handle_keep(struct inode *i, struct fs_handle *h); // nobody has the file open: for the next who does
 // An open file begins and ends to use h. adopt takes h's reference over, release puts it. release: what the last writer leaves
 // cached is returned, to be put.
@@ -382,6 +385,13 @@ void fs_writes_unblock(struct fs_inode *fi);
 // What fstat(2) says of an open file, into the inode, and into `out` unless that is NULL. -ESTALE: the server must be asked (owner,
 // mode); out is filled all the same.
 int fs_host_refresh(struct inode *i, struct fs_handle *h, struct kstat *out);
+
+// window.c: does a read through `f` go there? Else it may be counted.
+bool fs_window_serves(struct file *f, const struct iov_iter *to);
+bool fs_window_read(struct file *f, struct iov_iter *to, loff_t pos); // all of it; false: the host must be asked
+void fs_window_missed(struct file *f, loff_t pos,
+		      uint64_t started); // it was, from port_window_clock() on, with success
+void fs_window_close(struct file *f);    // the current address space's
 
 // ---- dir.c, readdir.c, xattr.c, mount.c ----
 extern const struct inode_ops fs_dir_inode_ops, fs_file_inode_ops, fs_link_inode_ops, fs_special_inode_ops;

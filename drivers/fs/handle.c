@@ -142,6 +142,17 @@ void fs_handle_remember(struct inode *i, struct fs_handle *h, bool write)
 	spin_unlock(&fi->lock);
 }
 
+void fs_handle_prefer(struct inode *i, struct fs_handle *h)
+{
+	struct fs_inode *fi = fs_inode_of(i);
+	refcount_get(&h->refs);
+	spin_lock(&fi->lock);
+	struct fs_handle *before = fi->reader;
+	fi->reader = h;
+	spin_unlock(&fi->lock);
+	fs_handle_put(fi->connection, before, NULL);
+}
+
 struct fs_handle *fs_handle_get(struct inode *i, bool write)
 {
 	struct fs_handle *h = fs_handle_cached(i, write);

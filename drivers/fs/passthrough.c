@@ -122,11 +122,24 @@ static ssize_t transfer(int file, struct iov_iter *i, loff_t pos, int flags, boo
 
 // ---- read(2), write(2) ----
 
+static ssize_t read_small(struct file *f, struct iov_iter *to, loff_t pos)
+{
+	size_t count = to->count;
+	if (likely(fs_window_read(f, to, pos)))
+		return (ssize_t)count;
+	uint64_t started = port_window_clock();
+	ssize_t n = transfer(fs_file_handle(f)->file, to, pos, 0, false);
+	if (n > 0)
+		fs_window_missed(f, pos, started);
+	return n;
+}
+
 static ssize_t passthrough_read(struct file *f, struct iov_iter *to, loff_t *pos)
 {
 	if (!to->count)
 		return 0;
-	ssize_t n = transfer(fs_file_handle(f)->file, to, *pos, 0, false);
+	ssize_t n = fs_window_serves(f, to) ? read_small(f, to, *pos)
+					    : transfer(fs_file_handle(f)->file, to, *pos, 0, false);
 	if (n > 0)
 		*pos += n;
 	return n;
@@ -245,6 +258,7 @@ static int passthrough_open(struct inode *i, struct file *f)
 static void passthrough_release(struct file *f)
 {
 	struct inode *i = f->inode;
+	fs_window_close(f);
 	if ((f->flags & O_ACCMODE) != O_RDONLY) {
 		fs_attributes_changed(i);
 		fs_attributes_stale(i);
@@ -254,8 +268,16 @@ static void passthrough_release(struct file *f)
 	fs_handle_release(f);
 }
 
+// Who has the file open elsewhere, too, keeps nothing of it in memory here.
+static int passthrough_flush(struct file *f)
+{
+	fs_window_close(f);
+	return 0;
+}
+
 const struct file_ops fs_file_ops = {
 	.open = passthrough_open,
+	.flush = passthrough_flush,
 	.release = passthrough_release,
 	.read = passthrough_read,
 	.write = passthrough_write,

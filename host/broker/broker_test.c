@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -164,6 +166,31 @@ static void batch_forget(void **state)
 	client_send(c, FUSE_BATCH_FORGET, 0, &m, sizeof(m));
 	assert_int_equal(client_attributes(c, m.one[0].nodeid, &a), -ESTALE);
 	assert_int_equal(client_attributes(c, m.one[1].nodeid, &a), -ESTALE);
+}
+
+// What the answer says of mappings goes by the file system.
+static void open_tells_of_mappings(void **state)
+{
+	static const unsigned long kinds[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC };
+	struct client *c = *state;
+	const struct fuse_open_out *out = client_payload(c);
+	bool coherent = false;
+	struct fuse_entry_out entry;
+	struct statfs s;
+	int fd;
+
+	client_write(c, "root/file", "hello");
+	assert_int_equal(statfs(client_path(c, "root/file"), &s), 0);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		coherent |= (unsigned long)s.f_type == kinds[i];
+	fd = client_open(c, client_node(c, 1, "file"), O_RDONLY);
+	assert_int_equal(out->open_flags, BROKER_FOPEN_PASSTHROUGH | (coherent ? BROKER_FOPEN_COHERENT : 0));
+	close(fd);
+	fd = client_lookup_open(c, 1, "file", O_RDONLY, &entry);
+	assert_true(fd >= 0);
+	out = (const void *)((const char *)client_payload(c) + sizeof(entry));
+	assert_int_equal(out->open_flags, BROKER_FOPEN_PASSTHROUGH | (coherent ? BROKER_FOPEN_COHERENT : 0));
+	close(fd);
 }
 
 static void open_hands_over_the_descriptor(void **state)
@@ -755,6 +782,7 @@ static void several_channels(void **state)
 		cmocka_unit_test_setup_teardown(forgotten_node_is_unknown, setup, teardown),             \
 		cmocka_unit_test_setup_teardown(batch_forget, setup, teardown),                          \
 		cmocka_unit_test_setup_teardown(open_hands_over_the_descriptor, setup, teardown),        \
+		cmocka_unit_test_setup_teardown(open_tells_of_mappings, setup, teardown),                \
 		cmocka_unit_test_setup_teardown(lookup_and_open_in_one, setup, teardown),                \
 		cmocka_unit_test_setup_teardown(create_makes_and_opens, setup, teardown),                \
 		cmocka_unit_test_setup_teardown(new_inodes_belong_to_who_asked, setup, teardown),        \

@@ -149,7 +149,7 @@ static int lookup_open(struct request *r, struct request_name *at, uint32_t aske
 	out = request_put(r, sizeof(*out));
 	out->fh = fd < 0 ? UINT64_MAX : 0;
 	out->padding = fd < 0 ? (uint32_t)-fd : 0;
-	out->open_flags = fd < 0 ? 0 : BROKER_FOPEN_PASSTHROUGH;
+	out->open_flags = fd < 0 ? 0 : file_open_flags(fd);
 	request_put_fd(r, fd);
 	return 0;
 }

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define FLAGS_IGNORED                                                                                          \
@@ -129,6 +131,21 @@ int file_open(struct node *n, int flags)
 	return fd;
 }
 
+// Where mappings and reads come from one page cache. Not OVERLAYFS: a file is read from the upper layer once it was copied there,
+// while older mappings stay with the lower one. Not TMPFS: looking at a hole through a mapping allocates a page.
+uint32_t file_open_flags(int fd)
+{
+	static const unsigned long coherent[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+						  F2FS_SUPER_MAGIC };
+	struct statfs s;
+
+	if (!fstatfs(fd, &s))
+		for (size_t i = 0; i < sizeof(coherent) / sizeof(*coherent); i++)
+			if ((unsigned long)s.f_type == coherent[i])
+				return BROKER_FOPEN_PASSTHROUGH | BROKER_FOPEN_COHERENT;
+	return BROKER_FOPEN_PASSTHROUGH;
+}
+
 int op_open(struct request *r)
 {
 	struct fuse_open_in in;
@@ -145,7 +162,7 @@ int op_open(struct request *r)
 	fd = n ? file_open(n, flags) : -ESTALE;
 	if (fd >= 0) {
 		out = request_put(r, sizeof(*out));
-		out->open_flags = BROKER_FOPEN_PASSTHROUGH;
+		out->open_flags = file_open_flags(fd);
 		request_put_fd(r, fd);
 	}
 	node_put(n);

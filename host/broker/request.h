@@ -130,6 +130,7 @@ int name_answer(struct request *r, struct request_name *at);
 
 // open.c: a descriptor of a regular file. -ESTALE when another inode has its place.
 int file_open(struct node *n, int flags);
+uint32_t file_open_flags(int fd); // of a fuse_open_out: BROKER_FOPEN_*
 // What `name` is at this moment, with its attributes after opening; nothing but a regular file is.
 int file_open_at(struct tree *tree, struct nodes *t, int dir_fd, const char *name, int flags, struct statx *sx);
 // The same, with attributes also of what cannot be opened (stx_mask = 0: there are none).

@@ -16,6 +16,7 @@
 #include "syscall.h"
 #include "task.h"
 #include "time.h"
+#include "window.h"
 
 #include <asm/errno.h>
 #include <linux/mman.h>
@@ -63,6 +64,7 @@ static void aspace_put(struct port_aspace *as)
 	if (__atomic_sub_fetch(&as->refs, 1, __ATOMIC_ACQ_REL))
 		return;
 	hosted_rewrite_destroy(&as->rewriting);
+	hosted_windows_destroy(as->windows);
 	if (as->root)
 		table_free(as->root, LEVELS - 1);
 	kernel_upcall_free(as);

@@ -5,6 +5,8 @@
 #include "lock.h"
 #include "rewrite.h"
 
+struct windows;
+
 struct port_aspace {
 	struct hosted_lock lock; // guards the table
 	uint64_t *root;          // of the table, as a page table: NULL as long as no frame was mapped
@@ -13,6 +15,8 @@ struct port_aspace {
 	uint32_t threads; // host threads that run in it; atomic
 	uint32_t refs;    // those, and the kernel's until port_aspace_destroy(); atomic
 	bool refused;     // the host has refused to map a frame where the table has it, some time; atomic
+	struct hosted_lock windows_lock; // window.c
+	struct windows *windows;         // NULL before the first; atomic
 	struct rewriting rewriting;
 };
 

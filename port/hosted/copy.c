@@ -8,6 +8,7 @@
 #include "lib/string.h"
 #include "port/host.h"
 #include "task.h"
+#include "window.h"
 
 #include <asm/errno.h>
 
@@ -21,11 +22,11 @@ int hosted_load32(const uint32_t *from, uint32_t *seen);
 int hosted_cmpxchg32(uint32_t *at, uint32_t old, uint32_t new, uint32_t *seen);
 long hosted_string(char *to, const char *from, size_t size);
 
-uint64_t port_user_end(void) { return hosted.image_start; }
+uint64_t port_user_end(void) { return hosted_user_end; }
 
 static inline bool range_ok(uint64_t va, size_t size)
 {
-	return size <= hosted.image_start && va <= hosted.image_start - size;
+	return size <= hosted_user_end && va <= hosted_user_end - size;
 }
 
 // What the last fault of this thread asks for: 0, try again.
@@ -88,10 +89,10 @@ size_t port_clear_out(uint64_t user_to, size_t size)
 
 long port_string_in(char *to, uint64_t user_from, size_t size)
 {
-	if (user_from >= hosted.image_start)
+	if (user_from >= hosted_user_end)
 		return -EFAULT;
 	// A string that runs into the end of what the program has is not terminated there.
-	size_t room = hosted.image_start - user_from, limit = size < room ? size : room;
+	size_t room = hosted_user_end - user_from, limit = size < room ? size : room;
 	for (;;) {
 		long n = hosted_string(to, (const char *)user_from, limit);
 		if (likely(n >= 0))

@@ -350,6 +350,20 @@ hosted_move:
 	ret
 	FIXUP	1b, 2b
 
+// size_t hosted_window_move(to, from, size, probe): bytes not moved, all where *probe faults
+	.globl	hosted_window_move
+	.balign	16
+hosted_window_move:
+1:	movb	(%rcx), %al
+	movq	%rdx, %rcx
+2:	rep movsb
+3:	movq	%rcx, %rax
+	ret
+4:	movq	%rdx, %rax
+	ret
+	FIXUP	1b, 4b
+	FIXUP	2b, 3b
+
 // size_t hosted_clear(to, size): bytes not cleared
 	.globl	hosted_clear
 hosted_clear:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where things are: the one region of address space that is the kernel's in every process of the cell (abi/hosted.h).
 //
+//	user_end      windows (window.c): the one part of this that each process has for itself
 //	image_start   text and constants, read-only
 //	data_start    .data and .bss; offset 0 of memory_fd
 //	              hand-off, filter, boot record

@@ -14,6 +14,7 @@
 #include "syscall.h"
 #include "task.h"
 #include "time.h"
+#include "window.h"
 #include "xstate.h"
 
 #include <linux/filter.h>
@@ -94,6 +95,7 @@ _Noreturn asan_exempt void hosted_main(const struct hosted_handoff *h)
 	if (hosted_memory_init())
 		amd64_refuse("the host does not let go of the loader's memory");
 	hosted_asan_init();
+	hosted_windows_init();
 	hosted_blocks_init();
 	struct port_task *boot = hosted_block_alloc();
 	if (!boot)

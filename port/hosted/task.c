@@ -19,6 +19,7 @@
 #include "rewrite.h"
 #include "signal.h"
 #include "syscall.h"
+#include "window.h"
 
 #include <asm/errno.h>
 #include <asm/prctl.h>
@@ -221,7 +222,9 @@ int port_task_spawn(struct port_task *p, struct port_aspace *as)
 		hosted_rewrite_threads_begin(as);
 		error = spawn_thread(p, as);
 	} else if (as) {
+		hosted_windows_hold(me->aspace);
 		error = spawn_process(p, as, (uint64_t)task_frame(p));
+		hosted_windows_release(me->aspace);
 		if (!error)
 			hosted_rewrite_inherit(&as->rewriting, &me->aspace->rewriting);
 	} else {

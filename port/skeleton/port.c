@@ -250,6 +250,20 @@ long port_file_copy(int from, int64_t from_offset, int to, int64_t to_offset, si
 	return (void)from, (void)from_offset, (void)to, (void)to_offset, (void)size, -ENOSYS;
 }
 void port_file_close(int fd) { (void)fd; }
+bool port_window_read(uint64_t file, uint64_t offset, void *to, size_t size)
+{
+	return (void)file, (void)offset, (void)to, (void)size, false;
+}
+bool port_window_wanted(uint64_t file, uint64_t offset, uint64_t started)
+{
+	return (void)file, (void)offset, (void)started, false;
+}
+uint64_t port_window_clock(void) { return 0; }
+void port_window_open(uint64_t file, int descriptor, uint64_t offset, uint64_t size)
+{
+	(void)file, (void)descriptor, (void)offset, (void)size;
+}
+void port_window_close(uint64_t file) { (void)file; }
 int port_file_poll(struct pollfd *fds, unsigned count, uint64_t deadline_ns)
 {
 	return (void)fds, (void)count, (void)deadline_ns, -ENOSYS;

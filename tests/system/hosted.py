@@ -121,6 +121,67 @@ def test_cell_processes_have_no_rights(t):
     wait_gone(t, below)
 
 
+READER = r"""
+$| = 1; open(F, "+<", "/work/file") or die;
+sub part { sysseek(F, $_[0], 0); my $n = sysread(F, my $text, $_[1]); "$n " . ($text =~ tr/x//c) . "\n" }
+while (<STDIN>) {
+    my ($what, $at, $size) = split;
+    print part($at, $size) if $what eq "read";
+    if ($what eq "often") { part(4096 * ($_ % 30), 4096) for 1 .. 500; print "done\n" }
+    if ($what eq "fork") { fork or sleep 1000; print "done\n" }
+    if ($what eq "close") { close(F); print "done\n" }
+}
+"""
+
+
+def mappings_of(path, pids):
+    """The processes that have the file mapped."""
+    found, inode = [], str(os.stat(path).st_ino)
+    for pid in pids:
+        with open(f"/proc/{pid}/maps") as f:
+            if any(line.split()[4] == inode for line in f):
+                found.append(pid)
+    return found
+
+
+def test_files_read_in_small_pieces(t):
+    """They are mapped as long as they are open, in the process that reads; and what the host does to them is seen at once."""
+    path = os.path.join(t.scratch, "file")
+    with open(path, "w") as f:
+        f.write("x" * (40 * 4096))
+    process = t.start(["/usr/bin/perl", "-e", READER], "--mount", f"{t.scratch}:/work:rw", stdin=-1)
+
+    def ask(question, answer):
+        process.stdin.write(question.encode() + b"\n")
+        process.stdin.flush()
+        t.equal(t.wait_for_line(process, b"").decode().strip(), answer, question)
+
+    try:
+        ask("often", "done")
+        ask("fork", "done")
+        coherent = subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True).stdout.strip() in \
+            ("ext2/ext3", "xfs", "btrfs", "f2fs")
+        t.equal(len(mappings_of(path, descendants(process.pid))), 1 if coherent else 0)
+        for size in (33 * 4096 + 10, 20 * 4096, 10 * 4096 + 100, 10):
+            os.truncate(path, size)
+            for page in range(0, 40, 3):
+                left = min(max(size - page * 4096, 0), 4096)
+                ask(f"read {page * 4096} 4096", f"{left} 0")
+            with open(path, "r+") as f:
+                f.write("x" * (40 * 4096))
+            ask("often", "done")
+            ask("read 40000 4096", "4096 0")
+        with open(path, "r+") as f:
+            f.seek(50000)
+            f.write("yyy")
+        ask("read 49152 4096", "4096 3")
+        ask("close", "done")
+        t.equal(mappings_of(path, descendants(process.pid)), [])
+    finally:
+        common.stop(process)
+        process.communicate()
+
+
 def group_of(process, t):
     """The control group that a verbose launcher says it made."""
     for line in process.stderr:

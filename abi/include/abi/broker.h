@@ -25,7 +25,8 @@
 #define BROKER_MESSAGE_MAX_BYTES (128u << 10)
 #define BROKER_DESCRIPTORS_MAX   32u // with one answer
 
-#define BROKER_FOPEN_PASSTHROUGH (1u << 7)  // as FOPEN_PASSTHROUGH of newer fuse.h
+#define BROKER_FOPEN_PASSTHROUGH (1u << 7) // as FOPEN_PASSTHROUGH of newer fuse.h
+#define BROKER_FOPEN_COHERENT    (1u << 15) // OPEN, LOOKUP_OPEN: what a mapping of the file shows is what reading it gives
 #define BROKER_FOPEN_EXACT       (1u << 16) // of a directory read
 #define BROKER_FOPEN_COMPLETE    (1u << 17) // of a directory read and watched: as struct broker_watch_out
 

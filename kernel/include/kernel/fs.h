@@ -466,6 +466,7 @@ struct file {
 	struct file_owner owner;
 	struct file_async *async; // kernel/vfs/async.c; NULL
 	void *private;
+	uint64_t window; // drivers/fs/window.c
 };
 #define FILE_READ          1u
 #define FILE_WRITE         2u

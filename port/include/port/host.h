@@ -101,6 +101,20 @@ int port_file_allocate(int fd, int mode, int64_t offset, int64_t size);
 int64_t port_file_seek(int fd, int64_t offset, int whence);                                 // SEEK_DATA, SEEK_HOLE only
 long port_file_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t size); // copy_file_range(2)
 void port_file_close(int fd);
+
+// Windows: parts of files that the current address space has mapped for the kernel, so that small reads of what the host has in its page
+// cache need no call. For files of file systems whose mappings show what reads show. A file goes by a number that its user has
+// chosen, not 0 and never used for another. An address space begins without windows.
+//
+// Copies from a window. False: there is none, or the host must be asked; the bytes at `to` may have been written to.
+bool port_window_read(uint64_t file, uint64_t offset, void *to, size_t size);
+// After a read at `offset` that port_window_read() did not do and the host did, begun at port_window_clock(): is a window wanted?
+bool port_window_wanted(uint64_t file, uint64_t offset, uint64_t started);
+uint64_t port_window_clock(void);
+// Opens one for what is at `offset`, or tells an open one the file's size. descriptor: open for reading only. It may fail.
+void port_window_open(uint64_t file, int descriptor, uint64_t offset, uint64_t size);
+void port_window_close(uint64_t file); // in the current address space
+
 // Waits until one of the descriptors is ready, the deadline passes, or the task is kicked. Count of ready ones, 0, -EINTR.
 struct pollfd;
 int port_file_poll(struct pollfd *fds, unsigned count, uint64_t deadline_ns);
