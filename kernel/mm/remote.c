@@ -250,11 +250,11 @@ void mm_enter(struct mm *mm, struct task *t)
 	spin_unlock(&mm->remote_lock);
 }
 
-void mm_leave(struct mm *mm)
+void mm_leave(struct mm *mm, struct task *t)
 {
 	mutex_lock(&mm->unmap_lock); // whoever takes frames out of the table directly sees `active` under it
 	spin_lock(&mm->remote_lock);
-	list_remove(&current->mm_node);
+	list_remove(&t->mm_node);
 	bool last = list_empty(&mm->tasks);
 	if (last)
 		close_locked(mm);

@@ -19,6 +19,8 @@ struct iovec;
 // left behind, which backs `as` from then on. The caller holds the current mm's lock so that nothing is mapped meanwhile.
 // -EAGAIN, -ENOMEM. Task context.
 int port_task_spawn(struct port_task *p, struct port_aspace *as);
+// The same for a task of the current address space to which nothing is left to be done: it runs at once.
+int port_task_run(struct port_task *p);
 // Lets a spawned task run, or (run = false) makes its host thread end at once. Never fails.
 void port_task_release(struct port_task *p, bool run);
 // The end of the current task: its host thread goes, its kernel stack is not used after the thread's death. The task's scheduler
