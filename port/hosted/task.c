@@ -343,6 +343,8 @@ bool hosted_migrate_serve(struct port_task *p)
 	return true;
 }
 
+void port_aspace_abandon(void) { leave_aspace(current_port()); }
+
 void port_aspace_activate(struct port_aspace *as)
 {
 	struct port_task *me = current_port();
