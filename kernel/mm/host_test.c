@@ -318,14 +318,14 @@ static void exec_maps_at_activation(void **state)
 	fake_aspace = NULL;
 	assert_int_equal(mm_activate(first), 0);
 	other.mm = next;
-	mm_leave(first);
+	mm_leave(first, current);
 	assert_false(first->active || first->aspace->active);
 	assert_int_equal(mm_activate(next), 0);
 	mm_release_user(first);
 	assert_int_equal(touch(next, AT, true, 3), 0);
 	assert_int_equal(load(next, AT + BYTES), file_words[4]);
 	assert_int_equal(touch(next, AT + 2 * BYTES, false, 0), 0);
-	mm_leave(next);
+	mm_leave(next, current);
 	mm_release_user(next);
 
 	next = build_program();
@@ -333,7 +333,7 @@ static void exec_maps_at_activation(void **state)
 	fake_map_error = -EACCES;
 	fake_maps_until_error = 1;
 	assert_int_equal(mm_activate(next), -EACCES);
-	mm_leave(next);
+	mm_leave(next, current);
 	mm_release_user(next);
 	fake_aspace = mm->aspace;
 }
@@ -365,7 +365,7 @@ static void other_leaves(void)
 {
 	fake_current = &other;
 	fake_aspace = theirs->aspace;
-	mm_leave(theirs);
+	mm_leave(theirs, current);
 	fake_current = &fake_task;
 	fake_aspace = mm->aspace;
 }
@@ -487,7 +487,7 @@ static void truncation_reaches_others(void **state)
 static void nothing_is_left(void **state)
 {
 	struct page_stats s;
-	mm_leave(mm);
+	mm_leave(mm, current);
 	mm_release_user(mm);
 	mobj_destroy(&fake_memory_inode.data);
 	page_stats_get(&s);

@@ -448,7 +448,7 @@ static void nothing_is_left(void **state)
 {
 	struct page_stats s;
 	if (PORT_HOST)
-		mm_leave(mm);
+		mm_leave(mm, current);
 	mm_release_user(mm);
 	mobj_destroy(&fake_inode.data);
 	mobj_destroy(&fake_memory_inode.data);

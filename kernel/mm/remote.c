@@ -22,6 +22,10 @@
 #include "port/host.h"
 #include "vma.h"
 
+// So much private memory the host may free when its process ends, which is cheaper, and a moment after the parent knows of the end: limits
+// on memory leave room for that.
+#define ABANDON_PAGES_MAX ((UINT64_C(16) << 20) >> PAGE_SHIFT)
+
 enum state { QUEUED, RUNNING, DONE, GONE };
 
 struct request { // on the stack of who asks
@@ -250,19 +254,21 @@ void mm_enter(struct mm *mm, struct task *t)
 	spin_unlock(&mm->remote_lock);
 }
 
-void mm_leave(struct mm *mm)
+void mm_leave(struct mm *mm, struct task *t)
 {
 	mutex_lock(&mm->unmap_lock); // whoever takes frames out of the table directly sees `active` under it
 	spin_lock(&mm->remote_lock);
-	list_remove(&current->mm_node);
+	list_remove(&t->mm_node);
 	bool last = list_empty(&mm->tasks);
 	if (last)
 		close_locked(mm);
 	else if (!list_empty(&mm->requests)) // they may have been for us
 		call_server(mm, next_request(mm, false) ? MM_RUN_ATOMIC : MM_RUN_SLEEPS);
 	spin_unlock(&mm->remote_lock);
-	if (last)
+	if (last && mm->data_pages + mm->stack_pages > ABANDON_PAGES_MAX)
 		port_aspace_activate(NULL);
+	else if (last)
+		port_aspace_abandon();
 	mutex_unlock(&mm->unmap_lock);
 }
 

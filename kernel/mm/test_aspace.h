@@ -28,6 +28,7 @@ int port_aspace_create(struct port_aspace **out)
 	return 0;
 }
 void port_aspace_activate(struct port_aspace *as) {}
+void port_aspace_abandon(void) {}
 void port_aspace_destroy(struct port_aspace *as)
 {
 	for (unsigned i = 0; i < SLOTS; i++)

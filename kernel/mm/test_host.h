@@ -54,6 +54,7 @@ void port_aspace_activate(struct port_aspace *as)
 	if (as)
 		as->active = true;
 }
+void port_aspace_abandon(void) { port_aspace_activate(NULL); }
 void port_aspace_destroy(struct port_aspace *as)
 {
 	for (unsigned i = 0; i < SLOTS; i++)

@@ -86,6 +86,12 @@ void core_dump_join(void)
 	core_put(c);
 }
 
+void core_dump_miss(struct process *p)
+{
+	p->core->missing--;
+	waitq_wake_all(&p->core->wait);
+}
+
 static bool all_there(struct process *p, struct core_dump *c)
 {
 	struct sighand *s = process_sighand_lock(p);

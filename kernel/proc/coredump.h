@@ -57,3 +57,5 @@ void core_dump_begin(struct core_dump *c);
 void core_dump_end(struct core_dump *c, const siginfo_t *info);
 // The process of the current, exiting task writes a core file: adds the task to it and waits until it is written. No lock held.
 void core_dump_join(void);
+// A thread of the process never began and will not come. There is a core file to be; sighand->lock held.
+void core_dump_miss(struct process *p);

@@ -314,7 +314,7 @@ static int switch_mm(struct mm *mm)
 	t->mm = mm;
 	spin_unlock(&t->lock);
 	if (PORT_HOST && old)
-		mm_leave(old);
+		mm_leave(old, t);
 	int error = mm_activate(mm);
 	if (old)
 		mm_release_user(old);

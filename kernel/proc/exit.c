@@ -23,6 +23,17 @@ static struct waitq process_gone = WAITQ_INIT(process_gone); // process_kill_all
 
 // ---- giving up resources; the task's own context ----
 
+static void leave_mm(struct task *t)
+{
+	struct mm *mm = t->mm;
+	spin_lock(&t->lock);
+	t->mm = NULL;
+	spin_unlock(&t->lock);
+	if (PORT_HOST)
+		mm_leave(mm, t);
+	mm_release_user(mm); // the last one also unloads it from this CPU
+}
+
 static void exit_mm(struct task *t)
 {
 	struct mm *mm = t->mm;
@@ -41,12 +52,7 @@ static void exit_mm(struct task *t)
 	struct process *p = t->process;
 	(void)mm_resident_pages(mm); // brings the peak up to date
 	p->max_rss_pages = max(p->max_rss_pages, mm->peak_resident);
-	spin_lock(&t->lock);
-	t->mm = NULL;
-	spin_unlock(&t->lock);
-	if (PORT_HOST)
-		mm_leave(mm);
-	mm_release_user(mm); // the last one also unloads it from this CPU
+	leave_mm(t);
 }
 
 static void exit_namespaces(struct task *t)
@@ -79,14 +85,17 @@ static bool exit_signals(struct task *t, int status)
 	struct task *other;
 	bool stopped = false;
 	struct sighand *s = process_sighand_lock(p);
-	while (unlikely(p->core) && !(t->flags & TASK_WORKER)) { // workers have nothing to show
+	const bool worker = t->flags & TASK_WORKER; // they have nothing to show
+	while (unlikely(p->core) && !worker && t == current) {
 		spin_unlock(&s->lock);
 		core_dump_join();
 		s = process_sighand_lock(p);
 	}
+	if (unlikely(p->core) && !worker)
+		core_dump_miss(p);
 	t->exit_code = p->exiting ? p->exit_code : status;
 	t->flags |= TASK_EXITING;
-	bool last = !(t->flags & TASK_WORKER) && --p->live_count == 0;
+	bool last = !worker && --p->live_count == 0;
 	if (last && p->uring_owners && !p->exiting) { // workers go with the program
 		p->exiting = true;
 		p->exit_code = p->leader->exit_code;
@@ -461,6 +470,17 @@ _Noreturn void task_exit(int status)
 	sched_exit_times();
 	exit_notify(t);
 	sched_exit_current();
+}
+
+void task_exit_unborn(struct task *t)
+{
+	(void)exit_signals(t, 0);
+	leave_mm(t);
+	vfork_complete(t);
+	exit_files(t);
+	exit_namespaces(t);
+	t->sched.times_final = true;
+	exit_notify(t);
 }
 
 _Noreturn void process_exit_group(int status)

@@ -2,7 +2,8 @@
 // Making tasks: fork, vfork, clone, clone3. clone(2).
 //
 // Everything that can fail is done first, on a task nobody else can see; then it is linked under tasklist_lock and started,
-// which cannot fail. Undoing is releasing what the unfinished task has by then.
+// which cannot fail. Undoing is releasing what the unfinished task has by then. But with PORT_HOST the host's thread of a thread is made
+// last, so that it need not wait for the rest: when the host refuses, the task ends before it began.
 #include "internal.h"
 
 #include "kernel/keys.h"
@@ -173,7 +174,7 @@ static int copy_mm(struct task *t, uint64_t flags)
 		t->mm = mm;
 		if (!(flags & CLONE_THREAD))
 			t->process->borrows_mm = true;
-		return PORT_HOST ? port_task_spawn(t->port, mm->aspace) : 0;
+		return PORT_HOST && !(flags & CLONE_THREAD) ? port_task_spawn(t->port, mm->aspace) : 0;
 	}
 	mm = mm_fork(mm, t->port);
 	if (is_err(mm))
@@ -382,6 +383,31 @@ static int report_ids(struct task *t, const struct clone_request *r, int pidfd)
 	return 0;
 }
 
+static int start(struct task *t, uint64_t flags)
+{
+	if (!PORT_HOST || !(flags & CLONE_THREAD)) {
+		sched_start(t);
+		return 0;
+	}
+	int error = sched_start_thread(t);
+	if (error)
+		task_exit_unborn(t);
+	return error;
+}
+
+// What the maker has yet to do for a child that was started and is `tid` to it.
+static void stay_with(struct task *t, pid_t tid, const struct clone_request *r, unsigned event, bool traced,
+		      struct waitq *done)
+{
+	if (traced && ptrace_wants(current, event))
+		ptrace_event(event, (uint64_t)tid);
+	if (r->flags & CLONE_VFORK) {
+		vfork_wait(t, done);
+		if (traced && ptrace_wants(current, PTRACE_EVENT_VFORK_DONE))
+			ptrace_event(PTRACE_EVENT_VFORK_DONE, (uint64_t)tid);
+	}
+}
+
 long task_clone(const struct clone_request *r)
 {
 	int error = flags_check(r), pidfd = -1;
@@ -420,18 +446,13 @@ long task_clone(const struct clone_request *r)
 	bool stay = (r->flags & CLONE_VFORK) || traced;
 	if (stay)
 		task_get(t);
-	sched_start(t);
+	error = start(t, r->flags);
 	if (unlikely(stay)) {
-		if (traced && ptrace_wants(current, event))
-			ptrace_event(event, (uint64_t)tid);
-		if (r->flags & CLONE_VFORK) {
-			vfork_wait(t, &done);
-			if (traced && ptrace_wants(current, PTRACE_EVENT_VFORK_DONE))
-				ptrace_event(PTRACE_EVENT_VFORK_DONE, (uint64_t)tid);
-		}
+		if (!error)
+			stay_with(t, tid, r, event, traced, &done);
 		task_put(t);
 	}
-	return tid;
+	return error ? error : tid;
 undo:
 	if (pidfd >= 0) {
 		fd_cancel(pidfd);
@@ -466,8 +487,7 @@ int process_worker_create(const char *name, void (*fn)(void *), void *arg, struc
 	t->uring_owner = owner;
 	if (PORT_HOST)
 		mm_enter(t->mm, t);
-	sched_start(t);
-	return 0;
+	return start(t, r.flags);
 }
 
 // ---- system calls ----

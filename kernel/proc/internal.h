@@ -64,6 +64,8 @@ long task_clone(const struct clone_request *r);
 void vfork_complete(struct task *t); // exec or exit: the parent may go on
 
 // ---- exit (exit.c) ----
+// A thread that was linked and cannot begin: it ends, seen by whoever has seen it.
+void task_exit_unborn(struct task *t);
 void process_reap(struct process *p); // zombie -> gone; tasklist_lock held at entry, dropped
 void process_untraced_zombie(struct process *p);
 void task_release(struct task *t); // a dead thread leaves its process; tasklist_lock; the caller puts it

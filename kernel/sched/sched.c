@@ -80,13 +80,11 @@ static void enqueue(struct task *t, bool new)
 
 void sched_wake(struct task *t) { enqueue(t, false); }
 
-// The host thread was made before (port_task_spawn()) and waits.
-static void start_thread(struct task *t)
+static void note_start(struct task *t)
 {
 	if (!(t->flags & TASK_KERNEL))
 		cputimer_task_starts(t->process);
 	load_average_wake();
-	port_task_release(t->port, true);
 }
 
 void kernel_upcall_task_gone(struct task *t) { task_put(t); }
@@ -94,8 +92,9 @@ void kernel_upcall_task_gone(struct task *t) { task_put(t); }
 void sched_start(struct task *t)
 {
 	task_get(t);
-	if (PORT_SCHEDULES_TASKS) {
-		start_thread(t);
+	if (PORT_SCHEDULES_TASKS) { // the host thread was made before (port_task_spawn()) and waits
+		note_start(t);
+		port_task_release(t->port, true);
 		return;
 	}
 	t->sched.state = SCHED_RUNNABLE;
@@ -103,6 +102,16 @@ void sched_start(struct task *t)
 	if (!sched_is_rt(&t->sched))
 		t->sched.vruntime_ns = run_queue_here()->min_vruntime_ns;
 	enqueue(t, true);
+}
+
+int sched_start_thread(struct task *t)
+{
+	task_get(t);
+	note_start(t);
+	int error = port_task_run(t->port);
+	if (error)
+		task_put(t);
+	return error;
 }
 
 // ---- the switch ----

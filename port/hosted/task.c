@@ -179,6 +179,15 @@ void port_task_fork(struct port_task *child, uint64_t sp)
 	child->gs_base = parent->gs_base;
 }
 
+static void leave_aspace(struct port_task *p)
+{
+	struct port_aspace *as = p->aspace;
+
+	p->aspace = NULL;
+	if (as)
+		hosted_aspace_leave(as);
+}
+
 // Threads of processes that run the program have tgid and aspace; signals and vector state come with the host's clone.
 static int make_thread(struct port_task *p, uint64_t flags, uint64_t stack)
 {
@@ -189,15 +198,17 @@ static int make_thread(struct port_task *p, uint64_t flags, uint64_t stack)
 
 static int spawn_thread(struct port_task *p, struct port_aspace *as)
 {
+	p->tgid = current_port()->tgid;
+	p->aspace = as;
+	if (as) {
+		hosted_rewrite_threads_begin(as);
+		hosted_aspace_enter(as);
+	}
 	int error = make_thread(p, CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
 				(uint64_t)task_frame(p));
 	if (error)
-		return error;
-	p->tgid = current_port()->tgid;
-	p->aspace = as;
-	if (as)
-		hosted_aspace_enter(as);
-	return 0;
+		leave_aspace(p);
+	return error;
 }
 
 static int spawn_process(struct port_task *p, struct port_aspace *as, uint64_t stack)
@@ -219,7 +230,6 @@ int port_task_spawn(struct port_task *p, struct port_aspace *as)
 
 	p->gate = GATE_HOLD;
 	if (as && as == me->aspace) {
-		hosted_rewrite_threads_begin(as);
 		error = spawn_thread(p, as);
 	} else if (as) {
 		hosted_windows_hold(me->aspace);
@@ -234,13 +244,10 @@ int port_task_spawn(struct port_task *p, struct port_aspace *as)
 	return error;
 }
 
-static void leave_aspace(struct port_task *p)
+int port_task_run(struct port_task *p)
 {
-	struct port_aspace *as = p->aspace;
-
-	p->aspace = NULL;
-	if (as)
-		hosted_aspace_leave(as);
+	p->gate = GATE_RUN;
+	return spawn_thread(p, current_port()->aspace);
 }
 
 static void gate_open(struct port_task *p, enum gate how)
@@ -338,6 +345,8 @@ bool hosted_migrate_serve(struct port_task *p)
 	gate_open(p, GATE_RUN);
 	return true;
 }
+
+void port_aspace_abandon(void) { leave_aspace(current_port()); }
 
 void port_aspace_activate(struct port_aspace *as)
 {

@@ -189,6 +189,8 @@ uint64_t port_hwcap2(void) { return 0; }
 // ---- port/host.h ----
 
 int port_task_spawn(struct port_task *p, struct port_aspace *as) { return (void)p, (void)as, -ENOSYS; }
+void port_aspace_abandon(void) {}
+int port_task_run(struct port_task *p) { return (void)p, -ENOSYS; }
 void port_task_release(struct port_task *p, bool run) { (void)p, (void)run; }
 void port_task_exit(void) { missing(); }
 void port_task_kick(struct port_task *p) { (void)p; }

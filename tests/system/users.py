@@ -11,7 +11,7 @@ from harness import common
 USER = 65534
 
 
-def as_user(t, *arguments, stdin=b"", timeout=90):
+def as_user(t, *arguments, stdin=b"", timeout=90, user=USER, limits=()):
     """The launcher, installed where anyone may read it, run by an unprivileged user."""
     argv = t.run_argv(*arguments[1:])
     if os.geteuid() != 0:
@@ -24,7 +24,7 @@ def as_user(t, *arguments, stdin=b"", timeout=90):
         for name in ("host/cloister", *images):
             os.makedirs(os.path.join(place, os.path.dirname(name)), exist_ok=True)
             shutil.copy(os.path.join(build, name), os.path.join(place, name))
-    prefix = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
+    prefix = [*limits, "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"]
     if subprocess.run([*prefix, "unshare", "--user", "true"], stderr=subprocess.DEVNULL).returncode:
         t.skip("this host gives ordinary users no user namespaces")
     return common.command([*prefix, os.path.join(place, "host/cloister"), *argv[1:]], timeout * t.arguments.slow, stdin,
@@ -83,3 +83,42 @@ def test_ordinary_user_has_a_network(t):
         server.join(10)
     t.equal(done.status, 0, done.text())
     t.equal(seen, [b"hello\n"])
+
+
+THREADS = """
+import os, threading, time
+
+def make(count):
+    made = []
+    try:
+        while len(made) < count:
+            made.append(threading.Thread(target=end.wait, daemon=True))
+            made[-1].start()
+    except RuntimeError:
+        made.pop()
+    return made
+
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+
+for attempt in range(3):
+    end = threading.Event()
+    made = make(400)
+    print(0 < len(made) < 400, tasks() == len(made) + 1)
+    end.set()
+    for thread in made:
+        thread.join()
+    while tasks() > 1:
+        time.sleep(0.01)
+end = threading.Event()
+make(400)
+os.execv("/bin/echo", ["echo", "replaced"])
+"""
+
+
+def test_threads_that_the_host_refuses_do_not_exist(t):
+    if t.port != "hosted" or os.geteuid() != 0:
+        t.skip("needs root, and threads that are the host's")
+    done = as_user(t, "run", "--", "/usr/bin/python3", "-u", "-c", THREADS, user=64321, limits=("prlimit", "--nproc=100:100"))
+    t.equal(done.status, 0, done.text())
+    t.equal(done.out.splitlines(), [b"True True"] * 3 + [b"replaced"])

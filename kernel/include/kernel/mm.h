@@ -217,8 +217,8 @@ enum mm_run {
 int mm_run_in(struct mm *mm, void (*fn)(struct mm *mm, void *arg), void *arg, enum mm_run how);
 // The next three only with PORT_HOST. A task begins to run in `mm`: before its first return to user mode.
 void mm_enter(struct mm *mm, struct task *t);
-// The current task stops running in `mm`: before it puts its reference.
-void mm_leave(struct mm *mm);
+// The current task, or one that has not begun, stops running in `mm`: before it puts its reference.
+void mm_leave(struct mm *mm, struct task *t);
 // Does what others ask of the current address space (WORK_REMOTE). Called before the return to user mode, and where a task that
 // waits in the host finds itself interrupted without a signal; no lock of kernel/mm is held.
 void mm_serve(void);

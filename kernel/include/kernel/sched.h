@@ -76,6 +76,8 @@ _Noreturn void sched_idle(void); // the rest of the idle task
 void sched_task_init(struct task *t, const struct task *parent);
 // Makes a new task runnable. Takes the scheduler's own reference, which is put after the task's last switch.
 void sched_start(struct task *t);
+// The same for a thread of the current process whose host thread was not made yet (PORT_HOST). -EAGAIN, -ENOMEM: it does not run.
+int sched_start_thread(struct task *t);
 void sched_yield_current(void);
 void sched_reschedule(void);    // lets others run if they should; from user return and preempt points
 void sched_preempt_point(void); // in long kernel loops, no spinlock held: takes interrupts, reschedules when due

@@ -19,6 +19,8 @@ struct iovec;
 // left behind, which backs `as` from then on. The caller holds the current mm's lock so that nothing is mapped meanwhile.
 // -EAGAIN, -ENOMEM. Task context.
 int port_task_spawn(struct port_task *p, struct port_aspace *as);
+// The same for a task of the current address space to which nothing is left to be done: it runs at once.
+int port_task_run(struct port_task *p);
 // Lets a spawned task run, or (run = false) makes its host thread end at once. Never fails.
 void port_task_release(struct port_task *p, bool run);
 // The end of the current task: its host thread goes, its kernel stack is not used after the thread's death. The task's scheduler
@@ -27,6 +29,9 @@ _Noreturn void port_task_exit(void);
 // Waits until the host threads of tasks that have ended are gone and hands the tasks to kernel_upcall_task_gone(), which otherwise
 // happens at some later time. For counting what is left.
 void port_task_reap(void);
+// The last task in the current address space leaves it: as port_aspace_activate(NULL), but what is mapped may stay as long as the host
+// process does, or until its next port_aspace_activate().
+void port_aspace_abandon(void);
 // A thread in program code enters the kernel soon (kernel_upcall_user_return()), one that sleeps in the host on behalf of the
 // kernel returns from it. Atomic.
 void port_task_kick(struct port_task *p);
