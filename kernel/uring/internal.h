@@ -154,6 +154,7 @@ struct uring_request {
 	bool nowait;            // -EAGAIN is its result
 	bool given;             // to a worker
 	bool stubborn;          // its file says ready and then is not: a worker waits in it
+	bool drains;            // what comes after it waits for it; spin
 	bool behind_deferred;   // linked behind a deferred one: not counted in ring->active
 	bool armed;             // timeouts: the timer was set
 	bool expired;           // by the timer, not by the count

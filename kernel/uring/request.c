@@ -134,7 +134,7 @@ static void take_deferred_locked(struct uring *u, struct list *begin)
 		list_remove(&r->queue_node);
 		r->state = URING_RUNNING;
 		list_add_tail(begin, &r->queue_node);
-		u->draining = drain;
+		u->draining = r->drains = drain;
 		for (struct uring_request *n = r; n; n = n->next) {
 			n->behind_deferred = false;
 			u->active++;
@@ -173,7 +173,7 @@ static void end(struct uring_request *r, int32_t result, bool failed, struct uri
 	u->count--;
 	if (!r->behind_deferred) {
 		u->active--;
-		if (r->sqe.flags & IOSQE_IO_DRAIN)
+		if (r->drains)
 			u->draining = false;
 	}
 	*limit = r->limit && (r->limit->state == URING_LINKED || uring_take_locked(r->limit)) ? r->limit : NULL;

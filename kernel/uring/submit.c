@@ -87,10 +87,18 @@ static bool defer(struct uring *u, struct uring_request *head)
 		head->state = URING_DEFERRED;
 		list_add_tail(&u->deferred, &head->queue_node);
 	} else if (drain) {
-		u->draining = true;
+		u->draining = head->drains = true;
 	}
 	spin_unlock(&u->spin);
 	return wait;
+}
+
+static void count_active(struct uring *u, const struct uring_request *head)
+{
+	spin_lock(&u->spin);
+	for (; head; head = head->next)
+		u->active++;
+	spin_unlock(&u->spin);
 }
 
 static void start_chain(struct uring *u, struct uring_request *head)
@@ -102,12 +110,12 @@ static void start_chain(struct uring *u, struct uring_request *head)
 		r->state = URING_LINKED; // nobody knows the chain but us
 	for (r = head; r; r = r->next)
 		failed |= r->error != 0;
-	if (defer(u, head) && !failed)
-		return;
-	if (failed)
+	if (failed) {
+		count_active(u, head);
 		fail_chain(head);
-	else
+	} else if (!defer(u, head)) {
 		uring_run(head, false);
+	}
 }
 
 struct chain {

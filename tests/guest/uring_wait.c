@@ -367,6 +367,32 @@ static void does_a_drain_wait_for_all_before(void)
 	close(fds[1]);
 }
 
+// One that is wrong does not wait for others, nor do others for it.
+static void is_a_wrong_drain_told_at_once(void)
+{
+	struct ring r;
+	char in;
+	int fds[2];
+
+	CHECK_OK(pipe(fds));
+	ring_init(&r, 8, IORING_SETUP_SUBMIT_ALL);
+	ring_add(&r, IORING_OP_READ, fds[0], &in, 1, 0, 1);
+	ring_add(&r, 200, -1, NULL, 0, 0, 2)->flags = IOSQE_IO_DRAIN;
+	CHECK_EQ(ring_submit(&r, 0), 2);
+	RING_EXPECT(&r, 2, -EINVAL);
+	ring_add(&r, IORING_OP_NOP, -1, NULL, 0, 0, 3)->flags = IOSQE_IO_DRAIN;
+	ring_add(&r, 200, -1, NULL, 0, 0, 4)->flags = IOSQE_IO_DRAIN;
+	CHECK_EQ(ring_submit(&r, 0), 2);
+	RING_EXPECT(&r, 4, -EINVAL);
+	CHECK_EQ(ring_ready(&r), 0);
+	CHECK_EQ(write(fds[1], "x", 1), 1);
+	RING_EXPECT(&r, 1, 1);
+	RING_EXPECT(&r, 3, 0);
+	ring_close(&r);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void can_successes_be_silent(void)
 {
 	struct ring r;
@@ -549,6 +575,7 @@ int main(int argc, char **argv)
 	does_a_failure_end_the_chain();
 	do_link_timeouts_limit();
 	does_a_drain_wait_for_all_before();
+	is_a_wrong_drain_told_at_once();
 	can_successes_be_silent();
 	does_a_signal_end_the_wait();
 	does_the_end_of_the_process_end_them();
