@@ -36,7 +36,7 @@ static uint32_t descriptors_allowed(void)
 	return (uint32_t)l.rlim_cur;
 }
 
-static uint32_t watches_allowed(void)
+uint32_t broker_watches_allowed(void)
 {
 	FILE *f = fopen("/proc/sys/fs/inotify/max_user_watches", "re");
 	unsigned n = 0;
@@ -50,11 +50,11 @@ static uint32_t watches_allowed(void)
 
 // Paths made of a descriptor's number lead to what it is open on, whatever its place is called now: that is how chmod(2),
 // inotify_add_watch(2) and others are told of an O_PATH descriptor.
-static bool enter_descriptors(struct err *e)
+static bool enter_descriptors(const struct broker_spec *spec, struct err *e)
 {
 	struct statfs s;
 
-	if (chdir("/proc/self/fd") || statfs(".", &s) || s.f_type != PROC_SUPER_MAGIC)
+	if ((!spec->enclosure && chdir("/proc/self/fd")) || statfs(".", &s) || s.f_type != PROC_SUPER_MAGIC)
 		return err_set(e, EXIT_USAGE, "the broker needs /proc: %s", strerror(errno));
 	return true;
 }
@@ -95,7 +95,7 @@ bool broker_init(struct broker *b, const struct broker_spec *spec, struct err *e
 	uint32_t allowed = spec->descriptors_max ? spec->descriptors_max : descriptors_allowed();
 
 	memset(b, 0, sizeof(*b));
-	if (!enter_descriptors(e))
+	if (!enter_descriptors(spec, e))
 		return false;
 	if (allowed < DESCRIPTORS_LEAST)
 		return err_set(e, EXIT_RESOURCES, "the broker needs %u descriptors, and %u are allowed",
@@ -103,7 +103,7 @@ bool broker_init(struct broker *b, const struct broker_spec *spec, struct err *e
 	allowed -= DESCRIPTORS_SPARE;
 	nodes_init(&b->nodes, spec->nodes_max ? spec->nodes_max : NODES_MAX_DEFAULT, allowed / 2);
 	handles_init(&b->handles, allowed / 4);
-	watches_init(&b->watches, spec->events, watches_allowed());
+	watches_init(&b->watches, spec->events, spec->watches_max ? spec->watches_max : broker_watches_allowed());
 	b->uid = geteuid();
 	b->gid = getegid();
 	b->can_switch_ids = can_switch_ids();

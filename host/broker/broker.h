@@ -27,6 +27,8 @@ struct broker_spec {
 	// Bounds; 0 = default.
 	uint32_t nodes_max;       // names the cell may know at a time
 	uint32_t descriptors_max; // of the broker itself; default: all that RLIMIT_NOFILE allows
+	uint32_t watches_max;     // default: a share of what the host allows its user
+	int enclosure;            // broker_enclose(); 0: none
 };
 
 // Opens the host's `source` as the root of a grant: sets `fd` and `no_devices`, reads the other fields. `private_mounts`: the
@@ -36,6 +38,13 @@ bool broker_root_open(struct broker_root *root, const char *source, bool private
 // Covers the system trees of cloned roots that hide_system, which those need not say any more. The caller's /tmp is lost: open
 // all roots before. Roots that are not cloned stay for the broker to mind.
 bool broker_roots_cover(struct broker_root *roots, unsigned count, struct err *e);
+
+uint32_t broker_watches_allowed(void); // the default, while paths lead to /proc
+
+// Takes everything but the roots and the process's own descriptors out of reach of paths: an empty root directory, and a working
+// directory that nothing is above. For a process with private mounts, after all roots are open; where the host refuses, it
+// stays as it was.
+void broker_enclose(struct broker_spec *spec);
 
 // Becomes the broker: closes every descriptor that is not in `spec` and not standard error, confines itself, serves.
 // For a child of the launcher with one thread. Says one line on standard error and exits with EXIT_USAGE when it cannot.

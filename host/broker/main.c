@@ -71,12 +71,14 @@ static int compare(const void *a, const void *b) { return *(const int *)a - *(co
 // Everything but standard error and what was handed over.
 static void close_others(const struct broker_spec *spec)
 {
-	int keep[2 + HOSTED_CHANNELS_MAX + BROKER_TREES_MAX];
+	int keep[3 + HOSTED_CHANNELS_MAX + BROKER_TREES_MAX];
 	unsigned count = 0, next = 0;
 
 	keep[count++] = STDERR_FILENO;
 	if (spec->events >= 0)
 		keep[count++] = spec->events;
+	if (spec->enclosure)
+		keep[count++] = spec->enclosure;
 	for (unsigned i = 0; i < spec->channel_count; i++)
 		keep[count++] = spec->channels[i];
 	for (unsigned i = 0; i < spec->root_count; i++)

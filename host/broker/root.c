@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -44,4 +45,23 @@ bool broker_roots_cover(struct broker_root *roots, unsigned count, struct err *e
 		roots[i].hide_system = false;
 	}
 	return true;
+}
+
+void broker_enclose(struct broker_spec *spec)
+{
+	// Its directory `..` is itself: the tree is attached nowhere, and lives as long as the descriptor.
+	int own = open_tree(AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	const uint32_t watches = broker_watches_allowed();
+
+	if (own < 0)
+		return;
+	if (mount("none", COVER_PLACE, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0,nr_inodes=1") ||
+	    chdir(COVER_PLACE) || chroot(".")) {
+		close(own);
+		return;
+	}
+	if (fchdir(own))
+		abort(); // it could serve nothing any more
+	spec->watches_max = watches;
+	spec->enclosure = own;
 }

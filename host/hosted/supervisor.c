@@ -110,6 +110,8 @@ static _Noreturn void be_broker(const struct state *st)
 	}
 	if (ok && private_mounts)
 		ok = broker_roots_cover(roots, spec.root_count, &e);
+	if (ok && private_mounts)
+		broker_enclose(&spec);
 	if (!ok) {
 		fprintf(stderr, "%s\n", e.text);
 		_exit(e.exit_status);

@@ -115,6 +115,9 @@ def test_cell_processes_have_no_rights(t):
                     t.check(os.readlink(f"/proc/{pid}/ns/{name}") != value, f"in the host's {name} namespace")
                 t.equal(os.listdir(f"/proc/{pid}/root/"), [], "its root directory is not empty")
         t.check(broker not in cell)
+        if os.geteuid() == 0:
+            t.equal(os.listdir(f"/proc/{broker}/root/"), [], "the broker's root directory is not empty")
+            t.check(os.path.samefile(f"/proc/{broker}/cwd", f"/proc/{broker}/cwd/.."), "something is above the broker's directory")
     finally:
         common.stop(process)
         process.communicate()
