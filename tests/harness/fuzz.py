@@ -28,6 +28,7 @@ FUZZERS = {
                        [f"drivers/fs/{f}.c" for f in "codec dir handle inode mount readdir request xattr attr_host broker own "
                         "passthrough walk watch window ahead names".split()] +
                        [f"kernel/vfs/{f}.c" for f in "attr dentry fcntl fdtable file fs_context inode ioctl iov lease lock lookup mount "
+                         "mount_calls mount_tree "
                         "namei open read_write readdir rename seq stat super sync xattr".split()] +
                        [f"kernel/fs/tmpfs/{f}.c" for f in "directory file super xattr".split()] +
                        [f"kernel/ipc/{f}.c" for f in "fsnotify inotify dnotify pipe splice".split()] +

@@ -40,6 +40,7 @@ int tty_check_background(struct tty *t, int signal)
 	(void)t, (void)signal;
 	return 0;
 }
+bool file_nonblock(const struct file *f) { return f->flags & O_NONBLOCK; }
 uint64_t port_time_ns(void) { return 0; }
 void iov_revert(struct iov_iter *i, size_t size) { i->kernel -= size, i->count += size; }
 size_t iov_copy_to(struct iov_iter *to, const void *from, size_t size)
