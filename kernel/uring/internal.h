@@ -255,7 +255,7 @@ int uring_poll_remove_issue(struct uring_request *r, bool wait);
 int uring_poll_remove_prepare(struct uring_request *r);
 
 // ---- timeout.c ----
-void uring_timeouts_counted_locked(struct uring *u); // those whose count has come. spin held
+void uring_timeouts_counted(struct uring *u); // readies those whose count has come. No lock held
 int uring_timeout_prepare(struct uring_request *r);
 int uring_timeout_issue(struct uring_request *r, bool wait);
 int uring_timeout_remove_prepare(struct uring_request *r);

@@ -165,6 +165,7 @@ static void end(struct uring_request *r, int32_t result, bool failed, struct uri
 	struct uring *u = r->ring;
 	struct uring_owner *o = r->owner;
 	struct io_uring_cqe c = { .user_data = r->sqe.user_data, .res = result, .flags = r->cqe_flags };
+	bool counted = false;
 
 	spin_lock(&u->spin);
 	r->state = URING_DONE;
@@ -185,13 +186,15 @@ static void end(struct uring_request *r, int32_t result, bool failed, struct uri
 	if (!skips_completion(r, failed) && !u->dead) {
 		u->posted += !r->op || !r->op->timeout;
 		uring_post_locked(u, &c, r->extra);
-		uring_timeouts_counted_locked(u);
+		counted = !list_empty(&u->counting);
 	}
 	take_deferred_locked(u, begin);
 	spin_lock(&o->lock);
 	list_remove(&r->owner_node);
 	spin_unlock(&o->lock);
 	spin_unlock(&u->spin);
+	if (counted)
+		uring_timeouts_counted(u);
 	uring_tell(u);
 }
 

@@ -161,17 +161,18 @@ void uring_post_locked(struct uring *u, const struct io_uring_cqe *c, const uint
 bool uring_post(struct uring *u, const struct io_uring_cqe *c, bool keep)
 {
 	static const uint64_t nothing[2];
-	struct list counted = LIST_INIT(counted);
-	bool fits;
+	bool fits, counted = false;
 
 	spin_lock(&u->spin);
 	fits = !u->dead && (fits_locked(u) || (keep && u->count < URING_REQUESTS_MAX));
 	if (fits) {
 		u->posted++;
 		uring_post_locked(u, c, nothing);
-		uring_timeouts_counted_locked(u);
+		counted = !list_empty(&u->counting);
 	}
 	spin_unlock(&u->spin);
+	if (counted)
+		uring_timeouts_counted(u);
 	if (fits)
 		uring_tell(u);
 	return fits;

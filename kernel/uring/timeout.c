@@ -110,15 +110,35 @@ int uring_timeout_issue(struct uring_request *r, bool wait)
 	return pending ? URING_PENDING : -ECANCELED;
 }
 
-void uring_timeouts_counted_locked(struct uring *u)
+// Readies one whose count has come: whose it is, with a reference; NULL. spin held.
+static struct uring_owner *ready_counted_locked(struct uring *u)
 {
-	struct uring_request *r, *next;
+	struct uring_request *r;
 
-	list_for_each_safe (r, next, &u->counting, queue_node)
+	list_for_each (r, &u->counting, queue_node)
 		if (r->state == URING_TIMED && count_reached(u, r)) {
+			struct uring_owner *o = r->owner;
+
+			refcount_get(&o->refs);
 			uring_ready_locked(r);
-			uring_wake_runner(u, r->owner);
+			return o;
 		}
+	return NULL;
+}
+
+void uring_timeouts_counted(struct uring *u)
+{
+	struct uring_owner *o;
+
+	do {
+		spin_lock(&u->spin);
+		o = ready_counted_locked(u);
+		spin_unlock(&u->spin);
+		if (o) {
+			uring_wake_runner(u, o);
+			uring_owner_put(o);
+		}
+	} while (o);
 }
 
 // ---- IORING_OP_TIMEOUT_REMOVE ----

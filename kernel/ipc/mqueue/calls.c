@@ -3,6 +3,8 @@
 
 #include "mqueue.h"
 
+#include "../../vfs/mount.h"
+
 #include <linux/capability.h>
 #include <linux/mqueue.h>
 
@@ -59,6 +61,18 @@ static int prepare(struct dentry *root, struct dentry *d, int flags, const struc
 	return inode_permission(d->inode, access_mask(flags));
 }
 
+// An open queue outlives the namespace that it was opened in: a mount of its own keeps the file system for it.
+static bool keep_super(struct file *f)
+{
+	struct dentry *d = f->path.dentry;
+
+	refcount_get(&d->super->refs);
+	f->path.mount = mount_create(d->super, d->super->root, 0, NULL);
+	if (!f->path.mount)
+		super_put(d->super);
+	return f->path.mount != NULL;
+}
+
 static struct file *open_name(const char *name, int flags, const struct creation *c)
 {
 	struct dentry *root = mqueue_root(), *d;
@@ -77,6 +91,10 @@ static struct file *open_name(const char *name, int flags, const struct creation
 	if (is_err(d))
 		return err_ptr(error);
 	f = error ? err_ptr(error) : file_open_anonymous(d, &mqueue_file_ops, NULL, flags & (O_ACCMODE | O_NONBLOCK));
+	if (!is_err(f) && !keep_super(f)) {
+		file_put(f);
+		f = err_ptr(-ENOMEM);
+	}
 	dentry_put(d);
 	return f;
 }
