@@ -42,14 +42,16 @@ static bool work(struct uring_poller *p)
 {
 	struct uring *u = p->ring;
 	bool any = uring_run_ready(u, p->owner);
+	uint32_t taken;
 
 	if (!has_entries(u))
 		return any;
 	mutex_lock(&u->submit_lock);
-	(void)uring_submit(u, p->owner, UINT32_MAX);
+	taken = uring_submit(u, p->owner, UINT32_MAX);
 	mutex_unlock(&u->submit_lock);
-	waitq_wake_all(&p->wait); // there is room
-	return true;
+	if (taken)
+		waitq_wake_all(&p->wait); // there is room
+	return any || taken;              // with too many under way nothing is taken
 }
 
 static void set_flag(struct uring *u, bool on)
@@ -68,13 +70,13 @@ static void sleep_until_woken(struct uring_poller *p)
 	set_flag(p->ring, false);
 }
 
+// Nobody wakes us for entries, and those that cannot be taken yet are no reason to look sooner.
 static void look_again(struct uring_poller *p, uint64_t idle_ns)
 {
 	if (idle_ns < SPIN_NS) {
 		port_cpu_relax();
-		sched_preempt_point();
 	} else {
-		(void)wait_event_deadline(&p->wait, has_entries(p->ring) || stopped(p), deadline_after(NAP_NS));
+		(void)wait_event_deadline(&p->wait, stopped(p), deadline_after(NAP_NS));
 	}
 }
 
@@ -87,6 +89,7 @@ static void poller_main(void *arg)
 	while (!stopped(p)) {
 		if (task_work_test(current, ~(uint32_t)WORK_TRACE))
 			task_worker_pause();
+		sched_preempt_point(); // a tail that makes no sense is work without end
 		if (work(p)) {
 			last = clock_monotonic_ns();
 			continue;

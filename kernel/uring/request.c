@@ -4,6 +4,7 @@
 
 #include "kernel/init.h"
 #include "kernel/leak.h"
+#include "kernel/sched.h"
 
 static struct slab_cache *request_cache;
 static uint64_t request_count; // atomic
@@ -398,6 +399,7 @@ bool uring_run_ready(struct uring *u, struct uring_owner *o)
 
 	while (!list_empty(&o->ready) && (r = take_ready(u, o))) { // racy: who readies one wakes us afterwards
 		uring_run(r, false);
+		sched_preempt_point();
 		any = true;
 	}
 	return any;

@@ -171,6 +171,7 @@ uint32_t uring_submit(struct uring *u, struct uring_owner *o, uint32_t count)
 		bool named = uring_copy_sqe(u, u->sq_head++, &s);
 
 		taken++;
+		sched_preempt_point();
 		if (!named) {
 			__atomic_fetch_add(&shared->sq_dropped, 1, __ATOMIC_RELAXED);
 			continue;

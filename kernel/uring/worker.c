@@ -202,8 +202,10 @@ static void worker_main(void *arg)
 
 	do {
 		task_worker_pause();
-		while (!signal_pending(current) && (r = take(o, &wait)))
+		while (!signal_pending(current) && (r = take(o, &wait))) {
 			run(o, r, wait);
+			sched_preempt_point();
+		}
 	} while (sleep(o));
 	task_exit(0);
 }

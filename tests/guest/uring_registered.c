@@ -332,6 +332,30 @@ static void do_rings_stay_at_home(void)
 	close(fds[1]);
 }
 
+// As many threads as there are CPUs, and one, that always find entries: a tail that makes no sense. Others must get their turn, and the
+// end of the rings ends it.
+static void pollers_without_end(void)
+{
+	struct io_uring_params p = { .flags = IORING_SETUP_SQPOLL, .sq_thread_idle = 1000 };
+	long count = sysconf(_SC_NPROCESSORS_ONLN) + 1;
+	struct ring rings[count];
+
+	for (long i = 0; i < count; i++) {
+		struct ring *r = &rings[i];
+
+		ring_init_with(r, 8, p);
+		for (unsigned n = 0; n < 8; n++) {
+			ring_sqe(r, IORING_OP_NOP, -1, 0)->flags = IOSQE_CQE_SKIP_SUCCESS;
+			++*ring_word(r, r->p.sq_off.tail);
+		}
+		__atomic_store_n(ring_word(r, r->p.sq_off.tail), 0x70000000, __ATOMIC_RELEASE);
+	}
+	for (int i = 0; i < 5; i++)
+		check_sleep_ms(10);
+	for (long i = 0; i < count; i++)
+		ring_close(&rings[i]);
+}
+
 int main(void)
 {
 	ring_skip_without();
@@ -348,5 +372,6 @@ int main(void)
 	do_tags_come_back();
 	is_only_the_issuer_let_in();
 	do_rings_stay_at_home();
+	CHECK_CHILD(pollers_without_end);
 	return check_done();
 }
