@@ -355,11 +355,11 @@ int mount_at(const char *type, const char *source, const char *target, uint32_t 
 
 int mount_statfs(const struct path *p, struct statfs64_kernel *out)
 {
-	*out = (struct statfs64_kernel){ .type = 0 };
 	struct super *s = p->dentry->inode->super;
-	if (!s->ops || !s->ops->statfs)
-		return -ENOSYS;
-	int error = s->ops->statfs(s, out);
+	*out = (struct statfs64_kernel){
+		.type = s->magic, .block_size = PAGE_SIZE, .fragment_size = PAGE_SIZE, .name_max = NAME_MAX_BYTES
+	};
+	int error = s->ops && s->ops->statfs ? s->ops->statfs(s, out) : 0;
 	if (error)
 		return error;
 	if (!out->fsid)

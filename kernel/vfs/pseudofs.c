@@ -315,16 +315,7 @@ static void pseudo_evict(struct inode *i)
 	i->private = NULL;
 }
 
-static int pseudo_statfs(struct super *s, struct statfs64_kernel *out)
-{
-	out->type = s->magic;
-	out->block_size = out->fragment_size = PAGE_SIZE;
-	out->name_max = NAME_MAX_BYTES;
-	return 0;
-}
-
 static const struct super_ops pseudo_super_ops = {
-	.statfs = pseudo_statfs,
 	.evict_inode = pseudo_evict,
 };
 

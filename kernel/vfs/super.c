@@ -129,22 +129,12 @@ void super_for_each(void (*fn)(struct super *s, void *context), void *context)
 
 // ---- the anonymous file system: pipes, sockets, event descriptors, made-up mount points ----
 
-static int anonymous_statfs(struct super *s, struct statfs64_kernel *out)
-{
-	out->type = ANON_INODE_FS_MAGIC;
-	out->block_size = out->fragment_size = PAGE_SIZE;
-	out->name_max = NAME_MAX_BYTES;
-	return 0;
-}
-
-static const struct super_ops anonymous_super_ops = { .statfs = anonymous_statfs };
 static struct fs_type anonymous_type = { .name = "anon_inodefs", .flags = FS_NODEV };
 
 static void init(void)
 {
 	anonymous_super = super_create(&anonymous_type);
 	assert(anonymous_super);
-	anonymous_super->ops = &anonymous_super_ops;
 	anonymous_super->magic = ANON_INODE_FS_MAGIC;
 	anonymous_super->next_ino = 1000; // netstat takes "socket:[N]" with less than three digits for no socket
 }

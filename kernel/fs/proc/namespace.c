@@ -228,21 +228,13 @@ ssize_t proc_setgroups_write(struct pseudo *n, struct file *f, const char *data,
 
 // ---- their file system ----
 
-static int statfs(struct super *s, struct statfs64_kernel *out)
-{
-	out->type = s->magic;
-	out->block_size = out->fragment_size = PAGE_SIZE;
-	out->name_max = NAME_MAX_BYTES;
-	return 0;
-}
-
 static void evict_inode(struct inode *i)
 {
 	namespace_put(i->private);
 	i->private = NULL;
 }
 
-static const struct super_ops nsfs_ops = { .statfs = statfs, .evict_inode = evict_inode };
+static const struct super_ops nsfs_ops = { .evict_inode = evict_inode };
 static struct fs_type nsfs_type = { .name = "nsfs", .flags = FS_NODEV | FS_BIND_ANY };
 
 static void init(void)

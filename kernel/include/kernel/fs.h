@@ -310,7 +310,7 @@ void path_put(const struct path *p);
 // ---- superblocks, types, mounts ----
 
 struct super_ops {
-	int (*statfs)(struct super *s, struct statfs64_kernel *out);
+	int (*statfs)(struct super *s, struct statfs64_kernel *out); // changes what is in *out; NULL: it has no blocks
 	// Hands everything dirty to whoever keeps it; `stored`: and waits until that is as durable as it gets. 0 or -errno.
 	int (*sync)(struct super *s, bool stored);
 	void (*evict_inode)(struct inode *i); // last reference went: forget, free private; its pages are gone already

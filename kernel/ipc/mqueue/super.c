@@ -220,14 +220,6 @@ const struct file_ops mqueue_file_ops = { .read = queue_read, .poll = queue_poll
 
 // ---- the superblock ----
 
-static int statfs(struct super *s, struct statfs64_kernel *out)
-{
-	out->type = s->magic;
-	out->block_size = out->fragment_size = PAGE_SIZE;
-	out->name_max = NAME_MAX_BYTES;
-	return 0;
-}
-
 static void evict_inode(struct inode *i)
 {
 	if (!i->private)
@@ -239,7 +231,7 @@ static void evict_inode(struct inode *i)
 
 static void put_super(struct super *s) { kfree(s->private); }
 
-static const struct super_ops super_ops = { .statfs = statfs, .evict_inode = evict_inode, .put_super = put_super };
+static const struct super_ops super_ops = { .evict_inode = evict_inode, .put_super = put_super };
 
 // A mount shows the queues of the namespace it is made in.
 static struct super *of_caller(void)
