@@ -152,14 +152,28 @@ int futex_sleep(struct futex_waiter *w, uint64_t deadline_ns)
 
 #define WAIT_PRIVATE 1u
 
+int futex_wait_begin(struct uptr word, uint32_t expected, struct futex_waiter *w)
+{
+	struct futex_bucket *b = futex_bucket_of(&w->key);
+	uint32_t value;
+	int error = futex_lock_and_load(word, b, &value);
+
+	if (error)
+		return error;
+	if (value == expected) {
+		futex_enqueue(b, w);
+		task_prepare_park(PARK_INTERRUPTIBLE);
+	}
+	spin_unlock(&b->lock);
+	return value == expected ? 0 : -EAGAIN;
+}
+
 static long restart_wait(struct restart_block *r);
 
 static long wait_until(struct uptr word, unsigned flags, uint32_t expected, uint64_t deadline_ns, uint32_t bitset)
 {
 	struct futex_waiter w = { .task = current, .bitset = bitset };
 	struct restart_block *r;
-	struct futex_bucket *b;
-	uint32_t value;
 	int error;
 
 	if (!bitset)
@@ -167,20 +181,9 @@ static long wait_until(struct uptr word, unsigned flags, uint32_t expected, uint
 	error = futex_key_get(word, flags & WAIT_PRIVATE, false, &w.key);
 	if (error)
 		return error;
-	b = futex_bucket_of(&w.key);
-	error = futex_lock_and_load(word, b, &value);
-	if (error)
-		goto put_key;
-	if (value != expected) {
-		spin_unlock(&b->lock);
-		error = -EAGAIN;
-		goto put_key;
-	}
-	futex_enqueue(b, &w);
-	task_prepare_park(PARK_INTERRUPTIBLE);
-	spin_unlock(&b->lock);
-	error = futex_sleep(&w, deadline_ns);
-put_key:
+	error = futex_wait_begin(word, expected, &w);
+	if (!error)
+		error = futex_sleep(&w, deadline_ns);
 	futex_key_put(&w.key);
 	if (error != -EINTR)
 		return error;

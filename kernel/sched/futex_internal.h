@@ -53,6 +53,8 @@ int must_check futex_lock_and_load(struct uptr word, struct futex_bucket *b, uin
 void futex_lock_two(struct futex_bucket *a, struct futex_bucket *b);
 void futex_unlock_two(struct futex_bucket *a, struct futex_bucket *b);
 void futex_enqueue(struct futex_bucket *b, struct futex_waiter *w);
+// Queues the current task, whose w->key is set, if the word is as expected, and prepares it to park. -EAGAIN: it is not; -EFAULT.
+int must_check futex_wait_begin(struct uptr word, uint32_t expected, struct futex_waiter *w);
 // Takes the waiter off whatever queue it is on. True: it had been woken.
 bool futex_dequeue(struct futex_waiter *w);
 // Moves a waiter to the end of another queue: both buckets are locked, and the caller holds references of both keys' objects.

@@ -20,8 +20,6 @@ long futex_wait_requeue_pi(struct uptr word, bool private, uint32_t expected, ui
 			   struct uptr lock)
 {
 	struct futex_waiter w = { .task = current, .bitset = bitset, .to_pi = true };
-	struct futex_bucket *b;
-	uint32_t value;
 	int error;
 
 	if (word.address == lock.address)
@@ -32,18 +30,9 @@ long futex_wait_requeue_pi(struct uptr word, bool private, uint32_t expected, ui
 	error = futex_key_get(word, private, false, &w.key);
 	if (error)
 		goto put_target;
-	b = futex_bucket_of(&w.key);
-	error = futex_lock_and_load(word, b, &value);
+	error = futex_wait_begin(word, expected, &w);
 	if (error)
 		goto put_key;
-	if (value != expected) {
-		spin_unlock(&b->lock);
-		error = -EAGAIN;
-		goto put_key;
-	}
-	futex_enqueue(b, &w);
-	task_prepare_park(PARK_INTERRUPTIBLE);
-	spin_unlock(&b->lock);
 	error = (int)end_of_wait(&w, futex_pi_sleep(lock, futex_bucket_of(&w.target), &w, deadline_ns));
 put_key:
 	futex_key_put(&w.key);
