@@ -8,27 +8,19 @@
 // Lock order: waitq.lock -> fired_lock. aio_context.lock and fired_lock are never held together.
 
 #include "aio.h"
-#include "kernel/poll.h"
+#include "poll_watch.h"
+
 #include "kernel/sched.h"
 #include "kernel/slab.h"
 #include "kernel/task.h"
 
-struct aio_waiter {
-	struct waiter waiter;
-	struct waitq *queue;
-	struct aio_poll *poll;
-};
-
 struct aio_poll {
 	struct aio_request request;
 	struct refcount refs; // the context's list, the fired list, and whoever is at work on it
-	struct poll_table table;
+	struct poll_watch watch;
 	struct list node;       // context->polls; context->lock
 	struct list fired_node; // fired_lock
 	unsigned events;
-	unsigned used;
-	bool too_many;                // queues
-	struct aio_waiter waiters[4]; // a file has at most one queue a direction
 };
 
 static struct mutex start_lock = MUTEX_INIT(start_lock);
@@ -48,12 +40,6 @@ static void put(struct aio_poll *p)
 	kfree(p);
 }
 
-static void leave_queues(struct aio_poll *p)
-{
-	for (unsigned i = 0; i < p->used; i++)
-		waitq_remove(p->waiters[i].queue, &p->waiters[i].waiter);
-}
-
 // True: it was on its context's list, and this was its end.
 static bool finish(struct aio_poll *p, unsigned result)
 {
@@ -67,7 +53,7 @@ static bool finish(struct aio_poll *p, unsigned result)
 	spin_unlock(&c->lock);
 	if (!mine)
 		return false;
-	leave_queues(p);
+	poll_watch_leave(&p->watch);
 	aio_complete(&p->request, result);
 	put(p);
 	return true;
@@ -107,7 +93,7 @@ static void tell_fired(void *unused)
 
 static bool fire(struct waiter *w, unsigned events)
 {
-	struct aio_poll *p = container_of(w, struct aio_waiter, waiter)->poll;
+	struct aio_poll *p = container_of(poll_watch_of(w), struct aio_poll, watch);
 
 	if (events && !(events & p->events))
 		return false;
@@ -122,24 +108,6 @@ static bool fire(struct waiter *w, unsigned events)
 }
 
 // ---- start ----
-
-static void watch(struct poll_table *t, struct file *f, struct waitq *q)
-{
-	struct aio_poll *p = container_of(t, struct aio_poll, table);
-	struct aio_waiter *w;
-
-	(void)f;
-	if (p->used == array_count(p->waiters)) {
-		p->too_many = true;
-		return;
-	}
-	w = &p->waiters[p->used++];
-	waiter_init(&w->waiter);
-	w->waiter.wake = fire;
-	w->queue = q;
-	w->poll = p;
-	waitq_add(q, &w->waiter);
-}
 
 static int start_teller(void)
 {
@@ -166,7 +134,7 @@ static struct aio_poll *poll_create(const struct aio_request *r, unsigned events
 		return NULL;
 	p->request = *r;
 	refcount_set(&p->refs, 1);
-	p->table.queue = watch;
+	poll_watch_init(&p->watch, fire);
 	list_init(&p->node);
 	list_init(&p->fired_node);
 	p->events = events;
@@ -176,7 +144,7 @@ static struct aio_poll *poll_create(const struct aio_request *r, unsigned events
 // Not to be told: its references stay the caller's. A wake-up may still have it on the fired list.
 static int give_up(struct aio_poll *p, int error)
 {
-	leave_queues(p);
+	poll_watch_leave(&p->watch);
 	file_get(p->request.file);
 	if (p->request.notify)
 		file_get(p->request.notify);
@@ -200,8 +168,8 @@ int aio_poll_start(const struct aio_request *r, unsigned events)
 	p = poll_create(r, events | EPOLLERR | EPOLLHUP);
 	if (!p)
 		return -ENOMEM;
-	ready = file_poll(r->file, &p->table) & p->events;
-	if (p->too_many || (!ready && !p->used))
+	ready = file_poll(r->file, &p->watch.table) & p->events;
+	if (p->watch.too_many || (!ready && !p->watch.used))
 		return give_up(p, -EINVAL);
 	refcount_get(&p->refs);
 	spin_lock(&c->lock);

@@ -5,28 +5,23 @@
 // otherwise somebody is at work on it, who asks the file again after arming.
 #include "internal.h"
 
+#include "../ipc/poll_watch.h"
+
 #define EVENTS_ALWAYS (EPOLLERR | EPOLLHUP)
 #define EVENTS_FLAGS  (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
-struct uring_waiter {
-	struct waiter waiter;
-	struct waitq *queue;
-	struct uring_request *request;
-};
-
 struct uring_poll {
-	struct poll_table table;
-	unsigned events, used;
-	bool too_many;
-	bool fired;                     // while it ran; ring->spin
-	struct uring_waiter waiters[4]; // a file has at most one queue a direction
+	struct poll_watch watch;
+	struct uring_request *request;
+	unsigned events;
+	bool fired; // while it ran; ring->spin
 };
 
 bool uring_poll_can(const struct file *f) { return f->ops->poll && !f->ops->poll_by_caller; }
 
 static bool fire(struct waiter *w, unsigned events)
 {
-	struct uring_request *r = container_of(w, struct uring_waiter, waiter)->request;
+	struct uring_request *r = container_of(poll_watch_of(w), struct uring_poll, watch)->request;
 	struct uring *u = r->ring;
 	struct uring_owner *o = r->owner;
 	bool ready;
@@ -45,45 +40,25 @@ static bool fire(struct waiter *w, unsigned events)
 	return false;
 }
 
-static void watch(struct poll_table *t, struct file *f, struct waitq *q)
-{
-	struct uring_poll *p = container_of(t, struct uring_poll, table);
-	struct uring_waiter *w;
-
-	(void)f;
-	if (p->used == array_count(p->waiters)) {
-		p->too_many = true;
-		return;
-	}
-	w = &p->waiters[p->used++];
-	waiter_init(&w->waiter);
-	w->waiter.wake = fire;
-	w->queue = q;
-	waitq_add(q, &w->waiter);
-}
-
 void uring_poll_leave(struct uring_request *r)
 {
 	struct uring_poll *p = r->poll;
 
 	if (!p)
 		return;
-	for (unsigned i = 0; i < p->used; i++)
-		waitq_remove(p->waiters[i].queue, &p->waiters[i].waiter);
+	poll_watch_leave(&p->watch);
 	r->poll = NULL; // nobody is at it any more
 	kfree(p);
 }
 
-// The waiters' request must be known before they stand on a queue.
 static struct uring_poll *poll_create(struct uring_request *r)
 {
 	struct uring_poll *p = kalloc(sizeof(*p));
 
 	if (!p)
 		return NULL;
-	p->table.queue = watch;
-	for (unsigned i = 0; i < array_count(p->waiters); i++)
-		p->waiters[i].request = r;
+	poll_watch_init(&p->watch, fire);
+	p->request = r; // before it stands on a queue
 	r->poll = p;
 	return p;
 }
@@ -123,8 +98,8 @@ enum uring_armed uring_poll_arm(struct uring_request *r, unsigned events, unsign
 		if (!p)
 			return URING_ARM_IMPOSSIBLE;
 		p->events = events;
-		*ready = file_poll(f, &p->table) & events;
-		if (p->too_many || (!*ready && !p->used)) {
+		*ready = file_poll(f, &p->watch.table) & events;
+		if (p->watch.too_many || (!*ready && !p->watch.used)) {
 			uring_poll_leave(r);
 			return URING_ARM_IMPOSSIBLE;
 		}
