@@ -64,6 +64,22 @@ static long answer(struct key *k)
 	return serial;
 }
 
+// What was found (err_ptr stays), also in the ring `to` (NULL: nowhere else), which is let go of. Its serial number.
+static long answer_in(struct key *k, bool possessed, struct key *to)
+{
+	int error = is_err(k) ? (int)ptr_err(k) : 0;
+
+	if (!error && to) {
+		error = key_permission(k, possessed, KEY_LINK);
+		if (!error)
+			error = keyring_link(to, k, false);
+		if (error)
+			key_put(k);
+	}
+	key_put(to);
+	return error ? error : answer(k);
+}
+
 // ---- adding and asking ----
 
 static int check_new(const struct key_type *type, const char *description, size_t size)
@@ -161,7 +177,7 @@ long sys_request_key(struct uptr type_name, struct uptr name, struct uptr info, 
 {
 	char type_text[TYPE_BYTES];
 	struct key_ref ring = { NULL };
-	struct key *k = err_ptr(-ENOKEY);
+	struct key *k;
 
 	(void)info;
 	int error = type_from_user(type_text, type_name);
@@ -175,21 +191,13 @@ long sys_request_key(struct uptr type_name, struct uptr name, struct uptr info, 
 	const struct key_type *type = key_type_find(type_text);
 	if (!error && !type)
 		error = -ENOKEY;
-	if (!error)
+	if (error)
+		k = err_ptr(error);
+	else
 		k = key_search_task(
 			&(struct key_wanted){ .type = type, .description = description, .skip_expired = true });
 	kfree(description);
-	if (!error && !is_err(k) && ring.key) {
-		error = key_permission(k, true, KEY_LINK);
-		if (!error)
-			error = keyring_link(ring.key, k, false);
-		if (error)
-			key_put(k);
-	}
-	key_put(ring.key);
-	if (error)
-		return error;
-	return is_err(k) ? ptr_err(k) : answer(k);
+	return answer_in(k, true, ring.key);
 }
 
 // ---- keyctl(2), one function an operation ----
@@ -407,9 +415,9 @@ static long move(int id, int from_id, int to_id, unsigned flags)
 
 static long search(int ring_id, struct uptr type_name, struct uptr name, int to_id)
 {
-	struct key_ref ring, to = { NULL };
+	struct key_ref ring = { NULL }, to = { NULL };
 	char type_text[TYPE_BYTES];
-	struct key *k = NULL;
+	struct key *k;
 	int error = type_from_user(type_text, type_name);
 
 	if (error)
@@ -420,27 +428,17 @@ static long search(int ring_id, struct uptr type_name, struct uptr name, int to_
 	error = key_lookup(ring_id, 0, KEY_SEARCH, &ring);
 	if (!error && to_id)
 		error = key_lookup(to_id, LOOKUP_CREATE, KEY_WRITE, &to);
-	else if (error)
-		ring.key = NULL;
 	const struct key_type *type = key_type_find(type_text);
 	if (!error && !type)
 		error = -ENOKEY;
-	if (!error) {
+	if (error)
+		k = err_ptr(error);
+	else
 		k = keyring_search(ring.key, ring.possessed,
 				   &(struct key_wanted){ .type = type, .description = description });
-		error = is_err(k) ? (int)ptr_err(k) : 0;
-	}
-	if (!error && to.key) {
-		error = key_permission(k, ring.possessed, KEY_LINK);
-		if (!error)
-			error = keyring_link(to.key, k, false);
-		if (error)
-			key_put(k);
-	}
 	kfree(description);
-	key_put(to.key);
 	key_put(ring.key);
-	return error ? error : answer(k);
+	return answer_in(k, ring.possessed, to.key);
 }
 
 static long read_ring(struct key *ring, struct uptr to, size_t room)

@@ -8,7 +8,8 @@
 
 #include <linux/keyctl.h>
 
-#define RING_PERMISSIONS (KEY_POSSESSOR(KEY_ALL) | KEY_USER(KEY_VIEW))
+#define RING_PERMISSIONS    (KEY_POSSESSOR(KEY_ALL) | KEY_USER(KEY_VIEW))
+#define SESSION_PERMISSIONS (RING_PERMISSIONS | KEY_USER(KEY_READ))
 
 static struct mutex sessions_lock = MUTEX_INIT(sessions_lock); // two who join a session by its name make one
 static struct mutex users_lock = MUTEX_INIT(users_lock);
@@ -37,6 +38,19 @@ static void set_ring(struct process *p, struct key **slot, struct key *k)
 	key_put(old);
 }
 
+// In place of `old`, unless another thread was faster. Consumes `k`; the ring that is there now, with a reference.
+static struct key *replace_ring(struct key **slot, struct key *old, struct key *k)
+{
+	struct process *p = current->process;
+
+	spin_lock(&p->lock);
+	struct key *now = *slot == old ? (*slot = k) : *slot;
+	key_get(now);
+	spin_unlock(&p->lock);
+	key_put(now == k ? old : k);
+	return now;
+}
+
 static struct key *ring_create(const char *name, uint32_t permissions)
 {
 	return key_create(&key_type_keyring, name, current->cred->uid, current->cred->gid, permissions);
@@ -50,9 +64,7 @@ static struct key *thread_or_process_ring(struct key **slot, const char *name, b
 	if (k || !create)
 		return k ? k : err_ptr(-ENOKEY);
 	k = ring_create(name, RING_PERMISSIONS);
-	if (!is_err(k))
-		set_ring(current->process, slot, key_get(k)); // another thread's: the later one counts
-	return k;
+	return is_err(k) ? k : replace_ring(slot, NULL, k);
 }
 
 // users_lock held.
@@ -107,17 +119,18 @@ static struct key *session_ring(bool create)
 		return of_user;
 	}
 	if (create && (!k || k == of_user)) {
-		long serial = key_join_session(NULL);
+		struct key *fresh = ring_create("_ses", SESSION_PERMISSIONS);
 		key_put(of_user);
+		if (!is_err(fresh))
+			fresh = replace_ring(&p->session_keyring, k, fresh);
 		key_put(k);
-		return serial < 0 ? err_ptr(serial) : ring_of(&p->session_keyring);
+		return fresh;
 	}
 	if (k) {
 		key_put(of_user);
 		return k;
 	}
-	set_ring(p, &p->session_keyring, key_get(of_user));
-	return of_user;
+	return replace_ring(&p->session_keyring, NULL, of_user);
 }
 
 static struct key *special_ring(int32_t id, bool create)
@@ -223,8 +236,7 @@ long key_join_session(const char *name)
 	if (name)
 		k = find_session(name);
 	if (!k)
-		k = ring_create(name ? name : "_ses",
-				RING_PERMISSIONS | KEY_USER(name ? KEY_READ | KEY_LINK : KEY_READ));
+		k = ring_create(name ? name : "_ses", SESSION_PERMISSIONS | (name ? KEY_USER(KEY_LINK) : 0));
 	mutex_unlock(&sessions_lock);
 	if (is_err(k))
 		return ptr_err(k);
