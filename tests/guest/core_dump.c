@@ -120,11 +120,23 @@ static void *waiting_thread(void *argument)
 	return NULL;
 }
 
+static bool sleeps(pid_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	const char *end = strrchr(check_read_file(path), ')');
+	return end && end[2] == 'S';
+}
+
 static void *crashing_thread(void *argument)
 {
 	uint64_t on_stack = SECRET + 1;
 
 	(void)argument;
+	for (unsigned t = 0; t < THREADS; t++)
+		WAIT_UNTIL(sleeps(told->tids[t])); // in pause(2)
+	WAIT_UNTIL(sleeps(getpid()));
 	told->crasher = (pid_t)syscall(SYS_gettid);
 	told->stack = &on_stack;
 	asm volatile("mov %0, %%r12; movq %1, %%xmm9; movq $7, (%2)"
