@@ -99,15 +99,23 @@ static const struct id_map *map_of(const struct user_namespace *n, enum id_kind 
 	return __atomic_load_n(&n->maps[kind], __ATOMIC_ACQUIRE);
 }
 
-uint32_t id_meant_in(const struct user_namespace *n, enum id_kind kind, uint32_t id)
+// What the first of `count` ids is kept as, if all of them lie in one extent, and so are kept one after the other.
+static uint32_t range_meant_in(const struct user_namespace *n, enum id_kind kind, uint32_t first, uint32_t count)
 {
 	if (n == &user_namespace_initial)
-		return id;
+		return first;
 	const struct id_map *m = map_of(n, kind);
-	for (unsigned i = 0; m && i < m->count; i++)
-		if (id - m->extents[i].first < m->extents[i].count)
-			return id - m->extents[i].first + m->extents[i].kept;
+	for (unsigned i = 0; m && i < m->count; i++) {
+		uint32_t at = first - m->extents[i].first;
+		if (at < m->extents[i].count && count <= m->extents[i].count - at)
+			return at + m->extents[i].kept;
+	}
 	return ID_NONE;
+}
+
+uint32_t id_meant_in(const struct user_namespace *n, enum id_kind kind, uint32_t id)
+{
+	return range_meant_in(n, kind, id, 1);
 }
 
 uint32_t id_shown_in(const struct user_namespace *n, enum id_kind kind, uint32_t kept)
@@ -268,9 +276,8 @@ static int resolve(struct id_map *m, const struct user_namespace *parent, enum i
 {
 	for (unsigned i = 0; i < m->count; i++) {
 		struct id_extent *e = &m->extents[i];
-		uint32_t last = id_meant_in(parent, kind, e->lower + e->count - 1);
-		e->kept = id_meant_in(parent, kind, e->lower);
-		if (e->kept == ID_NONE || last == ID_NONE || last - e->kept != e->count - 1)
+		e->kept = range_meant_in(parent, kind, e->lower, e->count);
+		if (e->kept == ID_NONE)
 			return -EPERM;
 	}
 	return 0;

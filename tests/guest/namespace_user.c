@@ -256,6 +256,52 @@ static void many_ids(void)
 	CHECK_OK(unlink("theirs"));
 }
 
+static void below_one_with_a_gap(const char *map, int expected)
+{
+	char path[64];
+	pid_t pid = CHECK_OK(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
+
+	if (!pid) {
+		pause();
+		_exit(1);
+	}
+	if (pid < 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
+	CHECK_EQ(try_write(path, map), expected);
+	CHECK_OK(kill(pid, SIGKILL));
+	check_wait(pid);
+}
+
+// Nobody gives away ids that he has not: what his own map leaves out.
+static void gaps(void)
+{
+	int go[2];
+	char path[64], c;
+
+	if (!is_root)
+		return;
+	CHECK_OK(pipe(go));
+	pid_t pid = CHECK_OK(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
+	if (!pid) {
+		CHECK_EQ(read(go[0], &c, 1), 1);
+		CHECK_OK(setresgid(0, 0, 0));
+		CHECK_OK(setresuid(0, 0, 0));
+		CHECK_OK(prctl(PR_SET_DUMPABLE, 1));
+		below_one_with_a_gap("0 0 30", EPERM);
+		below_one_with_a_gap("0 5 20", EPERM);
+		below_one_with_a_gap("0 22 9", EPERM);
+		below_one_with_a_gap("0 5 5\n5 20 10", 0);
+		check_child_exit();
+	}
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
+	CHECK_EQ(try_write(path, "0 1000 10\n20 1020 10\n"), 0);
+	snprintf(path, sizeof(path), "/proc/%d/gid_map", pid);
+	CHECK_EQ(try_write(path, "0 1000 10\n"), 0);
+	CHECK_EQ(write(go[1], "x", 1), 1);
+	CHECK_EQ(check_wait(pid), 0);
+}
+
 static void refused(void)
 {
 	CHECK_ERR(syscall(SYS_clone, CLONE_NEWUSER | CLONE_FS | SIGCHLD, 0, 0, 0, 0), EINVAL);
@@ -287,6 +333,7 @@ static void all(void)
 	CHECK_CHILD(between_two);
 	CHECK_CHILD(entered);
 	CHECK_CHILD(many_ids);
+	CHECK_CHILD(gaps);
 	CHECK_CHILD(threads);
 	CHECK_CHILD(refused);
 }
