@@ -36,17 +36,25 @@ def no_huge_pages():
         raise OSError("prctl")
 
 
+def lines_of(path):
+    """None of a process that the host is ending: the cell may have waited for it already."""
+    try:
+        with open(path) as f:
+            return f.readlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def huge_bytes(pids):
     """Of the cell's memory, as mapped by these processes."""
     total = 0
     for pid in pids:
-        with open(f"/proc/{pid}/smaps") as f:
-            of_cell = False
-            for line in f:
-                if re.match(r"[0-9a-f]+-", line):
-                    of_cell = "memfd:cell" in line
-                elif of_cell and line.startswith("ShmemPmdMapped:"):
-                    total += int(line.split()[1]) << 10
+        of_cell = False
+        for line in lines_of(f"/proc/{pid}/smaps"):
+            if re.match(r"[0-9a-f]+-", line):
+                of_cell = "memfd:cell" in line
+            elif of_cell and line.startswith("ShmemPmdMapped:"):
+                total += int(line.split()[1]) << 10
     return total
 
 
