@@ -46,13 +46,14 @@ def lines_of(path):
 
 
 def huge_bytes(pids):
-    """Of the cell's memory, as mapped by these processes."""
-    total = 0
+    """Of the cell's memory, as mapped by these processes; None when none of them maps it."""
+    total = None
     for pid in pids:
         of_cell = False
         for line in lines_of(f"/proc/{pid}/smaps"):
             if re.match(r"[0-9a-f]+-", line):
                 of_cell = "memfd:cell" in line
+                total = total or 0 if of_cell else total
             elif of_cell and line.startswith("ShmemPmdMapped:"):
                 total += int(line.split()[1]) << 10
     return total
