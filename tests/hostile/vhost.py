@@ -63,7 +63,10 @@ class Ring:
         self.descriptors = self.memory.view(descriptors, 16 * self.size, True)
         self.avail = self.memory.view(avail, 4 + 2 * self.size, True)
         self.used = self.memory.view(used, 4 + 8 * self.size, True)
-        self.next_used = struct.unpack_from("<H", self.used, 2)[0]
+        # The indices of how far each side is, in one access: struct reads and writes a byte at a time.
+        self.avail_index = self.avail[:4].cast("H")
+        self.used_index = self.used[:4].cast("H")
+        self.next_used = self.used_index[1]
         self.ready = True
 
     def chain(self, table, index, out, room):
@@ -79,7 +82,7 @@ class Ring:
             index = following
 
     def pop(self):
-        if not self.ready or struct.unpack_from("<H", self.avail, 2)[0] == self.next_avail:
+        if not self.ready or self.avail_index[1] == self.next_avail:
             return None
         head = struct.unpack_from("<H", self.avail, 4 + 2 * (self.next_avail % self.size))[0]
         self.next_avail = (self.next_avail + 1) & 0xffff
@@ -93,7 +96,7 @@ class Ring:
 
     def jump(self, count):
         self.next_used = (self.next_used + count) & 0xffff
-        struct.pack_into("<H", self.used, 2, self.next_used)
+        self.used_index[1] = self.next_used
 
     def interrupt(self):
         if self.call >= 0:
