@@ -48,6 +48,14 @@ static void storm(bool handled)
 	CHECK_OK(sigprocmask(SIG_SETMASK, &old, NULL));
 }
 
+static void spin(int64_t microseconds)
+{
+	int64_t until = check_now_ns() + 1000 * microseconds;
+
+	while (check_now_ns() < until)
+		;
+}
+
 int main(void)
 {
 	signal(SIGUSR1, count); // restarts what it interrupts
@@ -56,8 +64,10 @@ int main(void)
 	// And while the parent is signalled all the time itself.
 	pid_t hammer = CHECK_OK(fork());
 	if (hammer == 0)
-		for (;;)
+		for (;;) {
 			kill(getppid(), SIGUSR1);
+			spin(100); // a signal whenever a handler ends would leave its parent no time on a slow machine
+		}
 	storm(true);
 	kill(hammer, SIGKILL);
 	CHECK_EQ(check_wait(hammer), SIGKILL);
