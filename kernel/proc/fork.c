@@ -255,6 +255,13 @@ static void unmake(struct task *t)
 	task_put(t);
 }
 
+// Workers, too, are made where children are born elsewhere.
+static struct pid_namespace *pid_namespace_for(const struct task *t, uint64_t flags)
+{
+	return flags & CLONE_THREAD ? task_pid_namespace(current)
+				    : container_of(t->namespaces->of[NAMESPACE_PID], struct pid_namespace, common);
+}
+
 static struct task *make(const struct clone_request *r, int *error)
 {
 	struct task *t = task_alloc();
@@ -267,7 +274,7 @@ static struct task *make(const struct clone_request *r, int *error)
 	if ((*error = copy_process(t, r)) || (*error = copy_files(t, r->flags)) ||
 	    (*error = copy_namespaces(t, r->flags)) || (*error = copy_port(t, r)))
 		goto undo;
-	t->pid = pid_alloc(container_of(t->namespaces->of[NAMESPACE_PID], struct pid_namespace, common), error);
+	t->pid = pid_alloc(pid_namespace_for(t, r->flags), error);
 	if (!t->pid)
 		goto undo;
 	t->tid = t->pid->number;

@@ -556,6 +556,37 @@ static void do_stops_include_workers(void)
 	CHECK_EQ(status, 0);
 }
 
+// Where children are born in another pid namespace, Linux makes no worker; one that is made is no first process there.
+static void does_a_worker_leave_its_process_mortal(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child) {
+		struct ring r;
+		int own[2];
+		char c;
+
+		if (unshare(CLONE_NEWPID))
+			raise(SIGTERM); // not allowed here
+		CHECK_OK(pipe(own));
+		ring_init(&r, 8, 0);
+		ring_add(&r, IORING_OP_READ, own[0], &c, 1, 0, 2)->flags = IOSQE_ASYNC;
+		CHECK_EQ(ring_submit(&r, 0), 1);
+		CHECK_EQ(write(own[1], "x", 1), 1);
+		struct completion done = ring_wait(&r);
+		CHECK(done.res == 1 || done.res == -ECANCELED);
+		pid_t inner = fork();
+		if (!inner)
+			_exit(getpid());
+		CHECK_EQ(check_wait(inner), 1 << 8); // it is the first
+		raise(SIGTERM);
+		check_child_exit();
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, SIGTERM);
+}
+
 int main(int argc, char **argv)
 {
 	(void)argv;
@@ -583,5 +614,6 @@ int main(int argc, char **argv)
 	is_exec_free_of_them();
 	is_the_exit_status_the_programs();
 	do_stops_include_workers();
+	does_a_worker_leave_its_process_mortal();
 	return check_done();
 }
