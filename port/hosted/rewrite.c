@@ -14,7 +14,7 @@
 // the program, so stubs are written where the kernel has it, without changing any protection, and a forked child has them too. Its
 // first eight bytes are the address of the kernel's entry (pkeys.h); the first 64 are no stub.
 //
-//	prefix                                       what the site did before its `syscall`, up to 21 bytes
+//	prefix                                       what the site did before its `syscall`, up to 22 bytes
 //	48 8d 0d .. .. .. ..     lea  next(%rip), %rcx	next: behind the site's `syscall`, as that leaves it
 //	ff 25 .. .. .. ..        jmp  *page(%rip)	the kernel's entry
 //	prefix                                       STUB_SLOW: the way when the program has set GS
@@ -51,7 +51,7 @@
 
 #define REWRITE_AFTER 4u
 #define STUB_BYTES    64u
-#define STUB_SLOW     34u
+#define STUB_SLOW     35u
 #define STUBS_A_PAGE  ((unsigned)(PAGE_BYTES / STUB_BYTES))
 #define REACH         (UINT64_C(1) << 30)
 #define BREAKPOINT    0xccu

@@ -5,7 +5,8 @@
 // still finds what was there. Four shapes are known:
 //
 //  1.	mov $nr, %eax ; some simple instructions ; syscall		C libraries, Go's runtime
-//	The five bytes of `mov` become the jump.
+//	The five bytes of `mov` become the jump. So do the first five of
+//	mov $nr, %r8d ; ... mov %r8, %rax ... ; syscall			musl, gcc's sanitizers
 //  2.	mov 8(%rsp), %r9 ; syscall					syscall(3) of glibc
 //	So do these five. Its like in Go, Syscall6, ends in two moves of three bytes each, which no jump ever separates.
 //  3.	xor %eax, %eax ; syscall					read(2) of glibc
@@ -90,21 +91,24 @@ static size_t simple_instruction(const uint8_t *p, size_t room, size_t *rip)
 	return n + operand + immediate;
 }
 
-// Are these bytes a sequence of such instructions?
-static bool simple_sequence(const uint8_t *p, size_t size)
+static bool equal(const uint8_t *p, const void *bytes, size_t size) { return !memcmp(p, bytes, size); }
+
+// Are these bytes a sequence of such instructions? *from_r8: one of them is `mov %r8, %rax`.
+static bool simple_sequence(const uint8_t *p, size_t size, bool *from_r8)
 {
 	size_t rip;
+	*from_r8 = false;
 	while (size) {
 		size_t n = simple_instruction(p, size, &rip);
 		if (!n)
 			return false;
+		if (n == 3 && (equal(p, "\x4c\x89\xc0", 3) || equal(p, "\x44\x89\xc0", 3)))
+			*from_r8 = true;
 		p += n;
 		size -= n;
 	}
 	return true;
 }
-
-static bool equal(const uint8_t *p, const void *bytes, size_t size) { return !memcmp(p, bytes, size); }
 
 static bool take(struct call_site *out, const uint8_t *prefix, unsigned bytes, uint64_t at)
 {
@@ -115,14 +119,39 @@ static bool take(struct call_site *out, const uint8_t *prefix, unsigned bytes, u
 	return true;
 }
 
+// Could what looks like `mov $imm32, %eax` at p, of which `before` bytes are known, be the end of another instruction? Read
+// backwards code is ambiguous; what might be one is left alone.
+static bool may_be_tail(const uint8_t *p, size_t before)
+{
+	if (before >= 1 && (p[-1] & 0xf1) == 0x41) // a REX prefix that names another register: mov $imm32, %r8d
+		return true;
+	// 0xb8 is an offset: movl $imm32, -0x48(%rbp), or with a SIB byte -0x48(%rsp).
+	if (before >= 2 && (p[-2] == 0xc7 || p[-2] == 0x81) && MODRM_MOD(p[-1]) == 1 && MODRM_RM(p[-1]) != 4)
+		return true;
+	return before >= 3 && (p[-3] == 0xc7 || p[-3] == 0x81) && MODRM_MOD(p[-2]) == 1 && MODRM_RM(p[-2]) == 4;
+}
+
+// The same for `mov $imm32, %r8d`, when R8 is moved to RAX behind it: 0x41 is a REX prefix, unless it is a ModRM byte.
+static bool is_move_to_r8(const uint8_t *p, size_t before)
+{
+	return before >= 1 && p[-1] == 0x41 && !(before >= 2 && (p[-2] == 0xc7 || p[-2] == 0x81));
+}
+
 static bool find_move(struct call_site *out, const uint8_t *end, size_t before, uint64_t site, uint32_t nr)
 {
 	uint8_t move[5] = { 0xb8 };
 
 	memcpy(move + 1, &nr, sizeof(nr));
-	for (unsigned d = sizeof(move); d <= SITE_PREFIX_MAX && d <= before; d++)
-		if (equal(end - d, move, sizeof(move)) && simple_sequence(end - d + sizeof(move), d - sizeof(move)))
-			return take(out, end - d, d, site - d);
+	for (unsigned d = sizeof(move); d <= SITE_PREFIX_MAX && d <= before; d++) {
+		const uint8_t *p = end - d;
+		bool from_r8;
+
+		if (!equal(p, move, sizeof(move)) || !simple_sequence(p + sizeof(move), d - sizeof(move), &from_r8))
+			continue;
+		if (from_r8 && is_move_to_r8(p, before - d) && d < SITE_PREFIX_MAX)
+			return take(out, p - 1, d + 1, site - d - 1);
+		return !from_r8 && !may_be_tail(p, before - d) && take(out, p, d, site - d);
+	}
 	return false;
 }
 
@@ -190,6 +219,8 @@ static bool find_zero(struct call_site *out, const uint8_t *end, size_t before, 
 
 	if (before < sizeof(zero) || !equal(end - sizeof(zero), zero, sizeof(zero)))
 		return false;
+	if (before > sizeof(zero) && (end[-3] & 0xf0) == 0x40 && end[-3] & 5) // with other registers: xor %r8d, %r8d
+		return false;
 	take(out, end - sizeof(zero), sizeof(zero), site - sizeof(zero));
 	out->length = SITE_SHORT_BYTES;
 	out->pad = find_pad(after, after_bytes, site + 2, out->at);
@@ -233,7 +264,7 @@ bool hosted_site_find(struct call_site *out, const uint8_t *before, size_t befor
 
 bool hosted_site_may_start(uint8_t byte)
 {
-	return byte == 0xb8 || byte == 0x4c || byte == 0x48 || byte == 0x31 || byte == 0x89;
+	return byte == 0xb8 || byte == 0x41 || byte == 0x4c || byte == 0x48 || byte == 0x31 || byte == 0x89;
 }
 
 bool hosted_site_relocate(const struct call_site *s, uint64_t place, uint8_t *out)

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SITE_PREFIX_MAX   21u  // bytes of instructions that a stub does in the site's place
+#define SITE_PREFIX_MAX   22u  // bytes of instructions that a stub does in the site's place
 #define SITE_WINDOW_BYTES 128u // as far as this looks to either side
 #define SITE_JUMP_BYTES   5u   // jmp rel32
 #define SITE_SHORT_BYTES  2u   // jmp rel8

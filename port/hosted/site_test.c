@@ -55,6 +55,46 @@ static void instructions_between(void **state)
 	assert_false(FIND(&s, "\xb8\x09\x00\x00\x00\x48\x8b", "", 9));
 }
 
+static void number_in_r8(void **state)
+{
+	struct call_site s;
+	(void)state;
+	// movslq %edi,%rdi ; mov $1,%r8d ; mov %r8,%rax
+	assert_true(FIND(&s, "\x48\x63\xff\x41\xb8\x01\x00\x00\x00\x4c\x89\xc0", "", 1));
+	assert_int_equal(s.at, SITE - 9);
+	assert_int_equal(s.length, 5);
+	assert_int_equal(s.prefix_bytes, 9);
+	// mov $0xca,%r8d ; mov $1,%edx ; mov $0x81,%esi ; mov %rbx,%rdi ; mov %r8,%rax: as long as they get
+	assert_true(FIND(&s, "\x41\xb8\xca\x00\x00\x00\xba\x01\x00\x00\x00\xbe\x81\x00\x00\x00\x48\x89\xdf\x4c\x89\xc0",
+			 "", 0xca));
+	assert_int_equal(s.prefix_bytes, SITE_PREFIX_MAX);
+	// with R8 moved, and then something else
+	assert_true(FIND(&s, "\x41\xb8\xca\x00\x00\x00\x4c\x89\xc0\x48\x89\xd6", "", 0xca));
+}
+
+// Read backwards, the end of one instruction looks like another one.
+static void tails_of_other_instructions(void **state)
+{
+	struct call_site s;
+	const char after[] = "\x48\x3d\x00\xf0\xff\xff\x77\x5b\xc3\x0f\x1f\x44\x00\x00\x48";
+	(void)state;
+	// mov $1,%r8d, with RAX from elsewhere, and with 0x41 in an instruction before
+	assert_false(FIND(&s, "\x41\xb8\x01\x00\x00\x00", "", 1));
+	assert_false(FIND(&s, "\xc7\x41\xb8\x01\x00\x00\x00\x4c\x89\xc0", "", 1));
+	// mov $1,%eax ; mov %r8,%rax
+	assert_false(FIND(&s, "\x90\xb8\x01\x00\x00\x00\x4c\x89\xc0", "", 1));
+	// movl $1,-0x48(%rax) ; movl $1,-0x48(%rdi) ; movl $1,-0x48(%rsp) ; addl $1,-0x48(%rdx)
+	assert_false(FIND(&s, "\x90\xc7\x40\xb8\x01\x00\x00\x00", "", 1));
+	assert_false(FIND(&s, "\x90\xc7\x47\xb8\x01\x00\x00\x00", "", 1));
+	assert_false(FIND(&s, "\xc7\x44\x24\xb8\x01\x00\x00\x00", "", 1));
+	assert_false(FIND(&s, "\x81\x42\xb8\x01\x00\x00\x00", "", 1));
+	// mov %rax,0x48(%rsp) ; mov $1,%eax: an offset, whatever else it might be
+	assert_true(FIND(&s, "\x48\x89\x44\x24\x48\xb8\x01\x00\x00\x00", "", 1));
+	// xor %r8d,%r8d: not what read(2) of glibc has
+	assert_true(FIND(&s, "\x90\x31\xc0", after, 0));
+	assert_false(FIND(&s, "\x45\x31\xc0", after, 0));
+}
+
 static void functions(void **state)
 {
 	struct call_site s;
@@ -104,8 +144,10 @@ static void glibc_exit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_usual_site), cmocka_unit_test(instructions_between), cmocka_unit_test(functions),
-		cmocka_unit_test(padding),        cmocka_unit_test(glibc_exit),
+		cmocka_unit_test(the_usual_site), cmocka_unit_test(instructions_between),
+		cmocka_unit_test(number_in_r8),   cmocka_unit_test(tails_of_other_instructions),
+		cmocka_unit_test(functions),      cmocka_unit_test(padding),
+		cmocka_unit_test(glibc_exit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,12 @@ SITE(site_register, "mov number(%rip), %rax\n syscall")
 SITE(site_distant, "mov $110, %eax\n nop\n nop\n syscall")
 SITE(site_jumped, "mov $110, %eax\n jmp 1f\n nop\n .byte 0xb8, 110, 0, 0, 0\n 1: syscall")
 SITE(site_other_way, "mov $110, %eax\n jmp 2f\n 3: mov $110, %eax\n 2: syscall")
+// The end of an instruction looks like a move to EAX.
+SITE(site_other_register, "mov $110, %r8d\n mov %r8, %rax\n mov $0xbbbb, %r8d\n syscall")
+SITE(site_other_order, "mov $110, %r8d\n mov $0x9999, %edx\n mov %r8, %rax\n mov $0xbbbb, %r8d\n syscall")
+SITE(site_not_a_number, "mov $110, %eax\n mov $110, %r8d\n lea 0xbb4d(%r8), %r8d\n syscall")
+SITE(site_store, "mov $110, %eax\n movl $110, -0x48(%rsp)\n syscall")
+SITE(site_store_elsewhere, "mov $110, %eax\n lea -0x20(%rsp), %rcx\n movl $110, -0x48(%rcx)\n syscall")
 SITE(site_64bit, "mov $110, %rax\n syscall")
 SITE(site_page_end, ".balign 4096\n .skip 4092, 0x90\n mov $110, %eax\n syscall")
 
@@ -61,9 +67,10 @@ __attribute__((used)) static long number = 110;
 
 static void sites_keep_registers(void)
 {
-	static long (*const sites[])(void) = { site_plain,     site_unaligned1, site_unaligned2,
-					       site_register,  site_distant,    site_jumped,
-					       site_other_way, site_64bit,      site_page_end };
+	static long (*const sites[])(
+		void) = { site_plain,  site_unaligned1,      site_unaligned2,     site_register,    site_distant,
+			  site_jumped, site_other_way,       site_other_register, site_other_order, site_not_a_number,
+			  site_store,  site_store_elsewhere, site_64bit,          site_page_end };
 	expected_ppid = getppid();
 	for (unsigned i = 0; i < sizeof(sites) / sizeof(*sites); i++)
 		for (int round = 0; round < ROUNDS; round++)
