@@ -11,6 +11,9 @@
 // abandoned, which is sound because no signal is blocked meanwhile (SA_NODEFER) and the host judges by the stack pointer whether
 // the signal stack is in use. When it hit the kernel, it returns in the ordinary way, perhaps to another address.
 //
+// Kicks alone are blocked while one is handled: others may send them faster than a thread that is seldom scheduled returns from
+// them, and the signal stack has room for few frames. A kick that hit the program ends with unblocking them.
+//
 // Sources: sigaction(2), seccomp(2), arch/x86 of the host: struct ucontext, struct _fpx_sw_bytes.
 #include "signal.h"
 
@@ -104,7 +107,15 @@ static void handle_trap(struct user_regs *r, uint64_t vector, uint64_t error, ui
 	kernel_upcall_trap(r, (unsigned)vector, error, address);
 }
 
-static void handle_kick(struct user_regs *r) { (void)r; } // the way out looks at the work
+static void handle_nothing(struct user_regs *r) { (void)r; } // the way out looks at the work
+
+static void handle_kick(struct user_regs *r)
+{
+	uint64_t kick = UINT64_C(1) << (HOSTED_KICK_SIGNAL - 1);
+
+	(void)r;
+	(void)HOST(rt_sigprocmask, SIG_UNBLOCK, &kick, 0, sizeof(kick));
+}
 
 static unsigned fault_flags(const struct sigcontext_64 *c, int signal)
 {
@@ -136,7 +147,7 @@ _Noreturn static void from_program(struct port_task *p, int signal, const siginf
 	if ((signal == SIGSEGV || signal == SIGBUS) && c->trapno == TRAP_PAGE_FAULT)
 		enter(p, (void *)handle_fault, c->cr2, fault_flags(c, signal) | UPCALL_FAULT_USER, 0);
 	if (signal == SIGTRAP && c->trapno == TRAP_BREAKPOINT && hosted_rewrite_retry(r))
-		enter(p, (void *)handle_kick, 0, 0, 0);
+		enter(p, (void *)handle_nothing, 0, 0, 0);
 	enter(p, (void *)handle_trap, c->trapno, c->err, 0);
 }
 
@@ -261,7 +272,7 @@ void hosted_signal_stack_set(struct port_task *p)
 
 void hosted_signals_init(void)
 {
-	static const int handled[] = { SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, HOSTED_KICK_SIGNAL };
+	static const int handled[] = { SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP };
 	struct host_sigaction a = {
 		.handler = hosted_ways->signal,
 		.flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER,
@@ -271,6 +282,8 @@ void hosted_signals_init(void)
 
 	for (unsigned i = 0; i < sizeof(handled) / sizeof(*handled); i++)
 		(void)HOST(rt_sigaction, handled[i], &a, 0, sizeof(a.mask));
+	a.flags &= ~(uint64_t)SA_NODEFER;
+	(void)HOST(rt_sigaction, HOSTED_KICK_SIGNAL, &a, 0, sizeof(a.mask));
 	(void)HOST(rt_sigaction, SIGPIPE, &ignore, 0, sizeof(a.mask));
 }
 
