@@ -227,18 +227,25 @@ static uint64_t zone_floor(const struct page_zone *z, unsigned flags)
 	return shared ? z->reserve_pages : z->reserve_pages / 2;
 }
 
-// Fills this CPU's stack (locked) from the zone. False: nothing above the floor.
+// Fills this CPU's stack (locked), which is empty, from the zone. False: nothing above the floor. Frames come off it in the order in which
+// the zone has them: pages of shared memory that are touched one after the other are then neighbours where the port maps them.
 static bool cpu_refill(struct page_cpu *c, enum zone_id id, unsigned flags)
 {
 	struct page_zone *z = &zones[id];
 	uint64_t floor = zone_floor(z, flags);
+	struct page *last = NULL;
+
 	spin_lock(&z->lock);
 	while (c->count[id] < CPU_BATCH && z->free_pages > floor) {
 		struct page *p = zone_take(z, 0);
 		if (!p)
 			break;
-		p->lru.next = (struct list *)c->top[id];
-		c->top[id] = p;
+		p->lru.next = NULL;
+		if (last)
+			last->lru.next = (struct list *)p;
+		else
+			c->top[id] = p;
+		last = p;
 		c->count[id]++;
 	}
 	spin_unlock(&z->lock);
