@@ -184,8 +184,12 @@ static int pseudo_permission(struct inode *i, unsigned mask)
 
 static int pseudo_setattr(struct inode *i, const struct attr_change *c)
 {
+	struct pseudo *n = pseudo_of(i);
+
 	if (c->valid & ATTR_SIZE)
 		return 0; // open(O_TRUNC) of a control file
+	if (n->object_ops && n->object_ops->change)
+		return n->object_ops->change(n, c);
 	return inode_is_reg(i) || inode_is_dir(i) || inode_is_link(i) ? -EPERM : 0;
 }
 

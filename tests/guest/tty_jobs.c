@@ -244,6 +244,50 @@ static void leader_leaves(void)
 	close(master);
 }
 
+// The terminal belongs to who opened the master, until somebody gives it away.
+static void has_an_owner(void)
+{
+	struct stat st;
+	int master, slave;
+	char name[64];
+
+	if (geteuid() != 0)
+		return;
+	pid_t pid = fork();
+	if (pid == 0) {
+		CHECK_OK(setresgid(65534, 65534, 65534));
+		CHECK_OK(setresuid(65534, 65534, 65534));
+		CHECK_OK(openpty(&master, &slave, name, NULL, NULL));
+		CHECK_OK(fstat(slave, &st));
+		CHECK_EQ(st.st_uid, 65534);
+		CHECK_EQ(st.st_mode & ~020u, S_IFCHR | 0600); // the group's write is the mount's choice
+		close(CHECK_OK(open(name, O_RDWR | O_NOCTTY)));
+		CHECK_OK(chmod(name, 0600)); // mesg n
+		CHECK_OK(stat(name, &st));
+		CHECK_EQ(st.st_mode, S_IFCHR | 0600);
+		CHECK_ERR(chown(name, 0, 0), EPERM);
+		check_child_exit();
+	}
+	CHECK_EQ(check_wait(pid), 0);
+	CHECK_OK(openpty(&master, &slave, name, NULL, NULL));
+	CHECK_OK(fstat(slave, &st));
+	CHECK_EQ(st.st_uid, 0);
+	CHECK_EQ(st.st_mode & ~020u, S_IFCHR | 0600);
+	CHECK_OK(chown(name, 65534, 65533)); // as sshd does
+	CHECK_OK(fstat(slave, &st));
+	CHECK_EQ(st.st_uid, 65534);
+	CHECK_EQ(st.st_gid, 65533);
+	pid = fork();
+	if (pid == 0) {
+		CHECK_OK(setresuid(65534, 65534, 65534));
+		close(CHECK_OK(open(name, O_RDWR | O_NOCTTY)));
+		check_child_exit();
+	}
+	CHECK_EQ(check_wait(pid), 0);
+	close(slave);
+	close(master);
+}
+
 int main(void)
 {
 	CHECK_EQ(in_session(the_terminal_is_mine, NULL), 0);
@@ -252,5 +296,6 @@ int main(void)
 	CHECK_EQ(in_session(background_jobs_stop, answers_jobs), 0);
 	hangs_up();
 	leader_leaves();
+	has_an_owner();
 	return check_done();
 }

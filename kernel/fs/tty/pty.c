@@ -18,6 +18,7 @@
 #define PTY_SLAVE_MAJOR 136u
 #define PTMX_MINOR      2u
 #define PTY_MAX         4096
+#define TTY_GROUP       5 // as Debian mounts devpts
 
 static struct mutex pairs_lock = MUTEX_INIT(pairs_lock);
 static struct radix pairs; // index -> struct tty, while the master is open; pairs_lock
@@ -225,6 +226,9 @@ static int pair_create(struct tty **out)
 		goto fail;
 	t->is_pty = true;
 	t->locked = true;
+	t->uid = current->cred->fsuid;
+	t->gid = TTY_GROUP;
+	t->mode = S_IFCHR | 0620;
 	t->master_open = 1;
 	mutex_lock(&pairs_lock);
 	error = -ENOSPC;
@@ -319,8 +323,29 @@ static const struct pseudo_entry slave_entry = { .mode = S_IFCHR | 0620, .file_o
 
 static void slave_node_refresh(struct pseudo *n)
 {
+	mutex_lock(&pairs_lock);
+	struct tty *t = radix_lookup(&pairs, n->key);
+	if (t) {
+		n->inode->uid = t->uid;
+		n->inode->gid = t->gid;
+		n->inode->mode = t->mode;
+	}
+	mutex_unlock(&pairs_lock);
 	n->inode->rdev = DEV_MAKE(PTY_SLAVE_MAJOR, (unsigned)n->key);
-	n->inode->gid = 5; // tty, as Debian mounts it
+}
+
+static int slave_node_change(struct pseudo *n, const struct attr_change *c)
+{
+	generic_setattr(n->inode, c);
+	mutex_lock(&pairs_lock);
+	struct tty *t = radix_lookup(&pairs, n->key);
+	if (t) {
+		t->uid = n->inode->uid;
+		t->gid = n->inode->gid;
+		t->mode = n->inode->mode;
+	}
+	mutex_unlock(&pairs_lock);
+	return t ? 0 : -EIO;
 }
 
 static bool slave_node_alive(struct pseudo *n)
@@ -331,7 +356,9 @@ static bool slave_node_alive(struct pseudo *n)
 	return there;
 }
 
-static const struct pseudo_object_ops slave_node_ops = { .alive = slave_node_alive, .refresh = slave_node_refresh };
+static const struct pseudo_object_ops slave_node_ops = { .alive = slave_node_alive,
+							 .refresh = slave_node_refresh,
+							 .change = slave_node_change };
 
 static int devpts_lookup(struct pseudo *dir, const char *name, struct pseudo_child *out)
 {

@@ -46,6 +46,9 @@ struct tty {
 	// pseudo-terminal
 	int index;
 	bool is_pty, locked, packet_mode;
+	uid_t uid; // of the slave's node, as gid and mode; the pairs' lock
+	gid_t gid;
+	mode_t mode;
 	uint32_t master_open, slave_open, slave_was_open; // atomic
 	uint8_t packet_status;                            // lock
 	struct spinlock output_lock;

@@ -42,6 +42,8 @@ struct pseudo_object_ops {
 	void (*put)(void *object);
 	bool (*alive)(struct pseudo *n);   // NULL: always. False: the cached name is dropped and looked up again.
 	void (*refresh)(struct pseudo *n); // NULL: none. Sets n->inode's mode, uid, gid, times before they are used.
+	// NULL: as the entry's type has it. chmod(2) and chown(2), rights were checked; inode locked.
+	int (*change)(struct pseudo *n, const struct attr_change *c);
 };
 
 struct pseudo { // inode->private of every inode of such a file system
