@@ -68,7 +68,7 @@ static int make(int domain, int type, int protocol, struct socket **out)
 		return -EINVAL;
 	if (!f)
 		return -EAFNOSUPPORT;
-	s = socket_create(f, type & SOCK_TYPE_MASK);
+	s = socket_create(f, type & SOCK_TYPE_MASK, net_namespace_current());
 	if (!s)
 		return -ENOBUFS;
 	error = f->create(s, protocol);

@@ -202,7 +202,7 @@ void net_channel_datagram_error(struct net_channel *c, int error)
 
 static struct socket *make_child(struct socket *l, struct net_channel *c)
 {
-	struct socket *child = socket_create(l->family, l->type);
+	struct socket *child = socket_create(l->family, l->type, l->net);
 
 	if (!child)
 		return NULL;

@@ -68,7 +68,7 @@ static int enter_backlog(struct socket *l, struct socket *s, struct socket *chil
 // A socket ready to be the server's end of a connection to `l`.
 static struct socket *server_end(struct socket *l, struct socket *client)
 {
-	struct socket *child = socket_create(l->family, l->type);
+	struct socket *child = socket_create(l->family, l->type, client->net);
 
 	if (!child)
 		return NULL;

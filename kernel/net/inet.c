@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// AF_INET and AF_INET6 on the cell's own loopback interface: TCP-like streams and UDP-like datagrams between programs of one
+// AF_INET and AF_INET6 on a namespace's own loopback interface: TCP-like streams and UDP-like datagrams between programs of one
 // cell. What goes outside is outside.c's business; any other address but the loopback ones is unreachable. ip(7), ipv6(7),
 // tcp(7), udp(7).
 //
-// A bound socket stands in a table by port. An IPv4 address met by an IPv6 socket is kept as such and shown as ::ffff:a.b.c.d.
+// A bound socket stands in a table by port, those of all namespaces in one. An IPv4 address met by an IPv6 socket is kept as such and shown as ::ffff:a.b.c.d.
 // ports_lock guards the table and the names of the sockets in it.
 
 #include "inet.h"
 
 #include <linux/capability.h>
-#include <linux/sockios.h>
 #include <linux/tcp.h>
 
 #include "kernel/random.h"
 #include "kernel/uaccess.h"
 #include "message.h"
 
-#define BUCKETS          256u
-#define LOOPBACK_ADDRESS 0x0100007fu // 127.0.0.1 in network order
-#define PORT_FIRST       32768u      // net.ipv4.ip_local_port_range
-#define PORT_LAST        60999u
+#define BUCKETS    256u
+#define PORT_FIRST 32768u // net.ipv4.ip_local_port_range
+#define PORT_LAST  60999u
 
 static struct spinlock ports_lock = SPINLOCK_INIT;
 static struct list ports[BUCKETS]; // struct socket.name_node
@@ -112,7 +110,8 @@ static bool conflicts(struct socket *s, const struct endpoint *e)
 	list_for_each (other, bucket(e->port), name_node) {
 		struct endpoint b;
 
-		if (other->type != s->type || inet_endpoint_of(&other->name, &b) || b.port != e->port)
+		if (other->net != s->net || other->type != s->type || inet_endpoint_of(&other->name, &b) ||
+		    b.port != e->port)
 			continue;
 		if (!covers(other, &b, e) && !covers(s, e, &b))
 			continue;
@@ -169,9 +168,10 @@ static int inet_bind(struct socket *s, const struct net_address *a)
 		return error;
 	if (a->family != s->domain && !(s->domain == AF_INET && a->family == AF_UNSPEC))
 		return s->domain == AF_INET ? -EAFNOSUPPORT : -EINVAL;
-	if (!is_loopback(&e))
+	if (!is_loopback(&e) ||
+	    (!e.any && !e.v4 && !lo_is_up(s->net))) // IPv4 addresses may be had before they are there
 		return -EADDRNOTAVAIL;
-	if (e.port && e.port < 1024 && !cred_capable(current->cred, CAP_NET_BIND_SERVICE))
+	if (e.port && e.port < 1024 && !net_capable(current->cred, s->net, CAP_NET_BIND_SERVICE))
 		return -EACCES;
 	error = inet_bind_endpoint(s, &e);
 	return error || s->type != SOCK_DGRAM ? error : outside_bound(s);
@@ -211,7 +211,7 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 		return err_ptr(error);
 	if (s->domain == AF_INET && a->family != AF_INET)
 		return err_ptr(-EAFNOSUPPORT);
-	if (!is_loopback(&e))
+	if (!is_loopback(&e) || !lo_is_up(s->net))
 		return err_ptr(-ENETUNREACH);
 	if (e.any) // to nobody in particular: to this host
 		set_loopback(&e);
@@ -219,8 +219,8 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 	list_for_each (other, bucket(e.port), name_node) {
 		struct endpoint b;
 
-		if (other->type != s->type || inet_endpoint_of(&other->name, &b) || b.port != e.port ||
-		    !covers(other, &b, &e))
+		if (other->net != s->net || other->type != s->type || inet_endpoint_of(&other->name, &b) ||
+		    b.port != e.port || !covers(other, &b, &e))
 			continue;
 		if (socket_is_connection(s) && other->state != SOCKET_LISTENING)
 			continue;
@@ -287,7 +287,7 @@ static int inet_create(struct socket *s, int protocol)
 	switch (s->type) {
 	case SOCK_STREAM: s->protocol = IPPROTO_TCP; break;
 	case SOCK_DGRAM: s->protocol = IPPROTO_UDP; break;
-	case SOCK_RAW: return cred_capable(current->cred, CAP_NET_RAW) ? -EPROTONOSUPPORT : -EPERM;
+	case SOCK_RAW: return net_capable(current->cred, s->net, CAP_NET_RAW) ? -EPROTONOSUPPORT : -EPERM;
 	default: return -ESOCKTNOSUPPORT;
 	}
 	return protocol && protocol != s->protocol ? -EPROTONOSUPPORT : 0;
@@ -394,84 +394,12 @@ static int inet_get_option(struct socket *s, int level, int option, struct uptr 
 	return option_put(value, size, &v, sizeof(v));
 }
 
-// ---- interface requests: netdevice(7), of lo only ----
-
-static long list_interfaces(uint64_t argument)
-{
-	struct {
-		int32_t size, padding;
-		uint64_t buffer;
-	} request;
-	struct user_ifreq r = { .name = "lo", .in = { .sin_family = AF_INET, .sin_addr = { LOOPBACK_ADDRESS } } };
-	struct uptr user = { argument };
-
-	if (get_user(&request, user))
-		return -EFAULT;
-	if (request.buffer && request.size < (int32_t)sizeof(r)) {
-		request.size = 0;
-	} else {
-		if (request.buffer && copy_to_user((struct uptr){ request.buffer }, &r, sizeof(r)))
-			return -EFAULT;
-		request.size = sizeof(r);
-	}
-	return put_user(request, user);
-}
-
-static int describe(unsigned command, struct user_ifreq *r)
-{
-	memset(r->bytes, 0, sizeof(r->bytes));
-	switch (command) {
-	case SIOCGIFFLAGS: r->flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING; return 0;
-	case SIOCGIFINDEX: r->value = 1; return 0;
-	case SIOCGIFMTU: r->value = 65536; return 0;
-	case SIOCGIFMETRIC: return 0;
-	case SIOCGIFTXQLEN: r->value = 1000; return 0;
-	case SIOCGIFADDR:
-	case SIOCGIFNETMASK:
-		r->in.sin_family = AF_INET;
-		r->in.sin_addr.s_addr = command == SIOCGIFADDR ? LOOPBACK_ADDRESS : 0xff;
-		return 0;
-	case SIOCGIFHWADDR: r->family = ARPHRD_LOOPBACK; return 0;
-	case SIOCSIFFLAGS: // lo is up and stays so
-		return cred_capable(current->cred, CAP_NET_ADMIN) ? 0 : -EPERM;
-	default: return -EINVAL;
-	}
-}
-
-static long inet_ioctl(struct socket *s, unsigned command, uint64_t argument)
-{
-	struct uptr user = { argument };
-	struct user_ifreq r;
-	int error;
-
-	(void)s;
-	if (command == SIOCGIFCONF)
-		return list_interfaces(argument);
-	if (command < SIOCGIFNAME || command > SIOCGIFTXQLEN)
-		return -ENOIOCTLCMD;
-	if (get_user(&r, user))
-		return -EFAULT;
-	if (command == SIOCGIFNAME) {
-		if (r.value != 1)
-			return -ENODEV;
-		memcpy(r.name, "lo", 3);
-	} else {
-		if (strncmp(r.name, "lo", sizeof(r.name)))
-			return -ENODEV;
-		error = describe(command, &r);
-		if (error)
-			return error;
-	}
-	return put_user(r, user);
-}
-
 #define INET_FAMILY(domain_, name_)                                                                                    \
 	{                                                                                                              \
 		.domain = domain_, .name = name_, .create = inet_create, .bind = inet_bind, .autobind = inet_autobind, \
 		.find = inet_find, .get_name = inet_get_name, .source = inet_source, .unbind = inet_unbind,            \
-		.set_option = inet_set_option, .get_option = inet_get_option, .ioctl = inet_ioctl,                     \
-		.connect_outside = outside_connect, .listen_outside = outside_listen, .send_outside = outside_send,    \
-		.refuses_async = true,                                                                                 \
+		.set_option = inet_set_option, .get_option = inet_get_option, .connect_outside = outside_connect,      \
+		.listen_outside = outside_listen, .send_outside = outside_send, .refuses_async = true,                 \
 	}
 
 const struct family inet_family = INET_FAMILY(AF_INET, "INET"), inet6_family = INET_FAMILY(AF_INET6, "INET6");

@@ -92,12 +92,12 @@ static int set_common(struct socket *s, int option, int32_t v)
 		waitq_wake_events(&s->wait, 0, EPOLLOUT);
 		return 0;
 	case SO_PRIORITY:
-		if ((v < 0 || v > 6) && !cred_capable(current->cred, CAP_NET_ADMIN))
+		if ((v < 0 || v > 6) && !net_capable(current->cred, s->net, CAP_NET_ADMIN))
 			return -EPERM;
 		s->priority = v;
 		return 0;
 	case SO_MARK:
-		if (!cred_capable(current->cred, CAP_NET_ADMIN))
+		if (!net_capable(current->cred, s->net, CAP_NET_ADMIN))
 			return -EPERM;
 		s->mark = v;
 		return 0;

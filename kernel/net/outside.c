@@ -2,7 +2,8 @@
 // AF_INET and AF_INET6 to the outside, over whatever backend the port has (kernel/outside.h).
 //
 // The boot record lists the network grants; they decide here what leaves the cell and what stays, and once more outside, where
-// it counts. A destination that no grant names stays inside: loopback, or unreachable. Published ports: a TCP socket that
+// it counts. A destination that no grant names stays inside: loopback, or unreachable. They belong to the first network namespace: from others there is
+// no way out. Published ports: a TCP socket that
 // listens on the wildcard address also listens outside; a UDP socket bound to it also receives from there, and may answer
 // whom it heard from lately.
 //
@@ -74,7 +75,7 @@ static uint16_t published_port(const struct socket *s)
 {
 	struct endpoint e;
 
-	if (!s->named || inet_endpoint_of(&s->name, &e) || !e.any)
+	if (s->net != &net_namespace_first || !s->named || inet_endpoint_of(&s->name, &e) || !e.any)
 		return 0;
 	for (unsigned i = 0; i < boot_config.net_rule_count; i++) {
 		const struct outside_rule *r = boot_config.net_rules[i];
@@ -134,7 +135,7 @@ static bool leaves(struct socket *s, const struct endpoint *e)
 {
 	struct outside_endpoint to = to_outside(e);
 
-	if (!__atomic_load_n(&backend, __ATOMIC_ACQUIRE) || e->any)
+	if (s->net != &net_namespace_first || !__atomic_load_n(&backend, __ATOMIC_ACQUIRE) || e->any)
 		return false;
 	return granted(protocol_of(s), &to) || (s->type == SOCK_DGRAM && is_peer(s, &to));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NETLINK_SOCK_DIAG: the cell's sockets, as ss(8) asks for them. sock_diag(7).
+// NETLINK_SOCK_DIAG: a namespace's sockets, as ss(8) asks for them. sock_diag(7).
 //
 // Whole lists only: of a request's filters its states count, and not its byte code, which ss applies to what it gets once more.
 
@@ -98,7 +98,7 @@ static int list_internet(struct netlink_reply *r, const struct inet_diag_req_v2 
 	int error = 0;
 
 	while (type && (s = socket_next(s))) {
-		if (error || s->domain != q->sdiag_family)
+		if (error || s->net != r->socket->net || s->domain != q->sdiag_family)
 			continue;
 		struct socket_view v = socket_look(s);
 		if (!socket_in_table(&v, q->sdiag_family, type) || !(q->idiag_states >> v.state & 1))
@@ -175,7 +175,7 @@ static int list_unix(struct netlink_reply *r, const struct unix_diag_req *q)
 	int error = 0;
 
 	while ((s = socket_next(s))) {
-		if (error || s->domain != AF_UNIX || s->state == SOCKET_CLOSED ||
+		if (error || s->net != r->socket->net || s->domain != AF_UNIX || s->state == SOCKET_CLOSED ||
 		    !(q->udiag_states >> unix_state(s) & 1))
 			continue;
 		struct socket_view v = socket_look(s);

@@ -30,7 +30,6 @@ static struct slab_cache *socket_cache;
 
 static struct spinlock sockets_lock = SPINLOCK_INIT;
 static struct list sockets = LIST_INIT(sockets); // struct socket.all_node, until the last reference goes. sockets_lock
-static uint64_t gone_packets, gone_bytes; // what sockets that are gone had received from the loopback. sockets_lock
 
 static int64_t sockets_left(void) { return (int64_t)__atomic_load_n(&socket_count, __ATOMIC_RELAXED); }
 static struct leak_counter leak = { .name = "sockets", .left = sockets_left };
@@ -58,7 +57,7 @@ struct ucred socket_cred_shown(struct ucred c)
 	return c;
 }
 
-struct socket *socket_create(const struct family *f, int type)
+struct socket *socket_create(const struct family *f, int type, struct net_namespace *net)
 {
 	struct socket *s = slab_alloc(socket_cache);
 
@@ -66,6 +65,8 @@ struct socket *socket_create(const struct family *f, int type)
 		return NULL;
 	refcount_set(&s->refs, 1);
 	s->family = f;
+	s->net = net;
+	net_namespace_get(net);
 	s->domain = f->domain;
 	s->type = type;
 	waitq_init(&s->wait);
@@ -94,10 +95,11 @@ void socket_put(struct socket *s)
 	assert(list_empty(&s->receive) && !s->peer && !s->channel && !s->named);
 	spin_lock(&sockets_lock);
 	list_remove(&s->all_node);
-	gone_packets += s->lo_packets;
-	gone_bytes += s->lo_bytes;
+	s->net->gone_packets += s->lo_packets;
+	s->net->gone_bytes += s->lo_bytes;
 	spin_unlock(&sockets_lock);
 	kfree(s->private);
+	net_namespace_put(s->net);
 	slab_free(socket_cache, s);
 	__atomic_fetch_sub(&socket_count, 1, __ATOMIC_RELAXED);
 }
@@ -122,14 +124,16 @@ struct socket *socket_next(struct socket *previous)
 	return next;
 }
 
-void socket_loopback_count(uint64_t *packets, uint64_t *bytes)
+void socket_loopback_count(const struct net_namespace *net, uint64_t *packets, uint64_t *bytes)
 {
 	struct socket *s;
 
 	spin_lock(&sockets_lock); // all the while: a socket that goes would be counted twice or not at all
-	*packets = gone_packets;
-	*bytes = gone_bytes;
+	*packets = net->gone_packets;
+	*bytes = net->gone_bytes;
 	list_for_each (s, &sockets, all_node) {
+		if (s->net != net)
+			continue;
 		*packets += __atomic_load_n(&s->lo_packets, __ATOMIC_RELAXED);
 		*bytes += __atomic_load_n(&s->lo_bytes, __ATOMIC_RELAXED);
 	}
@@ -294,7 +298,7 @@ static long file_socket_ioctl(struct file *f, unsigned command, uint64_t argumen
 		value = (int32_t)__atomic_load_n(&s->sent_bytes, __ATOMIC_RELAXED);
 		return put_user(value, (struct uptr){ argument });
 	}
-	return s->family->ioctl ? s->family->ioctl(s, command, argument) : -ENOIOCTLCMD;
+	return interface_ioctl(s, command, argument);
 }
 
 static void file_socket_release(struct file *f)

@@ -9,6 +9,7 @@
 #include "kernel/refcount.h"
 #include "kernel/slab.h"
 #include "kernel/task.h"
+#include "namespace.h"
 
 // ---- addresses ----
 
@@ -67,6 +68,7 @@ enum socket_state { SOCKET_FREE, SOCKET_LISTENING, SOCKET_CONNECTING, SOCKET_CON
 struct socket {
 	struct refcount refs; // its file, its peer, name tables' look-ups, packets it sent
 	const struct family *family;
+	struct net_namespace *net; // a reference
 	int domain, type, protocol;
 	struct file *file;      // not counted; NULL: not accepted yet, or closed. lock
 	struct waitq wait;      // readers, writers, accept, connect, poll
@@ -149,7 +151,6 @@ struct family {
 	void (*unbind)(struct socket *s);                                                        // last use is over
 	int (*set_option)(struct socket *s, int level, int option, struct uptr value, int size); // -ENOPROTOOPT; NULL
 	int (*get_option)(struct socket *s, int level, int option, struct uptr value, struct uptr size);
-	long (*ioctl)(struct socket *s, unsigned command, uint64_t argument); // -ENOIOCTLCMD; NULL
 	// Replace the generic ones (netlink); NULL
 	ssize_t (*send)(struct socket *s, struct message *m);
 	// Ways out of the cell; each says 1 when it is none of its business. NULL: there are none.
@@ -160,14 +161,14 @@ struct family {
 };
 extern const struct family unix_family, inet_family, inet6_family, netlink_family, vsock_family;
 
-extern uint64_t socket_count;                                   // atomic
-struct socket *socket_create(const struct family *f, int type); // refs = 1; NULL
+extern uint64_t socket_count;                                                              // atomic
+struct socket *socket_create(const struct family *f, int type, struct net_namespace *net); // refs = 1; NULL
 static inline void socket_get(struct socket *s) { refcount_get(&s->refs); }
 void socket_put(struct socket *s); // no spinlock held
 // The next of all sockets, referenced, after `previous`, which is put; NULL to begin, and at the end.
 struct socket *socket_next(struct socket *previous);
-// What went over the loopback interface since the cell began: internet sockets' data, with the headers it would have had.
-void socket_loopback_count(uint64_t *packets, uint64_t *bytes);
+// What went over a loopback interface since the namespace began: internet sockets' data, with the headers it would have had.
+void socket_loopback_count(const struct net_namespace *net, uint64_t *packets, uint64_t *bytes);
 struct file *socket_file(struct socket *s, int flags); // its file; consumes the reference. err_ptr
 int socket_install(struct socket *s,
 		   int flags); // makes file and descriptor (SOCK_*); consumes the reference. fd or -errno

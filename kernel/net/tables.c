@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tables of /proc/net, as ss, netstat and lsof read them. proc(5).
 //
-// A table is made by going over all sockets, each looked at by itself: it is no picture of one moment, as on Linux. Addresses of the
+// A table is made by going over the sockets of a namespace, each looked at by itself: it is no picture of one moment, as on Linux. Addresses of the
 // kernel, which Linux shows to nobody unprivileged either, are zeros.
 
 #include "kernel/net_tables.h"
@@ -119,14 +119,14 @@ static void show_internet(struct seq *out, const struct socket_view *v, unsigned
 		seq_puts(out, " 20 4 30 10 -1\n");
 }
 
-static int show_internet_table(struct seq *out, const char *head, int domain, int type)
+static int show_internet_table(struct seq *out, const struct net_namespace *n, const char *head, int domain, int type)
 {
 	struct socket *s = NULL;
 	unsigned number = 0;
 
 	seq_puts(out, head);
 	while ((s = socket_next(s))) {
-		if (s->domain != domain)
+		if (s->net != n || s->domain != domain)
 			continue;
 		struct socket_view v = socket_look(s);
 		if (socket_in_table(&v, domain, type))
@@ -139,28 +139,24 @@ static int show_internet_table(struct seq *out, const char *head, int domain, in
 #define HEAD_NARROW "local_address rem_address   "
 #define HEAD_WIDE   "local_address                         remote_address                        "
 
-int net_tcp_show(struct seq *s, struct pseudo *n)
+int net_tcp_show(struct seq *s, const struct net_namespace *n)
 {
-	(void)n;
-	return show_internet_table(s, "  sl  " HEAD_NARROW HEAD_REST "\n", AF_INET, SOCK_STREAM);
+	return show_internet_table(s, n, "  sl  " HEAD_NARROW HEAD_REST "\n", AF_INET, SOCK_STREAM);
 }
 
-int net_tcp6_show(struct seq *s, struct pseudo *n)
+int net_tcp6_show(struct seq *s, const struct net_namespace *n)
 {
-	(void)n;
-	return show_internet_table(s, "  sl  " HEAD_WIDE HEAD_REST "\n", AF_INET6, SOCK_STREAM);
+	return show_internet_table(s, n, "  sl  " HEAD_WIDE HEAD_REST "\n", AF_INET6, SOCK_STREAM);
 }
 
-int net_udp_show(struct seq *s, struct pseudo *n)
+int net_udp_show(struct seq *s, const struct net_namespace *n)
 {
-	(void)n;
-	return show_internet_table(s, "   sl  " HEAD_NARROW HEAD_REST " ref pointer drops\n", AF_INET, SOCK_DGRAM);
+	return show_internet_table(s, n, "   sl  " HEAD_NARROW HEAD_REST " ref pointer drops\n", AF_INET, SOCK_DGRAM);
 }
 
-int net_udp6_show(struct seq *s, struct pseudo *n)
+int net_udp6_show(struct seq *s, const struct net_namespace *n)
 {
-	(void)n;
-	return show_internet_table(s, "  sl  " HEAD_WIDE HEAD_REST " ref pointer drops\n", AF_INET6, SOCK_DGRAM);
+	return show_internet_table(s, n, "  sl  " HEAD_WIDE HEAD_REST " ref pointer drops\n", AF_INET6, SOCK_DGRAM);
 }
 
 // ---- unix ----
@@ -181,16 +177,15 @@ static void show_unix_name(struct seq *out, struct socket *s)
 		seq_putc(out, a.bytes[i] ? a.bytes[i] : '@');
 }
 
-int net_unix_show(struct seq *out, struct pseudo *n)
+int net_unix_show(struct seq *out, const struct net_namespace *n)
 {
 	struct socket *s = NULL;
 
-	(void)n;
 	seq_puts(out, "Num       RefCount Protocol Flags    Type St Inode Path\n");
 	while ((s = socket_next(s))) {
 		bool connected = s->state == SOCKET_CONNECTED, listens = s->state == SOCKET_LISTENING;
 
-		if (s->domain != AF_UNIX || s->state == SOCKET_CLOSED)
+		if (s->net != n || s->domain != AF_UNIX || s->state == SOCKET_CLOSED)
 			continue;
 		struct socket_view v = socket_look(s);
 		seq_printf(out, "0000000000000000: %08X 00000000 %08X %04X %02X %5lu",
@@ -212,7 +207,7 @@ struct counts {
 	unsigned tcp[2], tcp_used[2], tcp_connected, udp[2]; // [1]: IPv6
 };
 
-static struct counts count(void)
+static struct counts count(const struct net_namespace *n)
 {
 	struct counts c = { 0 };
 	struct socket *s = NULL;
@@ -220,7 +215,7 @@ static struct counts count(void)
 	while ((s = socket_next(s))) {
 		bool v6 = s->domain == AF_INET6;
 
-		if (s->state == SOCKET_CLOSED)
+		if (s->net != n || s->state == SOCKET_CLOSED)
 			continue;
 		c.all++;
 		c.unix_sockets += s->domain == AF_UNIX;
@@ -235,35 +230,32 @@ static struct counts count(void)
 	return c;
 }
 
-int net_sockstat_show(struct seq *s, struct pseudo *n)
+int net_sockstat_show(struct seq *s, const struct net_namespace *n)
 {
-	struct counts c = count();
+	struct counts c = count(n);
 
-	(void)n;
 	seq_printf(s, "sockets: used %u\n", c.all);
 	seq_printf(s, "TCP: inuse %u orphan 0 tw 0 alloc %u mem 0\n", c.tcp_used[0], c.tcp[0] + c.tcp[1]);
 	seq_printf(s, "UDP: inuse %u mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n", c.udp[0]);
 	return 0;
 }
 
-int net_sockstat6_show(struct seq *s, struct pseudo *n)
+int net_sockstat6_show(struct seq *s, const struct net_namespace *n)
 {
-	struct counts c = count();
+	struct counts c = count(n);
 
-	(void)n;
 	seq_printf(s, "TCP6: inuse %u\nUDP6: inuse %u\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
 		   c.tcp_used[1], c.udp[1]);
 	return 0;
 }
 
 // What a connection is made by, and retried, does not exist here: of Linux's counters there are the connections and lo's packets.
-int net_snmp_show(struct seq *s, struct pseudo *n)
+int net_snmp_show(struct seq *s, const struct net_namespace *n)
 {
-	struct counts c = count();
+	struct counts c = count(n);
 	uint64_t packets, bytes;
 
-	(void)n;
-	socket_loopback_count(&packets, &bytes);
+	socket_loopback_count(n, &packets, &bytes);
 	seq_puts(
 		s,
 		"Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors ForwDatagrams InUnknownProtos InDiscards "
@@ -283,11 +275,10 @@ static void show_protocol(struct seq *s, const char *name, unsigned sockets)
 		   -1, "NI", 0u, "yes", "kernel");
 }
 
-int net_protocols_show(struct seq *s, struct pseudo *n)
+int net_protocols_show(struct seq *s, const struct net_namespace *n)
 {
-	struct counts c = count();
+	struct counts c = count(n);
 
-	(void)n;
 	seq_puts(s, "protocol  size sockets  memory press maxhdr  slab module\n");
 	show_protocol(s, "UDPv6", c.udp[1]);
 	show_protocol(s, "TCPv6", c.tcp[1]);
@@ -298,16 +289,22 @@ int net_protocols_show(struct seq *s, struct pseudo *n)
 	return 0;
 }
 
-int net_dev_show(struct seq *s, struct pseudo *n)
+int net_dev_show(struct seq *s, const struct net_namespace *n)
 {
 	uint64_t packets, bytes;
 
-	(void)n;
-	socket_loopback_count(&packets, &bytes);
+	socket_loopback_count(n, &packets, &bytes);
 	seq_puts(s, "Inter-|   Receive                                                |  Transmit\n"
 		    " face |bytes    packets errs drop fifo frame compressed multicast|"
 		    "bytes    packets errs drop fifo colls carrier compressed\n");
 	seq_printf(s, "    lo: %7lu %7lu    0    0    0     0          0         0 ", bytes, packets);
 	seq_printf(s, "%8lu %7lu    0    0    0     0       0          0\n", bytes, packets);
+	return 0;
+}
+
+int net_if_inet6_show(struct seq *s, const struct net_namespace *n)
+{
+	if (lo_is_up(n))
+		seq_puts(s, "00000000000000000000000000000001 01 80 10 80       lo\n");
 	return 0;
 }

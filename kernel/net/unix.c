@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AF_UNIX names: paths in the file system, and abstract ones (a leading NUL byte), which exist only here. unix(7).
+// AF_UNIX names: paths in the file system, and abstract ones (a leading NUL byte), which exist only here, each in one network
+// namespace. unix(7).
 //
 // names_lock guards the abstract table and every inode->socket; a look-up takes its reference under it. A bound socket holds
 // its path, so the inode stays while it names the socket.
@@ -39,12 +40,12 @@ static struct list *bucket_of(const struct net_address *a)
 	return l;
 }
 
-static struct socket *find_abstract(const struct net_address *a, int type)
+static struct socket *find_abstract(const struct net_namespace *net, const struct net_address *a, int type)
 {
 	struct socket *s;
 
 	list_for_each (s, bucket_of(a), name_node)
-		if (s->name.size == a->size && !memcmp(s->name.bytes, a->bytes, a->size) &&
+		if (s->net == net && s->name.size == a->size && !memcmp(s->name.bytes, a->bytes, a->size) &&
 		    (type < 0 || s->type == type))
 			return s;
 	return NULL;
@@ -57,7 +58,7 @@ static int bind_abstract(struct socket *s, const struct net_address *a)
 	spin_lock(&names_lock);
 	if (s->name.size) {
 		error = -EINVAL;
-	} else if (find_abstract(a, s->type)) {
+	} else if (find_abstract(s->net, a, s->type)) {
 		error = -EADDRINUSE;
 	} else {
 		s->name = *a;
@@ -174,7 +175,7 @@ static struct socket *unix_find(struct socket *s, const struct net_address *a)
 		return err_ptr(error);
 	if (is_abstract(a)) {
 		spin_lock(&names_lock);
-		found = find_abstract(a, s->type);
+		found = find_abstract(s->net, a, s->type);
 		if (found)
 			socket_get(found);
 		spin_unlock(&names_lock);

@@ -48,9 +48,7 @@ static struct namespace *namespace_named(struct task *t, const char *name)
 // Of the kinds that a cell has one of.
 static uint32_t only_number(const char *name)
 {
-	return strcmp(name, "cgroup") == 0     ? NAMESPACE_INO_CGROUP
-	       : strncmp(name, "time", 4) == 0 ? NAMESPACE_INO_TIME
-					       : 0xF0000000u;
+	return strcmp(name, "cgroup") ? NAMESPACE_INO_TIME : NAMESPACE_INO_CGROUP;
 }
 
 ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size)
@@ -123,7 +121,7 @@ struct namespace *namespace_of_file(const struct file *f)
 	return f->ops == &namespace_file_ops ? f->inode->private : NULL;
 }
 
-static long open_namespace(struct namespace *n)
+long namespace_open(struct namespace *n)
 {
 	struct path p;
 	int error = path_of(n, &p);
@@ -138,14 +136,14 @@ static long open_namespace(struct namespace *n)
 // What the caller's user namespace may know of: itself and what is below.
 static long open_user(struct user_namespace *n)
 {
-	return n && user_namespace_is_below(n, cred_namespace(current->cred)) ? open_namespace(&n->common) : -EPERM;
+	return n && user_namespace_is_below(n, cred_namespace(current->cred)) ? namespace_open(&n->common) : -EPERM;
 }
 
 static long open_parent(struct namespace *n)
 {
 	struct pid_namespace *parent = container_of(n, struct pid_namespace, common)->parent;
 
-	return parent && pid_namespace_is_below(parent, task_pid_namespace(current)) ? open_namespace(&parent->common)
+	return parent && pid_namespace_is_below(parent, task_pid_namespace(current)) ? namespace_open(&parent->common)
 										     : -EPERM;
 }
 

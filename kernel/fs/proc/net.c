@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/net: tables of sockets and interfaces.
+// /proc/PID/net: tables of sockets and interfaces.
+#include "kernel/namespace.h"
 #include "kernel/net_tables.h"
 #include "proc.h"
 
@@ -14,14 +15,31 @@ static int text_show(struct seq *s, struct pseudo *n)
 		.name = text, .mode = S_IFREG | 0444, .show = text_show, .data = content \
 	}
 
-#define TABLE(text, function)                                          \
-	{                                                              \
-		.name = text, .mode = S_IFREG | 0444, .show = function \
+struct table {
+	int (*show)(struct seq *s, const struct net_namespace *n);
+};
+
+// That of the namespace of the task below whose directory it stands.
+static int table_show(struct seq *s, struct pseudo *n)
+{
+	const struct table *t = n->entry->data;
+	struct namespace *space = task_namespace_get(proc_task(n), NAMESPACE_NET);
+
+	if (!space) // the task has ended
+		return -EINVAL;
+	int error = t->show(s, net_namespace_of(space));
+	namespace_put(space);
+	return error;
+}
+
+#define TABLE(text, function)                                                                                        \
+	{                                                                                                            \
+		.name = text, .mode = S_IFREG | 0444, .show = table_show, .data = &(const struct table) { function } \
 	}
 
 const struct pseudo_entry proc_net_entries[] = {
 	TABLE("dev", net_dev_show),
-	CONSTANT("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"),
+	TABLE("if_inet6", net_if_inet6_show),
 	CONSTANT("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
 	CONSTANT("arp", "IP address       HW type     Flags       HW address            Mask     Device\n"),
 	TABLE("tcp", net_tcp_show),

@@ -385,7 +385,7 @@ static const struct pseudo_entry user_entries[] = {
 	LIMIT("max_uts_namespaces", NAMESPACE_UTS),
 	LIMIT("max_ipc_namespaces", NAMESPACE_IPC),
 	LIMIT("max_pid_namespaces", NAMESPACE_PID),
-	VALUE("max_net_namespaces", "0"),
+	LIMIT("max_net_namespaces", NAMESPACE_NET),
 	LIMIT("max_mnt_namespaces", NAMESPACE_MNT),
 	{ NULL },
 };

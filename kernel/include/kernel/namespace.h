@@ -23,6 +23,7 @@ enum namespace_kind {
 	NAMESPACE_USER,
 	NAMESPACE_MNT,
 	NAMESPACE_PID, // in a set: the one children are born in
+	NAMESPACE_NET,
 	NAMESPACE_KINDS,
 };
 
@@ -62,9 +63,10 @@ struct namespace
 
 extern const struct namespace_type *const namespace_types[NAMESPACE_KINDS];
 extern const struct namespace_type uts_namespace_type, ipc_namespace_type, user_namespace_type, mnt_namespace_type,
-	pid_namespace_type;
+	pid_namespace_type, net_namespace_type;
 extern struct namespace *const uts_namespace_initial,
-	*const ipc_namespace_initial, *const mnt_namespace_initial, *const pid_namespace_initial;
+	*const ipc_namespace_initial, *const mnt_namespace_initial, *const pid_namespace_initial,
+									    *const net_namespace_initial;
 
 // Head of a new namespace: one reference, a number of its own, `owner` referenced and charged. 0, -ENOSPC: too many of the kind.
 int namespace_init(struct namespace *n, const struct namespace_type *type, struct user_namespace *owner);
@@ -87,7 +89,7 @@ void namespaces_put(struct namespaces *s); // NULL: nothing
 // The set of a child made by clone(2) with `flags` and these credentials, referenced. err_ptr: -EPERM, -ENOMEM, -ENOSPC...
 struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c, struct fs_context *fs);
 #define NAMESPACE_FLAGS     (NAMESPACE_SET_FLAGS | CLONE_NEWUSER) // of unshare(2), clone(2) and setns(2)
-#define NAMESPACE_SET_FLAGS (CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID)
+#define NAMESPACE_SET_FLAGS (CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET)
 
 // The one of `t`, referenced; NULL: it has ended.
 struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind);
@@ -95,6 +97,7 @@ struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind);
 // ---- files that stand for namespaces: kernel/fs/proc/namespace.c ----
 struct file;
 struct namespace *namespace_of_file(const struct file *f); // borrowed; NULL: it stands for none
+long namespace_open(struct namespace *n);                  // a new descriptor that stands for it, or -errno
 
 // ---- user namespaces: kernel/proc/user_namespace.c ----
 enum id_kind { ID_USER, ID_GROUP, ID_PROJECT, ID_KINDS };
