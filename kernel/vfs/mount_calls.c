@@ -171,9 +171,11 @@ static int change_type(const struct path *p, uint64_t flags)
 	return error;
 }
 
+// MS_RELATIME is how every mount is that has no other of these: naming it changes nothing.
 static bool may_change_flags(const struct mount *m, uint32_t flags)
 {
-	return !(m->locked_flags & ~flags) && !(m->atime_locked && (m->flags ^ flags) & ATIME_FLAGS);
+	return !(m->locked_flags & ~flags) &&
+	       !(m->atime_locked && (m->flags ^ flags) & (ATIME_FLAGS & ~(uint32_t)MS_RELATIME));
 }
 
 // What the launcher granted read-only stays so: a superblock's own flag is never taken away.

@@ -291,6 +291,8 @@ static void as_owner(void)
 	CHECK_ERR(umount2("/proc", 0), EINVAL);
 	CHECK_ERR(mount("none", "mine", "nosuchfs", 0, NULL), ENODEV);
 	CHECK_ERR(mount(NULL, "outside", NULL, MS_REMOUNT | MS_BIND, NULL), EPERM); // it is read-only
+	CHECK_ERR(mount(NULL, "outside", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOATIME, NULL), EPERM);
+	CHECK_OK(mount(NULL, "outside", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_RELATIME, NULL)); // it is so
 	CHECK_OK(mount(NULL, "mine", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
 	CHECK_ERR(mkdir("mine/x", 0755), EROFS);
 	CHECK_OK(mount(NULL, "mine", NULL, MS_REMOUNT | MS_BIND, NULL));
