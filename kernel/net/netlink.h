@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 
 #define NETLINK_PACKET_BYTES 8192u
+#define SMALL_REPLY_BYTES    512u // holds all that is known of lo, or an error
 
 struct netlink_reply {
 	struct socket *socket;
@@ -25,4 +26,6 @@ void *netlink_append(struct netlink_reply *r, size_t size); // zeroed
 void netlink_attribute(struct netlink_reply *r, unsigned short type, const void *data, size_t size);
 void netlink_end(struct netlink_reply *r, struct nlmsghdr *h);
 
+// The protocols: 0 or -errno, to be answered. SMALL_REPLY_BYTES are reserved.
+int route_answer(struct netlink_reply *r);     // NETLINK_ROUTE: route.c
 int sock_diag_answer(struct netlink_reply *r); // NETLINK_SOCK_DIAG: sock_diag.c

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/net_namespace.h>
 #include <linux/nsfs.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
@@ -252,6 +253,7 @@ struct request {
 	union {
 		struct ifinfomsg link;
 		struct ifaddrmsg address;
+		struct rtgenmsg any;
 	};
 	char attributes[64];
 };
@@ -302,6 +304,43 @@ static int set_link(int fd, uint16_t type, int index, const char *name, unsigned
 	return ask(fd, &r);
 }
 
+// The number that a namespace has here: that, or the negative error number.
+static int number_here(int fd, unsigned short type, int32_t value)
+{
+	struct request r = { .head = { NLMSG_LENGTH(sizeof(r.any)), RTM_GETNSID, NLM_F_REQUEST, 3, 0 } };
+	struct request answer = { 0 };
+
+	attribute(&r, type, &value, sizeof(value));
+	CHECK_EQ(send(fd, &r, r.head.nlmsg_len, 0), r.head.nlmsg_len);
+	CHECK(CHECK_OK(recv(fd, &answer, sizeof(answer), 0)) >= (int)NLMSG_LENGTH(sizeof(answer.any)));
+	CHECK_EQ(answer.head.nlmsg_seq, 3);
+	if (answer.head.nlmsg_type == NLMSG_ERROR)
+		return ((struct nlmsgerr *)NLMSG_DATA(&answer.head))->error;
+	CHECK_EQ(answer.head.nlmsg_type, RTM_NEWNSID);
+	const struct rtattr *a = (void *)((char *)NLMSG_DATA(&answer.head) + NLMSG_ALIGN(sizeof(answer.any)));
+	CHECK_EQ(a->rta_type, NETNSA_NSID);
+	CHECK_EQ(a->rta_len, RTA_LENGTH(sizeof(value)));
+	memcpy(&value, RTA_DATA(a), sizeof(value));
+	return value;
+}
+
+static void numbers(void)
+{
+	int outer = CHECK_OK(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+	int uts = CHECK_OK(open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC));
+
+	CHECK_OK(unshare(CLONE_NEWNET));
+	int fd = CHECK_OK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+	CHECK_EQ(number_here(fd, NETNSA_FD, outer), NETNSA_NSID_NOT_ASSIGNED);
+	CHECK_EQ(number_here(fd, NETNSA_PID, getpid()), NETNSA_NSID_NOT_ASSIGNED);
+	CHECK_EQ(number_here(fd, NETNSA_FD, 999), -EBADF);
+	CHECK_EQ(number_here(fd, NETNSA_FD, fd), -EINVAL);
+	CHECK_EQ(number_here(fd, NETNSA_FD, uts), -EINVAL);
+	CHECK_EQ(number_here(fd, NETNSA_PID, 1 << 30), -ESRCH);
+	CHECK_EQ(number_here(fd, 99, 0), -EINVAL);
+	close(fd);
+}
+
 static void by_netlink(void)
 {
 	CHECK_OK(unshare(CLONE_NEWNET));
@@ -330,6 +369,23 @@ static void by_netlink(void)
 	CHECK_ERR(lo_set(false), EPERM);
 	CHECK_ERR(ioctl(fd, SIOCGSKNS), EPERM);
 	CHECK_EQ(lo_flags() & IFF_UP, IFF_UP);
+	close(fd);
+}
+
+// Events of devices: there are none to come.
+static void device_events(void)
+{
+	struct sockaddr_nl name = { .nl_family = AF_NETLINK, .nl_groups = 1 }, got = { 0 };
+	socklen_t size = sizeof(got);
+	char event[256];
+
+	CHECK_OK(unshare(CLONE_NEWUSER | CLONE_NEWNET));
+	int fd = CHECK_OK(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT));
+	CHECK_OK(bind(fd, (struct sockaddr *)&name, sizeof(name)));
+	CHECK_OK(getsockname(fd, (struct sockaddr *)&got, &size));
+	CHECK_EQ(got.nl_groups, 1);
+	CHECK_EQ(got.nl_pid, getpid());
+	CHECK_ERR(recv(fd, event, sizeof(event), 0), EAGAIN);
 	close(fd);
 }
 
@@ -439,6 +495,85 @@ static void a_socket_keeps_it(void)
 	close(outer);
 }
 
+// ---- sockets on their way ----
+
+union rights {
+	char buffer[CMSG_SPACE(3 * sizeof(int))];
+	struct cmsghdr align;
+};
+
+static void send_fds(int to, const int *fds, unsigned count)
+{
+	union rights c = { 0 };
+	struct iovec i = { "x", 1 };
+	struct msghdr m = {
+		.msg_iov = &i, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = CMSG_SPACE(count * sizeof(int))
+	};
+
+	*CMSG_FIRSTHDR(&m) = (struct cmsghdr){ CMSG_LEN(count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), fds, count * sizeof(int));
+	CHECK_EQ(sendmsg(to, &m, 0), 1);
+}
+
+static void receive_fds(int from, int *fds, unsigned count)
+{
+	union rights c = { 0 };
+	char byte;
+	struct iovec i = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &i, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+
+	CHECK_EQ(recvmsg(from, &m, 0), 1);
+	if (CHECK(CMSG_FIRSTHDR(&m) && CMSG_FIRSTHDR(&m)->cmsg_len == CMSG_LEN(count * sizeof(int))))
+		memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&m)), count * sizeof(int));
+}
+
+// A child leaves a new namespace to the sockets it sends, and to a file that stands for it, and is gone.
+static void sent_by_the_last(int to, struct address *a)
+{
+	pid_t pid = CHECK_OK(fork());
+
+	if (!pid) {
+		CHECK_OK(unshare(CLONE_NEWNET));
+		CHECK_OK(lo_set(true));
+		int fds[] = { server(a), CHECK_OK(socket(AF_INET, SOCK_STREAM, 0)),
+			      CHECK_OK(open("/proc/self/ns/net", O_RDONLY)) };
+		send_fds(to, fds, 3);
+		CHECK_EQ(write(to, a, sizeof(*a)), sizeof(*a));
+		check_child_exit();
+	}
+	CHECK_EQ(check_wait(pid), 0);
+}
+
+static void in_flight(void)
+{
+	struct address a = loopback(AF_INET, 0);
+	int pair[2], fds[3];
+	char c = 0;
+
+	CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	sent_by_the_last(pair[1], &a);
+	receive_fds(pair[0], fds, 3);
+	CHECK_EQ(read(pair[0], &a, sizeof(a)), sizeof(a));
+	CHECK_EQ(try(&a), ECONNREFUSED); // not here
+	CHECK_OK(connect(fds[1], &a.any, a.size));
+	int accepted = CHECK_OK(accept(fds[0], NULL, NULL));
+	CHECK_EQ(write(fds[1], "x", 1), 1);
+	CHECK_EQ(read(accepted, &c, 1), 1);
+	close(fds[0]);
+	close(fds[1]);
+	int space = CHECK_OK(ioctl(accepted, SIOCGSKNS));
+	struct stat of_socket, sent;
+	CHECK_OK(fstat(space, &of_socket));
+	CHECK_OK(fstat(fds[2], &sent));
+	CHECK_EQ(of_socket.st_ino, sent.st_ino);
+	close(space);
+	close(fds[2]);
+	close(accepted);
+	sent_by_the_last(pair[1], &a); // nobody ever takes these
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void by_process(void)
 {
 	int go[2];
@@ -477,11 +612,14 @@ int main(void)
 	check_tmpdir();
 	CHECK_CHILD(separate);
 	CHECK_CHILD(by_netlink);
+	CHECK_CHILD(numbers);
+	CHECK_CHILD(device_events);
 	CHECK_CHILD(of_an_ordinary_user);
 	CHECK_CHILD(together);
 	CHECK_CHILD(limit);
 	CHECK_CHILD(a_mount_keeps_it);
 	CHECK_CHILD(a_socket_keeps_it);
+	CHECK_CHILD(in_flight);
 	CHECK_CHILD(by_process);
 	return check_done();
 }

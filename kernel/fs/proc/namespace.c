@@ -45,10 +45,10 @@ static struct namespace *namespace_named(struct task *t, const char *name)
 	return NULL;
 }
 
-// Of the kinds that a cell has one of.
+// Of the kinds that a cell has one of; 0: it is none of them.
 static uint32_t only_number(const char *name)
 {
-	return strcmp(name, "cgroup") ? NAMESPACE_INO_TIME : NAMESPACE_INO_CGROUP;
+	return !strcmp(name, "cgroup") ? NAMESPACE_INO_CGROUP : !strncmp(name, "time", 4) ? NAMESPACE_INO_TIME : 0;
 }
 
 ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size)
@@ -59,10 +59,10 @@ ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size)
 	if (error)
 		return error;
 	struct namespace *space = namespace_named(proc_task(n), name);
-	if (!space && !strncmp(name, "pid", 3))
-		return -ENOENT;
 	uint32_t number = space ? space->ino : only_number(name);
 	namespace_put(space);
+	if (!number)
+		return -ENOENT;
 	return fmt_print(buffer, size, "%.4s:[%u]", name, number);
 }
 
