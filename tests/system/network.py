@@ -78,9 +78,9 @@ def server(handle, address=ADDRESS):
 
 
 @contextlib.contextmanager
-def cell_running(t, script, *options):
+def cell_running(t, script, *options, arguments=()):
     """A cell whose script says "ready" when it is."""
-    process = t.start([PYTHON, "-c", PROLOGUE + script], *options, stdin=subprocess.PIPE)
+    process = t.start([PYTHON, "-c", PROLOGUE + script, *arguments], *options, stdin=subprocess.PIPE)
     try:
         t.wait_for_line(process, b"ready")
         yield process
@@ -903,10 +903,11 @@ sys.stdin.readline()
 # ---- UDP ----
 
 @contextlib.contextmanager
-def udp_echo(count=1000):
-    """Answers each datagram with its sender's address and what it said."""
+def udp_server(answer, port=0):
+    """Answers each datagram. answer(datagram, peer): with what. Yields its port and what it heard so far."""
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind((ADDRESS, 0))
+    s.bind((ADDRESS, port))
+    heard = []
 
     def loop():
         while True:
@@ -916,17 +917,25 @@ def udp_echo(count=1000):
                 return
             if data == b"end":
                 return
-            s.sendto(f"{peer[1]} ".encode() + data, peer)
+            heard.append(data)
+            s.sendto(answer(data, peer), peer)
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
     try:
-        yield s.getsockname()[1]
+        yield s.getsockname()[1], heard
     finally:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.sendto(b"end", s.getsockname())
         thread.join(5)
         s.close()
+
+
+@contextlib.contextmanager
+def udp_echo():
+    """Answers each datagram with its sender's port and what it said."""
+    with udp_server(lambda data, peer: f"{peer[1]} ".encode() + data) as (port, _):
+        yield port
 
 
 def test_udp(t):
@@ -1052,6 +1061,142 @@ sys.stdin.readline()
         for c in clients:
             c.close()
         end(t, process)
+
+
+# ---- network namespaces: grants are the first one's ----
+
+NAMESPACES = """
+import ctypes, fcntl
+libc = ctypes.CDLL(None, use_errno=True)
+USER, NET, MOUNT = 0x10000000, 0x40000000, 0x00020000  # CLONE_NEW*
+def unshare(flags):
+    if libc.unshare(flags):
+        raise OSError(ctypes.get_errno(), "unshare")
+def raise_lo():
+    with socket.socket() as s:
+        fcntl.ioctl(s, 0x8914, struct.pack("16sh22x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+"""
+
+
+def test_grants_stay_in_the_first_namespace(t):
+    """From another one nothing leads outside but sockets that were handed over; and nothing leads there."""
+    published, published_udp = free_port(), free_port(socket.SOCK_DGRAM)
+    path = os.path.join(t.scratch, "m.toml")
+    script = NAMESPACES + """
+say("ready")
+tcp, udp = (sys.argv[1], int(sys.argv[2])), (sys.argv[1], int(sys.argv[3]))
+def ways_out(where):
+    words = [error_of(socket.create_connection, tcp, 30)]
+    for family, to in (socket.AF_INET, udp), (socket.AF_INET6, ("::ffff:" + udp[0], udp[1])):
+        with socket.socket(family, socket.SOCK_DGRAM) as u:
+            words.append(error_of(u.sendto, where.encode(), to))
+        with socket.socket(family, socket.SOCK_DGRAM) as u:
+            words.append(error_of(u.connect, to))
+            if words[-1] == "none":
+                u.send(b"connected " + where.encode())
+    return " ".join([where, *words])
+def serve(where):
+    l = socket.create_server(("", 80), reuse_port=True)
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    u.bind(("", 53))
+    def tcp_loop():
+        while True:
+            with l.accept()[0] as c:
+                c.sendall(where)
+    def udp_loop():
+        while True:
+            u.sendto(where, u.recvfrom(100)[1])
+    for loop in tcp_loop, udp_loop:
+        threading.Thread(target=loop, daemon=True).start()
+
+ours, theirs = socket.socketpair()
+if not os.fork():
+    ours.close()
+    unshare(USER | NET)
+    lines = [ways_out("down")]
+    raise_lo()
+    lines.append(ways_out("up"))
+    _, (s, u), _, _ = socket.recv_fds(theirs, 1, 2)
+    s, u = socket.socket(fileno=s), socket.socket(fileno=u)
+    s.connect(tcp)
+    u.sendto(b"handed over", udp)
+    lines.append("handed over " + s.recv(100).decode() + " " + u.recv(100).decode())
+    serve(b"second")
+    theirs.sendall("\\n".join(lines).encode())
+    theirs.recv(1)
+    os._exit(0)
+say(ways_out("first"))
+with socket.socket() as s, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
+    socket.send_fds(ours, [b"x"], [s.fileno(), u.fileno()])
+say(ours.recv(1000).decode())
+sys.stdin.readline()
+serve(b"first")
+say("serves")
+sys.stdin.readline()
+ours.close()
+os.wait()
+"""
+    with server(lambda c, peer: c.sendall(b"granted")) as port, udp_server(lambda data, peer: data) as (udp, got):
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(f'fs.root = {{ uri = "file:/", read_only = true }}\n[net]\n'
+                    f'connect = ["tcp:{ADDRESS}:{port}", "udp:{ADDRESS}:{udp}"]\n'
+                    f'publish = ["{ADDRESS}:{published}:80", "{ADDRESS}:{published_udp}:53/udp"]\n')
+        with cell_running(t, script, "-m", path, arguments=(ADDRESS, str(port), str(udp))) as process:
+            lines = [process.stdout.readline().decode().strip() for _ in range(4)]
+            t.equal(lines, ["first none none none none none", "down" + " ENETUNREACH" * 5, "up ECONNREFUSED none none none none",
+                            "handed over granted handed over"])
+            for _ in range(100):  # datagrams take their time
+                if len(got) < 5:
+                    time.sleep(0.1)
+            t.equal(sorted(got), [b"connected first"] * 2 + [b"first"] * 2 + [b"handed over"])
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection((ADDRESS, published), timeout=30):
+                t.check(False, "a published port leads into the second namespace")
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            t.wait_for_line(process, b"serves")
+            for _ in range(4):
+                with socket.create_connection((ADDRESS, published), timeout=30) as c:
+                    t.equal(read_all(c), b"first")
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
+                    u.settimeout(30)
+                    u.sendto(b"x", (ADDRESS, published_udp))
+                    t.equal(u.recv(100), b"first")
+            end(t, process)
+
+
+def name_server_answer(query, peer):
+    """10.9.8.7 for an IPv4 address, nothing for others."""
+    end_of_question = query.index(b"\0", 12) + 5
+    wanted = query[end_of_question - 3] == 1
+    record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x0a\x09\x08\x07" if wanted else b""
+    return query[:2] + b"\x81\x80\0\1" + bytes([0, len(record) > 0]) + bytes(4) + query[12:end_of_question] + record
+
+
+def test_name_server_is_the_first_namespaces(t):
+    with contextlib.ExitStack() as stack:
+        try:
+            _, got = stack.enter_context(udp_server(name_server_answer, 53))
+        except OSError:
+            t.skip(f"port 53 of {ADDRESS} cannot be had")
+        lines = python(t, NAMESPACES + f"""
+def look_up(name):
+    try:
+        return socket.gethostbyname(name)
+    except socket.gaierror:
+        return "not found"
+with open("/tmp/resolv.conf", "w") as f:
+    f.write("nameserver {ADDRESS}\\noptions timeout:1 attempts:1\\n")
+unshare(USER | MOUNT)
+if libc.mount(b"/tmp/resolv.conf", b"/etc/resolv.conf", None, 4096, None):  # MS_BIND
+    raise OSError(ctypes.get_errno(), "mount")
+say(look_up("first.example"))
+unshare(NET)
+say(look_up("second.example"))
+raise_lo()
+say(look_up("third.example"))
+""", "--connect", f"udp:{ADDRESS}:53")
+    t.equal(lines, ["10.9.8.7", "not found", "not found"])
+    t.check(got and all(b"first" in query for query in got), got)
 
 
 # ---- the process outside ----
