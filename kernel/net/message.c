@@ -265,9 +265,9 @@ static int put_all_control(struct socket *s, struct message *m, struct control_o
 {
 	int error = 0;
 
-	if (s->domain == AF_UNIX && s->flags & SOCKET_PASSCRED) {
-		struct ucred sender =
-			m->has_sender ? socket_cred_shown(m->sender) : (struct ucred){ 0, ID_OVERFLOW, ID_OVERFLOW };
+	// The end of a stream has credentials, too: as Linux has it, zeros.
+	if (s->domain == AF_UNIX && s->flags & SOCKET_PASSCRED && (m->has_sender || s->type == SOCK_STREAM)) {
+		struct ucred sender = socket_cred_shown(m->has_sender ? m->sender : (struct ucred){ 0 });
 
 		error = put_control(c, SOL_SOCKET, SCM_CREDENTIALS, &sender, sizeof(sender));
 	}

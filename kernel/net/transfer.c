@@ -326,7 +326,7 @@ static int wait_for_packet(struct socket *s, struct message *m, uint64_t deadlin
 		error = socket_take_error(s);
 		if (error)
 			return -error;
-		if (s->shut_read)
+		if (s->shut_read && (s->type != SOCK_DGRAM || may_wait(m)))
 			return 0;
 		if (!may_wait(m))
 			return -EAGAIN;

@@ -211,6 +211,42 @@ static void credentials(void)
 	close(pair[1]);
 }
 
+// What the end of a connection looks like to somebody who wants credentials: how much is received, and how much of control data.
+static void end_of(int type, int how, ssize_t expected, size_t control_size)
+{
+	int pair[2], on = 1;
+	char byte, control[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec iov = { &byte, 1 };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
+	struct ucred sender;
+
+	CHECK_OK(socketpair(AF_UNIX, type, 0, pair));
+	CHECK_OK(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
+	CHECK_OK(shutdown(pair[0], SHUT_RD));
+	CHECK_EQ(recvmsg(pair[0], &message, how), expected);
+	if (expected == 0 && CHECK_EQ(message.msg_controllen, control_size) && control_size) {
+		memcpy(&sender, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(sender));
+		CHECK_EQ(sender.pid, 0);
+		CHECK_EQ(sender.uid, 0);
+		CHECK_EQ(sender.gid, 0);
+	}
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void ends(void)
+{
+	end_of(SOCK_STREAM, 0, 0, CMSG_SPACE(sizeof(struct ucred)));
+	end_of(SOCK_STREAM, MSG_DONTWAIT, 0, CMSG_SPACE(sizeof(struct ucred)));
+	end_of(SOCK_SEQPACKET, 0, 0, 0);
+	end_of(SOCK_SEQPACKET, MSG_DONTWAIT, 0, 0);
+	end_of(SOCK_DGRAM, 0, 0, 0);
+	end_of(SOCK_DGRAM, MSG_DONTWAIT, -1, 0);
+	CHECK_EQ(errno, EAGAIN);
+}
+
 int main(void)
 {
 	between_processes();
@@ -219,5 +255,6 @@ int main(void)
 	borders();
 	errors();
 	credentials();
+	ends();
 	return check_done();
 }
