@@ -51,7 +51,7 @@ int inet_endpoint_of(const struct net_address *a, struct endpoint *e)
 	return a->family == AF_INET || a->family == AF_INET6 ? -EINVAL : -EAFNOSUPPORT;
 }
 
-static bool is_loopback(const struct endpoint *e)
+bool inet_is_loopback(const struct endpoint *e)
 {
 	static const uint8_t one[16] = { [15] = 1 };
 
@@ -74,7 +74,7 @@ void inet_address_of(int domain, const struct endpoint *e, struct net_address *o
 	}
 }
 
-static void set_loopback(struct endpoint *e)
+void inet_set_loopback(struct endpoint *e)
 {
 	memset(e->ip, 0, 16);
 	e->any = false;
@@ -110,7 +110,7 @@ static bool conflicts(struct socket *s, const struct endpoint *e)
 	list_for_each (other, bucket(e->port), name_node) {
 		struct endpoint b;
 
-		if (other->net != s->net || other->type != s->type || inet_endpoint_of(&other->name, &b) ||
+		if (other->net != s->net || other->protocol != s->protocol || inet_endpoint_of(&other->name, &b) ||
 		    b.port != e->port)
 			continue;
 		if (!covers(other, &b, e) && !covers(s, e, &b))
@@ -168,7 +168,7 @@ static int inet_bind(struct socket *s, const struct net_address *a)
 		return error;
 	if (a->family != s->domain && !(s->domain == AF_INET && a->family == AF_UNSPEC))
 		return s->domain == AF_INET ? -EAFNOSUPPORT : -EINVAL;
-	if (!is_loopback(&e) ||
+	if (!inet_is_loopback(&e) ||
 	    (!e.any && !e.v4 && !lo_is_up(s->net))) // IPv4 addresses may be had before they are there
 		return -EADDRNOTAVAIL;
 	if (e.port && e.port < 1024 && !net_capable(current->cred, s->net, CAP_NET_BIND_SERVICE))
@@ -211,15 +211,15 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 		return err_ptr(error);
 	if (s->domain == AF_INET && a->family != AF_INET)
 		return err_ptr(-EAFNOSUPPORT);
-	if (!is_loopback(&e) || !lo_is_up(s->net))
+	if (!inet_is_loopback(&e) || !lo_is_up(s->net))
 		return err_ptr(-ENETUNREACH);
 	if (e.any) // to nobody in particular: to this host
-		set_loopback(&e);
+		inet_set_loopback(&e);
 	spin_lock(&ports_lock);
 	list_for_each (other, bucket(e.port), name_node) {
 		struct endpoint b;
 
-		if (other->net != s->net || other->type != s->type || inet_endpoint_of(&other->name, &b) ||
+		if (other->net != s->net || other->protocol != s->protocol || inet_endpoint_of(&other->name, &b) ||
 		    b.port != e.port || !covers(other, &b, &e))
 			continue;
 		if (socket_is_connection(s) && other->state != SOCKET_LISTENING)
@@ -236,7 +236,7 @@ static struct socket *inet_find(struct socket *s, const struct net_address *a)
 }
 
 // Once connected, a socket bound to the wildcard shows the address it talks from.
-static int inet_get_name(struct socket *s, bool peer, struct net_address *out)
+int inet_get_name(struct socket *s, bool peer, struct net_address *out)
 {
 	struct endpoint e = { .any = true, .v4 = s->domain == AF_INET }, other;
 	const struct net_address *a = peer ? &s->peer_name : &s->name;
@@ -252,7 +252,7 @@ static int inet_get_name(struct socket *s, bool peer, struct net_address *out)
 	if (e.any && (peer || s->state == SOCKET_CONNECTED)) {
 		if (!peer && s->peer_name.size && !inet_endpoint_of(&s->peer_name, &other))
 			e.v4 = other.v4;
-		set_loopback(&e);
+		inet_set_loopback(&e);
 	}
 	inet_address_of(s->domain, &e, out);
 	return 0;
@@ -268,12 +268,12 @@ static void inet_source(struct socket *s, const struct net_address *to, int doma
 	if (e.any) {
 		if (!inet_endpoint_of(to, &target))
 			e.v4 = target.v4;
-		set_loopback(&e);
+		inet_set_loopback(&e);
 	}
 	inet_address_of(domain, &e, out);
 }
 
-static void inet_unbind(struct socket *s)
+void inet_unbind(struct socket *s)
 {
 	spin_lock(&ports_lock);
 	if (s->named)
@@ -282,8 +282,17 @@ static void inet_unbind(struct socket *s)
 	spin_unlock(&ports_lock);
 }
 
+static bool is_ping(const struct socket *s, int protocol)
+{
+	return s->type == SOCK_DGRAM && protocol == (s->domain == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
 static int inet_create(struct socket *s, int protocol)
 {
+	if (is_ping(s, protocol)) {
+		ping_create(s);
+		return 0;
+	}
 	switch (s->type) {
 	case SOCK_STREAM: s->protocol = IPPROTO_TCP; break;
 	case SOCK_DGRAM: s->protocol = IPPROTO_UDP; break;
@@ -323,6 +332,9 @@ static const struct kept_option kept[] = {
 	{ IPPROTO_IPV6, IPV6_UNICAST_HOPS, 64 },
 	{ IPPROTO_IPV6, IPV6_TCLASS, 0 },
 	{ IPPROTO_IPV6, IPV6_RECVPKTINFO, 0 },
+	{ IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0 },
+	{ IPPROTO_IPV6, IPV6_RECVERR, 0 },
+	{ IPPROTO_IP, IP_RETOPTS, 0 },
 	{ IPPROTO_IP, IP_FREEBIND, 0 },
 	{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0 },
 };
@@ -338,7 +350,15 @@ static int kept_index(const struct socket *s, int level, int option)
 	return -1;
 }
 
-static int inet_set_option(struct socket *s, int level, int option, struct uptr value, int size)
+int32_t inet_kept_option(const struct socket *s, int level, int option)
+{
+	int i = kept_index(s, level, option);
+
+	assert(i >= 0);
+	return s->protocol_options[i] + kept[i].initial;
+}
+
+int inet_set_option(struct socket *s, int level, int option, struct uptr value, int size)
 {
 	int i = kept_index(s, level, option);
 	int32_t v = 0;
@@ -368,7 +388,7 @@ static int inet_set_option(struct socket *s, int level, int option, struct uptr 
 	return 0;
 }
 
-static int inet_get_option(struct socket *s, int level, int option, struct uptr value, struct uptr size)
+int inet_get_option(struct socket *s, int level, int option, struct uptr value, struct uptr size)
 {
 	int i = kept_index(s, level, option);
 	int32_t v;

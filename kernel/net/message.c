@@ -280,6 +280,13 @@ static int put_all_control(struct socket *s, struct message *m, struct control_o
 
 		error = put_control(c, SOL_SOCKET, SO_TIMESTAMP_OLD, &v, sizeof(v));
 	}
+	if (!error && s->family->tells_hops && s->family->tells_hops(s)) {
+		int32_t hops = 64; // as the kernel's answers have
+		bool v4 = s->domain == AF_INET;
+
+		error = put_control(c, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TTL : IPV6_HOPLIMIT, &hops,
+				    sizeof(hops));
+	}
 	return error;
 }
 

@@ -106,7 +106,7 @@ struct socket {
 	uint32_t send_space, receive_space;
 	uint32_t flags; // SOCKET_*
 	int32_t linger_seconds, priority, mark, receive_low;
-	int32_t protocol_options[24]; // TCP_*, IP_* and such: kept for getsockopt
+	int32_t protocol_options[28]; // TCP_*, IP_* and such: kept for getsockopt
 
 	// unix garbage, see unix_rights.c; its lock
 	unsigned inflight, external;
@@ -151,7 +151,9 @@ struct family {
 	void (*unbind)(struct socket *s);                                                        // last use is over
 	int (*set_option)(struct socket *s, int level, int option, struct uptr value, int size); // -ENOPROTOOPT; NULL
 	int (*get_option)(struct socket *s, int level, int option, struct uptr value, struct uptr size);
-	// Replace the generic ones (netlink); NULL
+	bool (*tells_hops)(
+		const struct socket *s); // is a receiver to be told how far a datagram may still go? NULL: no
+	// Replace the generic ones (netlink, ping); NULL
 	ssize_t (*send)(struct socket *s, struct message *m);
 	// Ways out of the cell; each says 1 when it is none of its business. NULL: there are none.
 	int (*connect_outside)(struct socket *s, const struct net_address *a, bool nonblock);

@@ -70,7 +70,7 @@ bool socket_in_table(const struct socket_view *v, int domain, int type)
 
 	if (s->domain != domain || s->type != type)
 		return false;
-	return type == SOCK_STREAM ? v->state != TCP_CLOSE : s->named;
+	return type == SOCK_STREAM ? v->state != TCP_CLOSE : s->named && s->protocol == IPPROTO_UDP;
 }
 
 // Words as the processor reads them from memory, as Linux prints them.
@@ -222,7 +222,7 @@ static struct counts count(const struct net_namespace *n)
 		c.netlink += s->domain == AF_NETLINK;
 		if (!is_internet(s))
 			continue;
-		c.udp[v6] += s->type == SOCK_DGRAM;
+		c.udp[v6] += s->protocol == IPPROTO_UDP;
 		c.tcp[v6] += s->type == SOCK_STREAM;
 		c.tcp_used[v6] += s->type == SOCK_STREAM && s->state != SOCKET_FREE;
 		c.tcp_connected += s->type == SOCK_STREAM && s->state == SOCKET_CONNECTED;

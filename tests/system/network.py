@@ -1199,6 +1199,16 @@ say(look_up("third.example"))
     t.check(got and all(b"first" in query for query in got), got)
 
 
+def test_ping(t):
+    """Of the loopback, by everybody; there is no way outside for it, whatever is granted."""
+    t.need("ping")
+    for options in ((), ("--user", "1000:1000")):
+        done = t.cell(["/bin/sh", "-c", f"ping -qc1 127.0.0.1; ping -qc1 ::1; ping -qc1 {ADDRESS}; ping -qc1 -W1 10.1.2.3"],
+                      "--connect", "udp:10.0.0.0/8:*", "--connect", f"udp:{ADDRESS}:*", *options, status=1)
+        t.equal(done.out.count(b"1 packets transmitted, 1 received, 0% packet loss"), 3, done.text())
+        t.equal(done.out.count(b"1 packets transmitted, 0 received, 100% packet loss"), 1, done.text())
+
+
 # ---- the process outside ----
 
 def test_device_process_killed(t):

@@ -312,6 +312,7 @@ static const struct pseudo_entry core_entries[] = {
 static const struct pseudo_entry ipv4_entries[] = {
 	TUNABLE("ip_local_port_range", "32768\t60999"),
 	TUNABLE("ip_unprivileged_port_start", "1024"),
+	TUNABLE("ping_group_range", "0\t2147483647"),
 	TUNABLE("tcp_syncookies", "1"),
 	TUNABLE("tcp_fin_timeout", "60"),
 	TUNABLE("tcp_rmem", "4096\t131072\t6291456"),
