@@ -35,6 +35,9 @@ static struct net_channel *plain_create(void)
 
 static int plain_begin(struct net_channel *c, uint32_t local_port, uint32_t remote_port)
 {
+	// The service is the kernel's alone, which knows who may use the grants: for programs nothing listens there.
+	if (remote_port == OUTSIDE_PORT)
+		return -ECONNRESET;
 	return vsock_stream_connect(vsock_stream_of(c), local_port, remote_port);
 }
 

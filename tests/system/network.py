@@ -1330,6 +1330,7 @@ for cid in 1, 3:
     say(s.recv(10).decode())
 say(error_of(socket.socket(socket.AF_VSOCK).connect, (1, 5001)))
 say(error_of(socket.socket(socket.AF_VSOCK).connect, (2, 5001)))
+say(error_of(socket.socket(socket.AF_VSOCK).connect, (2, 1)))  # the service, which is not for programs
 say(error_of(socket.socket(socket.AF_VSOCK).connect, (77, 5001)))
 n = socket.socket(socket.AF_VSOCK)
 n.setblocking(False)
@@ -1340,7 +1341,7 @@ say(bool(p.poll(10000)[0][1] & select.POLLERR), errno.errorcode[n.getsockopt(soc
 say(n.getsockopt(socket.AF_VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE))
 """, "--connect", "tcp:10.0.0.0/8:1")
     t.equal(lines, ["3", "5000 EADDRINUSE", "hello 5000 1", "b''", "back", "hello 5000 1", "b''", "back", "ECONNRESET",
-                    "ECONNRESET", "ENETUNREACH", "EINPROGRESS", "True ECONNRESET", "262144"])
+                    "ECONNRESET", "ECONNRESET", "ENETUNREACH", "EINPROGRESS", "True ECONNRESET", "262144"])
 
 
 def test_vsock_without_a_device(t):
