@@ -55,10 +55,15 @@ static void release(struct file *f)
 	}
 	if (f->mode & FILE_READ_COUNTED)
 		__atomic_fetch_sub(&f->inode->read_count, 1, __ATOMIC_RELEASE);
-	if (f->mode & FILE_WRITE_COUNTED)
+	if (f->mode & FILE_WRITE_COUNTED) {
 		inode_write_end(f->inode);
+		if (f->path.mount)
+			__atomic_fetch_sub(&f->path.mount->writers, 1, __ATOMIC_RELAXED);
+	}
 	if (f->mode & FILE_WRITE_DENIED)
 		inode_allow_write(f->inode);
+	if (f->mode & FILE_TREE)
+		mount_dissolve(f->path.mount);
 	if (f->path.dentry)
 		path_put(&f->path);
 	cred_put(f->cred);

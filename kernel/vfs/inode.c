@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #include <linux/capability.h>
+#include <linux/mount.h>
 
 #include "kernel/init.h"
 #include "kernel/leak.h"
@@ -455,11 +456,13 @@ int inode_remove_privileges(struct inode *i)
 void inode_touch_access(struct file *f)
 {
 	struct inode *i = f->inode;
+	uint32_t flags = f->path.mount ? f->path.mount->flags : 0;
 	if ((f->flags & O_NOATIME) || (i->super->flags & SUPER_NOATIME) || mount_is_readonly(f->path.mount) ||
-	    (f->path.mount && (f->path.mount->flags & SUPER_NOATIME)))
+	    (flags & MS_NOATIME) || (flags & MS_NODIRATIME && inode_is_dir(i)))
 		return;
 	// relatime: only when it tells something new, or once a day.
-	if (timestamp_compare(&i->atime, &i->mtime) > 0 && timestamp_compare(&i->atime, &i->ctime) > 0) {
+	if (!(flags & MS_STRICTATIME) && timestamp_compare(&i->atime, &i->mtime) > 0 &&
+	    timestamp_compare(&i->atime, &i->ctime) > 0) {
 		if (timestamp_now().seconds - i->atime.seconds < RELATIME_SECONDS)
 			return;
 	}

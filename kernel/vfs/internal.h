@@ -58,6 +58,7 @@ bool mount_cross_down(struct path *p);
 bool mount_cross_up(struct path *p); // root of a mount -> its mount point; false at the top
 static inline void mount_get(struct mount *m) { refcount_get(&m->refs); }
 void mount_put(struct mount *m);
+void mount_dissolve(struct mount *m);        // a file that a tree was made with goes; no lock held
 int mount_want_write(const struct path *p);  // 0 or -EROFS
 bool mount_is_on(struct dentry *d);          // is it a mount point in the current namespace?
 unsigned mount_references(struct dentry *d); // of mounts, as root or mount point; mount_hash_lock held

@@ -5,6 +5,7 @@
 // text waits in walk.links. The walk holds a reference on where it is, nothing else; a cached step takes one bucket lock.
 #include "internal.h"
 
+#include <linux/mount.h>
 #include <linux/openat2.h>
 
 #include "lib/string.h"
@@ -237,7 +238,7 @@ static int jump(struct walk *w, struct dentry *d)
 // Turns to the text of symlink `d`, which lies in w->path; `rest` comes after it, NULL for none. w->name is what to walk.
 static int follow_link(struct walk *w, struct dentry *d, const char *rest)
 {
-	if (w->resolve & RESOLVE_NO_SYMLINKS)
+	if (w->resolve & RESOLVE_NO_SYMLINKS || (w->path.mount && unlikely(w->path.mount->flags & MS_NOSYMFOLLOW)))
 		return -ELOOP;
 	int error = make_link_room(w);
 	if (error)

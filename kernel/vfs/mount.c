@@ -224,6 +224,14 @@ static int resolve_target(char *target, struct path *out, unsigned depth)
 
 // ---- attaching ----
 
+uint32_t mount_flags_of(uint64_t flags)
+{
+	uint32_t f = (uint32_t)flags & MOUNT_FLAGS;
+	if (f & MS_STRICTATIME)
+		return f & ~(uint32_t)(MS_NOATIME | MS_RELATIME);
+	return f & MS_NOATIME ? f & ~(uint32_t)MS_RELATIME : f | MS_RELATIME;
+}
+
 struct mount *mount_create(struct super *s, struct dentry *root, uint32_t flags, const char *source)
 {
 	struct mount *m = kalloc(sizeof(*m));
@@ -233,7 +241,7 @@ struct mount *mount_create(struct super *s, struct dentry *root, uint32_t flags,
 	m->super = s; // consumes the reference
 	m->root = root;
 	dentry_get(root);
-	m->flags = flags & MOUNT_FLAGS;
+	m->flags = mount_flags_of(flags);
 	m->id = __atomic_fetch_add(&next_id, 1, __ATOMIC_RELAXED);
 	list_init(&m->children);
 	list_init(&m->child_node);
@@ -274,11 +282,8 @@ bool mount_may_suid(const struct mount *m)
 	       (!owner || user_namespace_is_below(cred_namespace(current->cred), owner));
 }
 
-static int fill_super(const char *type, const char *source, uint32_t flags, const char *options, struct super **out)
+int super_mount(struct fs_type *t, const char *source, uint32_t flags, const char *options, struct super **out)
 {
-	struct fs_type *t = fs_type_find(type);
-	if (!t)
-		return -ENODEV;
 	if (!may_use_type(t))
 		return -EPERM;
 	struct super *s = t->of_caller ? t->of_caller() : NULL;
@@ -299,6 +304,33 @@ static int fill_super(const char *type, const char *source, uint32_t flags, cons
 	return 0;
 }
 
+static bool is_written(const struct super *s)
+{
+	struct mount *m, *top = mnt_namespace_mine()->root;
+	uint32_t writers = top->super == s ? __atomic_load_n(&top->writers, __ATOMIC_RELAXED) : 0;
+	spin_lock(&mount_hash_lock);
+	for (unsigned k = 0; k < HASH_BUCKETS; k++)
+		list_for_each (m, &table[k], hash_node)
+			if (m->super == s)
+				writers |= __atomic_load_n(&m->writers, __ATOMIC_RELAXED);
+	spin_unlock(&mount_hash_lock);
+	return writers;
+}
+
+int super_reconfigure(struct super *s, uint32_t readonly, const char *options)
+{
+	if (!cred_capable_in(current->cred, s->owner ? s->owner : &user_namespace_initial, CAP_SYS_ADMIN))
+		return -EPERM;
+	if (!readonly && s->flags & SUPER_GRANTED_RDONLY)
+		return -EACCES;
+	if (readonly & ~s->flags && is_written(s))
+		return -EBUSY;
+	int error = options && s->type->reconfigure ? s->type->reconfigure(s, options) : 0;
+	if (!error)
+		__atomic_store_n(&s->flags, (s->flags & ~SUPER_RDONLY) | readonly, __ATOMIC_RELAXED);
+	return error;
+}
+
 // Puts `m` on `at`, which it consumes.
 static int attach_new(struct mount *m, struct path *at)
 {
@@ -314,8 +346,9 @@ static int attach_new(struct mount *m, struct path *at)
 
 int mount_new(const char *type, const char *source, uint32_t flags, const char *options, struct mount **out)
 {
+	struct fs_type *t = fs_type_find(type);
 	struct super *s;
-	int error = fill_super(type, source, flags, options, &s);
+	int error = t ? super_mount(t, source, flags, options, &s) : -ENODEV;
 	if (error)
 		return error;
 	*out = mount_create(s, s->root, flags, source);
@@ -345,6 +378,8 @@ int mount_at(const char *type, const char *source, const char *target, uint32_t 
 	int error = mount_new(type, source, flags, options, &m);
 	if (error)
 		return error;
+	if (m->super->flags & SUPER_RDONLY)
+		m->super->flags |= SUPER_GRANTED_RDONLY;
 	error = attach_made_up(m, target);
 	if (error)
 		mount_put(m);
@@ -367,7 +402,8 @@ int mount_statfs(const struct path *p, struct statfs64_kernel *out)
 	// ST_VALID and the mount's own flags, as statfs(2) reports them.
 	out->flags |= 0x20 | (mount_is_readonly(p->mount) ? 1 : 0);
 	if (p->mount)
-		out->flags |= (p->mount->flags & 0xe) | (p->mount->flags & MS_NOATIME ? 1024 : 0) |
-			      (p->mount->flags & MS_RELATIME ? 4096 : 0);
+		out->flags |= (p->mount->flags & (0xe | MS_NOATIME | MS_NODIRATIME)) |
+			      (p->mount->flags & MS_RELATIME ? 4096 : 0) |
+			      (p->mount->flags & MS_NOSYMFOLLOW ? 8192 : 0);
 	return 0;
 }

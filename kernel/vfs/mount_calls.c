@@ -11,18 +11,23 @@
 #define UMOUNT_EXPIRE   4
 #define UMOUNT_NOFOLLOW 8
 
-#define TYPES        (MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE)
-#define ATIME_FLAGS  (MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
-#define ATIME_CHOSEN (ATIME_FLAGS | MS_STRICTATIME)
+#define TYPES (MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE)
 
-static bool may_mount(void)
+bool mount_may(void) { return cred_capable_in(current->cred, mnt_namespace_mine()->common.owner, CAP_SYS_ADMIN); }
+
+bool mount_is_mine(const struct mount *m) { return m && m->space == mnt_namespace_mine(); }
+
+bool path_is_mount(const struct path *p) { return p->mount && p->dentry == p->mount->root; }
+
+bool mount_place_is_there(const struct path *at)
 {
-	return cred_capable_in(current->cred, mnt_namespace_mine()->common.owner, CAP_SYS_ADMIN);
+	return !(at->dentry->flags & DENTRY_DISCONNECTED) || path_is_mount(at);
 }
 
-static bool is_mine(const struct mount *m) { return m && m->space == mnt_namespace_mine(); }
-
-static bool is_whole(const struct path *p) { return p->mount && p->dentry == p->mount->root; }
+unsigned mount_lookup_flags(unsigned at_flags)
+{
+	return (at_flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (at_flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
+}
 
 // ---- attaching ----
 
@@ -32,9 +37,7 @@ static int attach(struct mount *m, struct path *at)
 	struct list gone = LIST_INIT(gone);
 	rwsem_write_lock(&mount_lock);
 	(void)mount_cross_down(at);
-	int error = !is_mine(at->mount)                                        ? -EINVAL
-		    : at->dentry->flags & DENTRY_DISCONNECTED && !is_whole(at) ? -ENOENT
-									       : mount_attach_tree(m, at);
+	int error = !mount_is_mine(at->mount) ? -EINVAL : mount_place_is_there(at) ? mount_attach_tree(m, at) : -ENOENT;
 	if (error)
 		mount_detach_tree(m, false, &gone);
 	rwsem_write_unlock(&mount_lock);
@@ -56,7 +59,7 @@ static int add_new(struct path *at, const char *type, const char *source, uint32
 
 // ---- bind ----
 
-static bool has_locked_children(struct mount *m, struct dentry *root)
+bool mount_has_locked_children(struct mount *m, struct dentry *root)
 {
 	struct mount *child;
 	list_for_each (child, &m->children, child_node)
@@ -65,8 +68,16 @@ static bool has_locked_children(struct mount *m, struct dentry *root)
 	return false;
 }
 
-// A copy of what `from` shows. mount_lock held for writing; err_ptr.
-static struct mount *copy_of(const struct path *from, bool all)
+// A mount that is not copied would show in the copy what it must hide.
+static bool has_hiding(struct mount *top, struct dentry *root)
+{
+	for (struct mount *m = top; (m = mount_next(m, top));)
+		if (m->locked && m->unbindable && (m->parent != top || dentry_is_below(m->mountpoint, root)))
+			return true;
+	return false;
+}
+
+struct mount *mount_copy_seen(const struct path *from, bool all)
 {
 	if (!from->mount && from->dentry->super->type->flags & FS_BIND_ANY) {
 		refcount_get(&from->dentry->super->refs);
@@ -75,10 +86,12 @@ static struct mount *copy_of(const struct path *from, bool all)
 			super_put(from->dentry->super);
 		return m ? m : err_ptr(-ENOMEM);
 	}
-	if (!is_mine(from->mount) || from->mount->unbindable)
+	if (!mount_is_mine(from->mount) || from->mount->unbindable)
 		return err_ptr(-EINVAL);
-	if (!all && has_locked_children(from->mount, from->dentry))
+	if (!all && mount_has_locked_children(from->mount, from->dentry))
 		return err_ptr(-EINVAL);
+	if (all && has_hiding(from->mount, from->dentry))
+		return err_ptr(-EPERM);
 	return mount_copy_tree(from->mount, from->dentry, all ? MOUNT_COPY_ALL : 0);
 }
 
@@ -91,7 +104,7 @@ static int bind(struct path *at, const char *source, bool all)
 		return error;
 	}
 	rwsem_write_lock(&mount_lock);
-	struct mount *m = copy_of(&from, all);
+	struct mount *m = mount_copy_seen(&from, all);
 	rwsem_write_unlock(&mount_lock);
 	path_put(&from);
 	if (!is_err(m))
@@ -102,57 +115,16 @@ static int bind(struct path *at, const char *source, bool all)
 
 // ---- move ----
 
-static bool has_unbindable(struct mount *top)
-{
-	for (struct mount *m = top; m; m = mount_next(m, top))
-		if (m->unbindable)
-			return true;
-	return false;
-}
-
-static int may_move(const struct path *from, const struct path *to)
-{
-	struct mount *m = from->mount;
-	if (!is_mine(m) || !is_mine(to->mount) || !is_whole(from) || !m->parent || m->locked || m->parent->group)
-		return -EINVAL;
-	if (inode_is_dir(from->dentry->inode) != inode_is_dir(to->dentry->inode) ||
-	    (to->mount->group && has_unbindable(m)))
-		return -EINVAL;
-	for (const struct mount *above = to->mount; above; above = above->parent)
-		if (above == m)
-			return -ELOOP;
-	return 0;
-}
-
 static int move(struct path *at, const char *source)
 {
-	struct path from, old = { NULL, NULL };
+	struct path from;
 	int error = source ? path_lookup(AT_FDCWD, source, LOOKUP_FOLLOW, &from) : -EINVAL;
 	if (error) {
 		path_put(at);
 		return error;
 	}
-	rwsem_write_lock(&mount_lock);
-	(void)mount_cross_down(at);
-	error = may_move(&from, at);
-	if (!error) {
-		for (struct mount *m = from.mount; m; m = mount_next(m, from.mount))
-			m->space->count--;
-		mount_move(from.mount, NULL, &old);
-		error = mount_attach_tree(from.mount, at);
-		if (error) { // back again: what it lay on is still there
-			struct path none;
-			mount_tree_enter(from.mount, mnt_namespace_mine());
-			mount_move(from.mount, &old, &none);
-			old = (struct path){ NULL, NULL };
-		}
-	}
-	rwsem_write_unlock(&mount_lock);
+	error = mount_move_tree(&from, at);
 	path_put(&from);
-	if (old.dentry)
-		path_put(&old);
-	if (error)
-		path_put(at);
 	return error;
 }
 
@@ -161,10 +133,10 @@ static int move(struct path *at, const char *source)
 static int change_type(const struct path *p, uint64_t flags)
 {
 	uint32_t type = (uint32_t)flags & TYPES;
-	if (flags & ~(uint64_t)(TYPES | MS_REC | MS_SILENT) || type & (type - 1) || !is_whole(p))
+	if (flags & ~(uint64_t)(TYPES | MS_REC | MS_SILENT) || type & (type - 1) || !path_is_mount(p))
 		return -EINVAL;
 	rwsem_write_lock(&mount_lock);
-	int error = is_mine(p->mount) ? 0 : -EINVAL;
+	int error = mount_is_mine(p->mount) ? 0 : -EINVAL;
 	for (struct mount *m = p->mount; !error && m; m = flags & MS_REC ? mount_next(m, p->mount) : NULL)
 		mount_set_propagation(m, type);
 	rwsem_write_unlock(&mount_lock);
@@ -172,26 +144,30 @@ static int change_type(const struct path *p, uint64_t flags)
 }
 
 // MS_RELATIME is how every mount is that has no other of these: naming it changes nothing.
-static bool may_change_flags(const struct mount *m, uint32_t flags)
+int mount_may_change_flags(const struct mount *m, uint32_t flags)
 {
-	return !(m->locked_flags & ~flags) &&
-	       !(m->atime_locked && (m->flags ^ flags) & (ATIME_FLAGS & ~(uint32_t)MS_RELATIME));
+	if (m->locked_flags & ~flags || (m->atime_locked && (m->flags ^ flags) & (MOUNT_ATIME_FLAGS & ~(uint32_t)MS_RELATIME)))
+		return -EPERM;
+	return flags & ~m->flags & MS_RDONLY && __atomic_load_n(&m->writers, __ATOMIC_RELAXED) ? -EBUSY : 0;
 }
 
-// What the launcher granted read-only stays so: a superblock's own flag is never taken away.
-static int remount(const struct path *p, uint64_t flags)
+// Access times stay as they are when nothing is said of them.
+static uint32_t remount_flags(const struct mount *m, uint64_t flags)
 {
-	const struct super *s = p->dentry->super;
-	if (!is_whole(p))
+	if (flags & MOUNT_ATIME_FLAGS)
+		return mount_flags_of(flags);
+	return ((uint32_t)flags & MOUNT_FLAGS) | (m->flags & MOUNT_ATIME_FLAGS);
+}
+
+static int remount(const struct path *p, uint64_t flags, const char *options)
+{
+	if (!path_is_mount(p))
 		return -EINVAL;
-	if (!(flags & MS_BIND) &&
-	    !cred_capable_in(current->cred, s->owner ? s->owner : &user_namespace_initial, CAP_SYS_ADMIN))
-		return -EPERM;
-	uint32_t new = (uint32_t)flags &MOUNT_FLAGS;
-	if (!(flags & ATIME_CHOSEN))
-		new |= p->mount->flags &ATIME_FLAGS;
 	rwsem_write_lock(&mount_lock);
-	int error = !is_mine(p->mount) ? -EINVAL : may_change_flags(p->mount, new) ? 0 : -EPERM;
+	uint32_t new = remount_flags(p->mount, flags);
+	int error = mount_is_mine(p->mount) ? mount_may_change_flags(p->mount, new) : -EINVAL;
+	if (!error && !(flags & MS_BIND))
+		error = super_reconfigure(p->mount->super, new &MS_RDONLY, options);
 	if (!error)
 		__atomic_store_n(&p->mount->flags, new, __ATOMIC_RELAXED);
 	rwsem_write_unlock(&mount_lock);
@@ -221,7 +197,7 @@ static long mount_strings(const char *source, const char *target, const char *ty
 	if ((flags & MS_MGC_MSK) == MS_MGC_VAL)
 		flags &= ~(uint64_t)MS_MGC_MSK;
 	if (flags & MS_REMOUNT || (flags & TYPES && !(flags & MS_BIND))) {
-		error = flags & MS_REMOUNT ? remount(&at, flags) : change_type(&at, flags);
+		error = flags & MS_REMOUNT ? remount(&at, flags, data) : change_type(&at, flags);
 		path_put(&at);
 		return error;
 	}
@@ -232,7 +208,7 @@ static long mount_strings(const char *source, const char *target, const char *ty
 
 long sys_mount(struct uptr source_path, struct uptr path, struct uptr type_name, uint64_t flags, struct uptr data)
 {
-	if (!may_mount())
+	if (!mount_may())
 		return -EPERM;
 	char *source = NULL, *target = NULL, *type = NULL, *options = NULL;
 	long result = string_argument(path, &target);
@@ -242,7 +218,7 @@ long sys_mount(struct uptr source_path, struct uptr path, struct uptr type_name,
 		result = string_argument(source_path, &source);
 	if (!result)
 		result = string_argument(type_name, &type);
-	if (!result && !(flags & MS_REMOUNT))
+	if (!result)
 		result = string_argument(data, &options);
 	if (!result)
 		result = mount_strings(source, target, type, flags, options);
@@ -255,7 +231,7 @@ long sys_mount(struct uptr source_path, struct uptr path, struct uptr type_name,
 
 static int check_unmount(struct mount *m, int flags)
 {
-	if (!is_mine(m) || m->locked)
+	if (!mount_is_mine(m) || m->locked)
 		return -EINVAL;
 	if (!m->parent)
 		return -EBUSY; // the root
@@ -268,7 +244,7 @@ static int check_unmount(struct mount *m, int flags)
 static int unmount(const struct path *p, int flags)
 {
 	struct list gone = LIST_INIT(gone);
-	if (!is_whole(p))
+	if (!path_is_mount(p))
 		return -EINVAL;
 	rwsem_write_lock(&mount_lock);
 	int error = check_unmount(p->mount, flags);
@@ -283,7 +259,7 @@ long sys_umount2(struct uptr path, int flags)
 {
 	if (flags & ~(UMOUNT_FORCE | UMOUNT_DETACH | UMOUNT_EXPIRE | UMOUNT_NOFOLLOW))
 		return -EINVAL;
-	if (!may_mount())
+	if (!mount_may())
 		return -EPERM;
 	struct path p;
 	long result = path_lookup_user(AT_FDCWD, path, flags & UMOUNT_NOFOLLOW ? 0 : LOOKUP_FOLLOW, &p);

@@ -12,7 +12,10 @@ static void show_options(struct seq *s, uint32_t flags)
 	seq_puts(s, flags & MS_NOSUID ? ",nosuid" : "");
 	seq_puts(s, flags & MS_NODEV ? ",nodev" : "");
 	seq_puts(s, flags & MS_NOEXEC ? ",noexec" : "");
-	seq_puts(s, flags & MS_NOATIME ? ",noatime" : ",relatime");
+	seq_puts(s, flags & MS_NOATIME ? ",noatime" : "");
+	seq_puts(s, flags & MS_NODIRATIME ? ",nodiratime" : "");
+	seq_puts(s, flags & MS_RELATIME ? ",relatime" : "");
+	seq_puts(s, flags & MS_NOSYMFOLLOW ? ",nosymfollow" : "");
 }
 
 static void show_propagation(struct seq *s, const struct mount *m)

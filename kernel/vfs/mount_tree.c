@@ -163,6 +163,12 @@ void mount_tree_enter(struct mount *top, struct mnt_namespace *space)
 	}
 }
 
+void mount_tree_leave(struct mount *top)
+{
+	for (struct mount *m = top; m; m = mount_next(m, top))
+		m->space->count--;
+}
+
 void mount_lock_tree(struct mount *top)
 {
 	for (struct mount *m = top; m; m = mount_next(m, top)) {
@@ -189,6 +195,8 @@ static void copy_propagation(struct mount *c, struct mount *of, unsigned flags)
 	if (flags & MOUNT_COPY_SHARED)
 		make_shared(c);
 }
+
+void mount_join(struct mount *m, struct mount *of) { copy_propagation(m, of, 0); }
 
 static struct mount *copy_one(struct mount *of, struct dentry *root, unsigned flags)
 {
@@ -259,7 +267,7 @@ static int spread_to(struct mount *m, struct mount *from, struct dentry *where, 
 	struct mount *source = from->spread;
 	*out = NULL;
 	m->spread = source;
-	if (!dentry_is_below(where, m->root))
+	if (!dentry_is_below(where, m->root) || (m->space && m->space->anonymous))
 		return 0;
 	if (!has_room(m->space, count))
 		return -ENOSPC;

@@ -76,6 +76,8 @@ static int set_up(struct file *f, const struct path *p)
 		if (error)
 			return error;
 		f->mode |= FILE_WRITE_COUNTED;
+		if (p->mount)
+			__atomic_fetch_add(&p->mount->writers, 1, __ATOMIC_RELAXED);
 	} else if ((f->mode & FILE_READ) && inode_is_reg(i)) {
 		__atomic_fetch_add(&i->read_count, 1, __ATOMIC_SEQ_CST);
 		f->mode |= FILE_READ_COUNTED;

@@ -52,7 +52,9 @@ static int devtmpfs_mount(struct super *s, const char *source, const char *optio
 	return pseudo_fill_super(s, &root, TMPFS_MAGIC);
 }
 
-static struct fs_type devtmpfs_type = { .name = "devtmpfs", .flags = FS_NODEV | FS_SINGLE, .mount = devtmpfs_mount };
+static struct fs_type devtmpfs_type = { .name = "devtmpfs",
+					.flags = FS_NODEV | FS_SINGLE | FS_ANY_OPTION,
+					.mount = devtmpfs_mount };
 
 static void devtmpfs_init(void) { fs_type_register(&devtmpfs_type); }
 KERNEL_INIT(2, devtmpfs_init);

@@ -280,6 +280,14 @@ static int proc_mount(struct super *s, const char *source, const char *options)
 	return 0;
 }
 
+// Nothing of it is hidden from anybody here.
+static int proc_check_option(const char *key, const char *value)
+{
+	if (!strcmp(key, "subset"))
+		return value && !strcmp(value, "pid") ? 0 : -EINVAL;
+	return strcmp(key, "gid") != 0 && strcmp(key, "hidepid") != 0 ? -ENOENT : value && *value ? 0 : -EINVAL;
+}
+
 static struct user_namespace *proc_owner(void) { return task_pid_namespace(current)->common.owner; }
 static struct super *proc_of_caller(void);
 static void proc_gone(struct super *s)
@@ -294,6 +302,7 @@ static struct fs_type proc_type = {
 	.name = "proc",
 	.flags = FS_NODEV | FS_USERNS,
 	.mount = proc_mount,
+	.check_option = proc_check_option,
 	.of_caller = proc_of_caller,
 	.owner = proc_owner,
 	.gone = proc_gone,

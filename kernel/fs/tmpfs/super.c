@@ -77,6 +77,17 @@ static bool parse_one(const char *key, const char *value, struct options *o, uin
 	       !strcmp(key, "inode32");
 }
 
+static int check_option(const char *key, const char *value)
+{
+	static const char *const keys[] = { "size", "nr_blocks", "nr_inodes", "mode",    "uid",    "gid",
+					    "huge", "mpol",      "noswap",    "inode64", "inode32" };
+	struct options unused;
+	for (unsigned i = 0; i < array_count(keys); i++)
+		if (!strcmp(key, keys[i]))
+			return parse_one(key, value ? value : "", &unused, 0) ? 0 : -EINVAL;
+	return -ENOENT;
+}
+
 static int parse(const char *text, struct options *o, uint64_t memory_bytes)
 {
 	while (text && *text) {
@@ -275,8 +286,36 @@ int tmpfs_fill_super(struct super *s, const char *text)
 	return s->root ? 0 : -ENOMEM;
 }
 
+// May a limit (0: none) become another one?
+static bool may_limit(uint64_t old, uint64_t new, uint64_t used) { return new == old || !new || (old && used <= new); }
+
+// Size and number of inodes; the rest is the root's, which is there.
+static int reconfigure(struct super *s, const char *text)
+{
+	struct tmpfs_super *t = s->private;
+	struct page_stats stats;
+	page_stats_get(&stats);
+	struct options o = { .pages = t->pages_max, .inodes = t->inodes_max };
+	int error = parse(text, &o, stats.total_pages * PAGE_SIZE);
+	if (error)
+		return error;
+	spin_lock(&t->lock);
+	if (!may_limit(t->pages_max, o.pages, t->pages_used) || !may_limit(t->inodes_max, o.inodes, t->inodes_used)) {
+		error = -EINVAL;
+	} else {
+		t->pages_max = o.pages;
+		t->inodes_max = o.inodes;
+	}
+	spin_unlock(&t->lock);
+	return error;
+}
+
 static int mount(struct super *s, const char *source, const char *options) { return tmpfs_fill_super(s, options); }
-static struct fs_type tmpfs_type = { .name = "tmpfs", .flags = FS_NODEV | FS_USERNS, .mount = mount };
+static struct fs_type tmpfs_type = { .name = "tmpfs",
+				     .flags = FS_NODEV | FS_USERNS,
+				     .mount = mount,
+				     .check_option = check_option,
+				     .reconfigure = reconfigure };
 
 static void register_type(void)
 {

@@ -412,7 +412,7 @@ static int devpts_mount(struct super *s, const char *source, const char *options
 }
 
 static struct fs_type devpts_type = { .name = "devpts",
-				      .flags = FS_NODEV | FS_SINGLE | FS_USERNS | FS_DEVICES,
+				      .flags = FS_NODEV | FS_SINGLE | FS_USERNS | FS_DEVICES | FS_ANY_OPTION,
 				      .mount = devpts_mount };
 static const struct file_ops slave_device_ops = { .open = slave_open };
 

@@ -342,15 +342,20 @@ struct super {
 	int sync_error;
 	void *private;
 };
-#define SUPER_RDONLY    1u    // MS_RDONLY
-#define SUPER_NOATIME   1024u // MS_NOATIME: the file system, or its server, keeps access times
-#define SUPER_NODEV     4u    // MS_NODEV: devices on it cannot be opened
-#define SUPER_MAX_BYTES INT64_MAX
+#define SUPER_RDONLY         1u          // MS_RDONLY
+#define SUPER_NOATIME        1024u       // MS_NOATIME: the file system, or its server, keeps access times
+#define SUPER_NODEV          4u          // MS_NODEV: devices on it cannot be opened
+#define SUPER_GRANTED_RDONLY 0x40000000u // the launcher granted it so: SUPER_RDONLY stays
+#define SUPER_MAX_BYTES      INT64_MAX
 struct fs_type {
 	const char *name;
 	uint32_t flags; // FS_*
 	// Fills s (root, ops). `source`: device or tag; `options`: comma separated or NULL.
 	int (*mount)(struct super *s, const char *source, const char *options);
+	// Optional: fsconfig(2) asks about one of those options. 0, -ENOENT: there is no such, -EINVAL: not with that value (NULL: none given).
+	int (*check_option)(const char *key, const char *value);
+	// Optional: takes other options, or what it does not know of. 0 or -errno. Spinlocks only.
+	int (*reconfigure)(struct super *s, const char *options);
 	// Optional: the superblock that a mount by the current task shows, referenced; NULL: a new one.
 	struct super *(*of_caller)(void);
 	// Optional: whose CAP_SYS_ADMIN a mount takes, beside that over the mount namespace.
@@ -358,11 +363,12 @@ struct fs_type {
 	void (*gone)(struct super *s); // optional: the last reference went
 	struct fs_type *next;
 };
-#define FS_NODEV    1u
-#define FS_USERNS   4u                    // may be mounted by the root of a user namespace
-#define FS_DEVICES  16u                   // whose devices are its own
-#define FS_BIND_ANY 8u                    // its files may be bound though no mount has them
-#define FS_SINGLE   2u                    // one superblock for all mounts (proc, sysfs, devpts)
+#define FS_NODEV      1u
+#define FS_USERNS     4u                  // may be mounted by the root of a user namespace
+#define FS_DEVICES    16u                 // whose devices are its own
+#define FS_ANY_OPTION 32u                 // takes options that it does not look at
+#define FS_BIND_ANY   8u                  // its files may be bound though no mount has them
+#define FS_SINGLE     2u                  // one superblock for all mounts (proc, sysfs, devpts)
 void fs_type_register(struct fs_type *t); // level 2 or 3
 struct super *super_create(
 	struct fs_type *t); // a superblock without mount (or the one there is: FS_SINGLE); root not set yet. NULL
@@ -376,7 +382,8 @@ struct mount {
 	struct mount *parent;      // mount_lock
 	struct dentry *mountpoint; // mount_lock
 	struct list children, child_node, hash_node;
-	uint32_t flags; // MNT_*: MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME, MS_RELATIME
+	uint32_t flags;   // MS_*: MOUNT_FLAGS
+	uint32_t writers; // files open for writing; atomic
 	int id;
 	// The rest: mount_lock, kernel/vfs/mount_tree.c.
 	struct mnt_namespace *space; // it is in; NULL: none
@@ -476,6 +483,7 @@ struct file {
 #define FILE_WRITE_COUNTED 32u  // holds inode->write_count
 #define FILE_WRITE_DENIED  64u  // a program's file: its inode may not be opened for writing (ETXTBSY) until it is put
 #define FILE_READ_COUNTED  128u // holds inode->read_count
+#define FILE_TREE          256u // a tree of mounts that is attached nowhere goes with it
 #define OPEN_EXEC          0x40000000 // file_open_path(): the right to execute is asked for, not that to read
 
 static inline void file_get(struct file *f) { refcount_get(&f->refs); }

@@ -68,6 +68,8 @@ static bool keep_super(struct file *f)
 
 	refcount_get(&d->super->refs);
 	f->path.mount = mount_create(d->super, d->super->root, 0, NULL);
+	if (f->path.mount && f->mode & FILE_WRITE_COUNTED)
+		f->path.mount->writers = 1;
 	if (!f->path.mount)
 		super_put(d->super);
 	return f->path.mount != NULL;
