@@ -61,6 +61,41 @@ def test_read_only_mount(t):
     t.equal(os.listdir(t.scratch), ["file"])
 
 
+REMOUNT = r"""
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    value = libc.syscall(number, *arguments)
+    print(os.strerror(ctypes.get_errno()) if value < 0 else "ok")
+    return value
+libc.unshare(0x20000)
+config = libc.syscall(433, -100, b"/work", 0)
+call(431, config, 0, b"rw", None, 0)
+call(431, config, 7, None, None, 0)
+call(165, None, b"/work", None, 32, None)
+call(442, -100, b"/work", 0, (ctypes.c_uint64 * 4)(0, 1, 0, 0), 32)
+tree = libc.syscall(428, -100, b"/work", 1)
+call(442, tree, b"", 0x1000, (ctypes.c_uint64 * 4)(0, 1, 0, 0), 32)
+call(429, tree, b"", -100, b"/tmp", 4)
+for path in "/work/file", "/tmp/file":
+    try:
+        open(path, "w")
+    except OSError as e:
+        print(e.strerror)
+"""
+
+
+def test_read_only_mount_stays_so(t):
+    """Whatever its root says to the calls that change mounts and file systems."""
+    with open(os.path.join(t.scratch, "file"), "w") as f:
+        f.write("content\n")
+    done = t.cell(["/usr/bin/python3", "-c", REMOUNT], "--user", "root", "--mount", f"{t.scratch}:/work:ro", status=0)
+    refused = ["Permission denied"] * 2
+    t.equal(done.out.decode().split("\n"), ["ok", *refused, "ok", "ok", "ok"] + ["Read-only file system"] * 2 + [""])
+    with open(os.path.join(t.scratch, "file")) as f:
+        t.equal(f.read(), "content\n")
+
+
 def test_writable_mount(t):
     done = t.cell(["/bin/sh", "-c", """cd /work; echo new > file; mkdir -p a/b; ln -s file link; ln file hard; mv a c
 chmod 640 file; touch -d @1234567890 c/b; dd if=/dev/urandom of=big bs=64k count=50 2>/dev/null; md5sum < big; sync"""],
