@@ -19,7 +19,7 @@
 #include <linux/capability.h>
 #include <linux/ptrace.h>
 
-#define FLAGS_NOT_YET     (CLONE_NEWCGROUP | CLONE_NEWTIME)
+#define FLAGS_NOT_YET     CLONE_NEWTIME
 #define FLAGS_CLONE3_ONLY (CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP)
 
 // Are children born in the namespace that the current task is in?

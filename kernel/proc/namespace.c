@@ -18,6 +18,7 @@ const struct namespace_type *const namespace_types[NAMESPACE_KINDS] = {
 	[NAMESPACE_UTS] = &uts_namespace_type,   [NAMESPACE_IPC] = &ipc_namespace_type,
 	[NAMESPACE_USER] = &user_namespace_type, [NAMESPACE_MNT] = &mnt_namespace_type,
 	[NAMESPACE_PID] = &pid_namespace_type,   [NAMESPACE_NET] = &net_namespace_type,
+	[NAMESPACE_CGROUP] = &cgroup_namespace_type,
 };
 
 struct namespaces namespaces_initial = { .refs = { 1 } };
@@ -29,6 +30,7 @@ static void init(void)
 	namespaces_initial.of[NAMESPACE_MNT] = mnt_namespace_initial;
 	namespaces_initial.of[NAMESPACE_PID] = pid_namespace_initial;
 	namespaces_initial.of[NAMESPACE_NET] = net_namespace_initial;
+	namespaces_initial.of[NAMESPACE_CGROUP] = cgroup_namespace_initial;
 }
 KERNEL_INIT(1, init);
 

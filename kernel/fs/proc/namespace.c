@@ -48,7 +48,7 @@ static struct namespace *namespace_named(struct task *t, const char *name)
 // Of the kinds that a cell has one of; 0: it is none of them.
 static uint32_t only_number(const char *name)
 {
-	return !strcmp(name, "cgroup") ? NAMESPACE_INO_CGROUP : !strncmp(name, "time", 4) ? NAMESPACE_INO_TIME : 0;
+	return !strncmp(name, "time", 4) ? NAMESPACE_INO_TIME : 0;
 }
 
 ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size)
@@ -63,7 +63,8 @@ ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size)
 	namespace_put(space);
 	if (!number)
 		return -ENOENT;
-	return fmt_print(buffer, size, "%.4s:[%u]", name, number);
+	const char *rest = strchr(name, '_'); // "_for_children"
+	return fmt_print(buffer, size, "%.*s:[%u]", (int)(rest ? rest - name : (ptrdiff_t)strlen(name)), name, number);
 }
 
 // ---- the files ----

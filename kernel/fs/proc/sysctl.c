@@ -388,6 +388,7 @@ static const struct pseudo_entry user_entries[] = {
 	LIMIT("max_pid_namespaces", NAMESPACE_PID),
 	LIMIT("max_net_namespaces", NAMESPACE_NET),
 	LIMIT("max_mnt_namespaces", NAMESPACE_MNT),
+	LIMIT("max_cgroup_namespaces", NAMESPACE_CGROUP),
 	{ NULL },
 };
 
