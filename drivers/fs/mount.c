@@ -150,6 +150,8 @@ static int connection_start(struct fs_connection *c)
 
 static int fs_mount(struct super *s, const char *source, const char *options)
 {
+	if (!source)
+		return -EINVAL;
 	struct fs_connection *c = fs_connection_find(source);
 	if (!c)
 		return -ENODEV;

@@ -343,6 +343,21 @@ static void other_file_systems(void)
 	close(fd);
 }
 
+// Of the types that a cell's host mounts are of; most hosts know neither.
+static void no_source(void)
+{
+	static const char *const types[] = { "broker", "virtiofs" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		CHECK(mount(NULL, "/tmp", types[i], 0, NULL) < 0 && (errno == EINVAL || errno == ENODEV));
+		int fd = fsopen_(types[i], 0);
+		if (fd < 0)
+			continue;
+		CHECK_ERR(create(fd), EINVAL);
+		close(fd);
+	}
+}
+
 static bool has(const char *name, const char *option) { return strstr(info(name), option) != NULL; }
 
 static void attributes_set(void)
@@ -533,6 +548,7 @@ int main(void)
 	in_namespace(groups_set, "groups_set");
 	in_namespace(file_system_configured, "file_system_configured");
 	in_namespace(other_file_systems, "other_file_systems");
+	in_namespace(no_source, "no_source");
 	in_namespace(attributes_set, "attributes_set");
 	in_namespace(as_user, "as_user");
 	return check_done();
