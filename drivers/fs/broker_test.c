@@ -643,6 +643,30 @@ static void the_next_directory_is_read_ahead(void **state)
 	assert_null(fs_connections()->listing);
 }
 
+static struct dentry_stats when_listed;
+
+static void note_listing(uint32_t opcode, char *answer, size_t *size, bool *with_descriptor)
+{
+	if (opcode == BROKER_READ_DIRECTORY)
+		dentry_stats_get(&when_listed);
+}
+
+// The server works on it while the names of the one before are taken in, unless it may be one of those.
+static void the_next_directory_is_asked_for_before_names_are_taken_in(void **state)
+{
+	struct dentry_stats before;
+	make_tree(12);
+	fake_host_mkdir("d20/below");
+	walk(0, 9);
+	dentry_stats_get(&before);
+	fake_mangle = note_listing;
+	walk(9, 10);
+	assert_int_equal(when_listed.dentries, before.dentries);
+	walk(10, 11);
+	assert_int_equal(when_listed.dentries, before.dentries + 5 + 6);
+	assert_int_equal(fs_node(fs_connections()->listing->dir), fake_node("d20/below"));
+}
+
 // What was asked for and never wanted is nobody's when the tree goes; teardown() counts descriptors.
 static void a_listing_under_way_goes_with_its_tree(void **state)
 {
@@ -953,6 +977,7 @@ int main(void)
 		TEST(trees_are_gone_through),
 		TEST(a_batch_under_way_goes_with_its_tree),
 		TEST(the_next_directory_is_read_ahead),
+		TEST(the_next_directory_is_asked_for_before_names_are_taken_in),
 		TEST(a_listing_under_way_goes_with_its_tree),
 		TEST(a_listing_out_of_date_is_not_used),
 		TEST(an_old_listing_is_not_used),

@@ -277,10 +277,45 @@ static bool listing_use(struct inode *i, struct fs_open_dir *dir, struct asking 
 // True: files of the directory came along.
 static bool asking_end(struct asking *a) { return PORT_HOST && a->listing && fs_listing_end(a->listing); }
 
-// Entries of the directory `d` were read, and are about to be used: what comes next can be asked for meanwhile.
-static void look_further(struct inode *dir, struct dentry *d, bool files_came, bool watch)
+// ---- what comes next ----
+//
+// Entries of a directory were read: what comes after it is asked for before they become dentries, which takes as long as the server needs
+// for the next directory. Not where a walk may go on to one of these entries, nor for files of the directory itself.
+
+struct further {
+	bool watch; // the directory was to be watched
+	bool looked, walking;
+};
+
+static bool holds_directories(const struct fs_open_dir *dir)
 {
-	if (!fs_walk_on(dir, d, watch) && !files_came)
+	struct fuse_directory_entry *e = kalloc(sizeof(*e));
+	size_t at = 0;
+	bool found = !e;
+	while (!found && fuse_decode_dirent(page_address(dir->buffer), dir->size, &at, true, e) > 0)
+		found = e->has_entry && (e->entry.attr.mode & S_IFMT) == S_IFDIR;
+	kfree(e);
+	return found;
+}
+
+static void walk_further(struct further *f, struct inode *dir, struct dentry *d)
+{
+	f->looked = true;
+	f->walking = fs_walk_on(dir, d, f->watch);
+}
+
+static void look_further_early(struct further *f, struct inode *dir, struct dentry *d, const struct fs_open_dir *od)
+{
+	if (PORT_HOST && od->plus && od->last && !holds_directories(od))
+		walk_further(f, dir, d);
+}
+
+// They are dentries now.
+static void look_further(struct further *f, struct inode *dir, struct dentry *d, bool files_came)
+{
+	if (!f->looked)
+		walk_further(f, dir, d);
+	if (!f->walking && !files_came)
 		fs_open_ahead(dir, d);
 }
 
@@ -407,12 +442,14 @@ static int dir_fetch(struct file *f, struct fs_open_dir *dir, loff_t position)
 	fs_inode_of(i)->listed = dir->plus;
 	if (names && dir->plus)
 		names_begin(f->path.dentry);
+	struct further next = { .watch = flags & BROKER_READ_WATCH };
+	look_further_early(&next, i, f->path.dentry, dir);
 	bool all = dir->plus && entries_link(f->path.dentry, dir, &a, &end);
 	if (names && all && dir->last && dir->exact)
 		names_end(i, names);
 	bool files = asking_end(&a);
 	if (PORT_HOST && all)
-		look_further(i, f->path.dentry, files, flags & BROKER_READ_WATCH);
+		look_further(&next, i, f->path.dentry, files);
 	return 0;
 }
 
@@ -468,6 +505,9 @@ static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *o
 	int error = entries_read_at_once(dir, od, watch ? BROKER_READ_WATCH : 0, &a);
 	uint64_t names = a.mark ? fs_watch_names(dir) : 0;
 	loff_t position = 0;
+	struct further next = { .watch = watch };
+	if (!error)
+		look_further_early(&next, dir, d, od);
 	bool all = !error && entries_link(d, od, &a, &position);
 	bool files = asking_end(&a);
 	while (!error && !od->last) {
@@ -479,7 +519,7 @@ static int names_read(struct inode *dir, struct dentry *d, struct fs_open_dir *o
 	if (!error && all && names && od->exact)
 		names_end(dir, names);
 	if (!error)
-		look_further(dir, d, files, watch);
+		look_further(&next, dir, d, files);
 	return error;
 }
 
