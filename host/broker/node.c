@@ -13,6 +13,7 @@
 #define SLOTS_PER_CHUNK 32u
 #define BUCKETS_FIRST   16u
 #define DEPTH_MAX       65536u // of directories, when they change their place
+#define INODES_IN_A_ROW 32u
 
 static_assert(NODE_SHARDS == 1u << SHARD_BITS, "shards");
 
@@ -116,9 +117,12 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 29;
 }
 
+// Files made together have numbers in a row and are looked up together: their buckets and slots are neighbours in one shard.
 static uint64_t inode_hash(const struct tree *tree, const struct node_identity *i)
 {
-	return mix(i->ino ^ mix(i->dev ^ mix(i->mount ^ (uint64_t)tree->grant << 48)));
+	uint64_t row = mix(i->ino / INODES_IN_A_ROW ^ mix(i->dev ^ mix(i->mount ^ (uint64_t)tree->grant << 48)));
+
+	return row + (i->ino % INODES_IN_A_ROW << SHARD_BITS);
 }
 
 static struct node **bucket_of(struct node_shard *s, uint64_t hash)
