@@ -557,8 +557,9 @@ static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size
 }
 
 #define FS_COMMON_OPS                                                                                   \
-	.getattr = fs_getattr, .setattr = fs_setattr, .getxattr = fs_getxattr, .setxattr = fs_setxattr, \
-	.listxattr = fs_listxattr, .removexattr = fs_removexattr, .watched = PORT_HOST ? fs_watched : NULL
+	.getattr = fs_getattr, .identify = fs_identify, .setattr = fs_setattr, .getxattr = fs_getxattr, \
+	.setxattr = fs_setxattr, .listxattr = fs_listxattr, .removexattr = fs_removexattr,              \
+	.watched = PORT_HOST ? fs_watched : NULL
 
 const struct inode_ops fs_dir_inode_ops = {
 	FS_COMMON_OPS,

@@ -290,6 +290,7 @@ void fs_attributes_stale(struct inode *i);   // ask at the next use
 void fs_attributes_changed(struct inode *i); // a local change: answers under way are out of date
 int must_check fs_attributes_refresh(struct inode *i, struct fs_handle *h); // GETATTR
 void fs_stat_fill(struct inode *i, struct kstat *out);                      // from what is known
+void fs_identify(const struct inode *i, dev_t *dev, ino_t *ino);
 // `our_clock`: "now" is the time in the change, not the server's.
 void fs_setattr_encode(const struct attr_change *c, bool our_clock, struct fuse_setattr_in *in);
 int must_check fs_setattr_call(struct inode *i, const struct fuse_setattr_in *in, struct fuse_attributes *a,

@@ -277,17 +277,23 @@ int fs_attributes_refresh(struct inode *i, struct fs_handle *h)
 	return error;
 }
 
+void fs_identify(const struct inode *i, dev_t *dev, ino_t *ino)
+{
+	const struct fs_inode *fi = fs_inode_of((struct inode *)i);
+	*ino = fi->ino;
+	if (fi->dev)
+		*dev = fi->dev;
+}
+
 void fs_stat_fill(struct inode *i, struct kstat *out)
 {
 	struct fs_inode *fi = fs_inode_of(i);
 	generic_getattr(i, out);
 	out->size = __atomic_load_n(&i->data.size_bytes, __ATOMIC_ACQUIRE);
-	out->ino = fi->ino;
+	fs_identify(i, &out->dev, &out->ino);
 	out->blocks = fi->blocks;
 	if (fi->block_size)
 		out->block_size = fi->block_size;
-	if (fi->dev)
-		out->dev = fi->dev;
 }
 
 void fs_setattr_encode(const struct attr_change *c, bool our_clock, struct fuse_setattr_in *in)

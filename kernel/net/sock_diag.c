@@ -130,12 +130,15 @@ static void put_unix_name(struct netlink_reply *r, struct socket *s)
 static void put_unix_place(struct netlink_reply *r, struct socket *s)
 {
 	struct unix_diag_vfs vfs;
+	dev_t dev = 0;
+	ino_t ino = 0;
 
 	spin_lock(&s->lock);
 	struct dentry *d = s->bound_path.dentry;
 	if (d)
-		vfs = (struct unix_diag_vfs){ (uint32_t)d->inode->ino, (uint32_t)d->inode->super->dev };
+		inode_identify(d->inode, &dev, &ino);
 	spin_unlock(&s->lock);
+	vfs = (struct unix_diag_vfs){ (uint32_t)ino, (uint32_t)dev };
 	if (d)
 		netlink_attribute(r, UNIX_DIAG_VFS, &vfs, sizeof(vfs));
 }

@@ -351,6 +351,14 @@ int inode_getattr(struct inode *i, struct kstat *out)
 	return 0;
 }
 
+void inode_identify(const struct inode *i, dev_t *dev, ino_t *ino)
+{
+	*dev = i->super->dev;
+	*ino = i->ino;
+	if (i->ops->identify)
+		i->ops->identify(i, dev, ino);
+}
+
 void generic_setattr(struct inode *i, const struct attr_change *c)
 {
 	if (c->valid & ATTR_MODE)

@@ -2,6 +2,7 @@
 // Are file mappings coherent with read, write, truncate and other processes, private ones apart?
 #include "check.h"
 #include <setjmp.h>
+#include <sys/sysmacros.h>
 
 static sigjmp_buf escape;
 
@@ -183,6 +184,40 @@ static void shared_anonymous(void)
 	}
 }
 
+static bool has_line(const char *path, const char *text)
+{
+	char line[512];
+	FILE *f = fopen(path, "r");
+	bool found = false;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, text) != NULL;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+// lsof(8) and fuser(1) look for what stat(2) tells.
+static void known_by_device_and_number(void)
+{
+	struct stat st;
+	char text[128], path[64];
+	int fd = CHECK_OK(open("file", O_RDWR | O_CREAT | O_TRUNC, 0600));
+
+	CHECK_OK(ftruncate(fd, CHECK_PAGE));
+	CHECK_OK(fstat(fd, &st));
+	void *a = mmap(NULL, CHECK_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(a != MAP_FAILED);
+	snprintf(text, sizeof(text), " %02x:%02x %lu ", major(st.st_dev), minor(st.st_dev), (unsigned long)st.st_ino);
+	CHECK(has_line("/proc/self/maps", text));
+	snprintf(text, sizeof(text), "ino:\t%lu\n", (unsigned long)st.st_ino);
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	CHECK(has_line(path, text));
+	munmap(a, CHECK_PAGE);
+	close(fd);
+	CHECK_OK(unlink("file"));
+}
+
 int main(void)
 {
 	check_tmpdir();
@@ -192,5 +227,6 @@ int main(void)
 	big_copy();
 	writes_from_a_page_into_itself();
 	shared_anonymous();
+	known_by_device_and_number();
 	return check_done();
 }

@@ -58,11 +58,15 @@ static int fdinfo_show(struct seq *s, struct pseudo *n)
 	struct files *files = task_files_get(proc_task(n));
 	struct file *f = file_of(n);
 	char extra[512] = "";
+	dev_t dev = 0;
+	ino_t ino = 0;
 
 	if (f) {
+		if (f->inode)
+			inode_identify(f->inode, &dev, &ino);
 		unsigned flags = f->flags | (files && files_is_cloexec(files, fd_of(n)) ? O_CLOEXEC : 0);
 		seq_printf(s, "pos:\t%ld\nflags:\t0%o\nmnt_id:\t%d\nino:\t%lu\n", f->position, flags,
-			   f->path.mount ? f->path.mount->id : 0, f->inode ? f->inode->ino : 0);
+			   f->path.mount ? f->path.mount->id : 0, ino);
 		if (f->ops->show_fdinfo) {
 			f->ops->show_fdinfo(f, extra, sizeof(extra));
 			seq_puts(s, extra);

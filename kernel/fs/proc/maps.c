@@ -16,11 +16,14 @@ static void show_line(struct seq *s, const struct vma_info *v, char *path_buffer
 {
 	size_t start = s->length;
 	struct inode *inode = v->file ? v->file->inode : NULL;
-	dev_t dev = inode ? inode->super->dev : 0;
+	dev_t dev = 0;
+	ino_t ino = 0;
 
+	if (inode)
+		inode_identify(inode, &dev, &ino);
 	seq_printf(s, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu", v->start, v->end, v->flags & VMA_READ ? 'r' : '-',
 		   v->flags & VMA_WRITE ? 'w' : '-', v->flags & VMA_EXEC ? 'x' : '-', v->flags & VMA_SHARED ? 's' : 'p',
-		   v->offset_bytes, DEV_MAJOR(dev), DEV_MINOR(dev), inode ? inode->ino : 0);
+		   v->offset_bytes, DEV_MAJOR(dev), DEV_MINOR(dev), ino);
 	const char *name = v->name;
 	if (!name && v->file && v->file->path.dentry) {
 		name = path_print(&v->file->path, path_buffer, PATH_MAX_BYTES);

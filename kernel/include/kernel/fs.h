@@ -144,7 +144,9 @@ struct inode_ops {
 	// Magic link (/proc/self/fd/N, exe): jumps straight to a path, references taken. NULL: ordinary.
 	// -ENOSYS: follow the text after all.
 	int (*follow)(struct inode *i, struct dentry *d, struct path *out);
-	int (*getattr)(struct inode *i, struct kstat *out);           // NULL: from the inode's fields
+	int (*getattr)(struct inode *i, struct kstat *out); // NULL: from the inode's fields
+	// Optional: device and number as getattr tells them, from what is known. Any context.
+	void (*identify)(const struct inode *i, dev_t *dev, ino_t *ino);
 	int (*setattr)(struct inode *i, const struct attr_change *c); // locked; NULL: only the fields
 	int (*permission)(struct inode *i, unsigned mask); // NULL: mode bits. May end in generic_permission()
 	ssize_t (*getxattr)(struct inode *i, const char *name, void *value, size_t size); // size 0: length only
@@ -212,6 +214,7 @@ int inode_permission(struct inode *i, unsigned mask); // MAY_*; current fs crede
 ssize_t inode_readlink(struct dentry *d, char *buffer, size_t size); // the text of a symlink, as ops->readlink
 int generic_permission(struct inode *i, unsigned mask);              // by mode bits and capabilities
 int inode_getattr(struct inode *i, struct kstat *out);
+void inode_identify(const struct inode *i, dev_t *dev, ino_t *ino); // st_dev and st_ino
 void generic_getattr(struct inode *i, struct kstat *out);           // from the inode's fields
 void generic_setattr(struct inode *i, const struct attr_change *c); // only the fields (not size); locked
 // Owner, group and mode (set-group-ID directories) of a new inode in `dir`.
