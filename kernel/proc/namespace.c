@@ -15,9 +15,9 @@
 #define INO_FIRST 0xF0000010u // above those of the first ones
 
 const struct namespace_type *const namespace_types[NAMESPACE_KINDS] = {
-	[NAMESPACE_UTS] = &uts_namespace_type,   [NAMESPACE_IPC] = &ipc_namespace_type,
-	[NAMESPACE_USER] = &user_namespace_type, [NAMESPACE_MNT] = &mnt_namespace_type,
-	[NAMESPACE_PID] = &pid_namespace_type,   [NAMESPACE_NET] = &net_namespace_type,
+	[NAMESPACE_UTS] = &uts_namespace_type,       [NAMESPACE_IPC] = &ipc_namespace_type,
+	[NAMESPACE_USER] = &user_namespace_type,     [NAMESPACE_MNT] = &mnt_namespace_type,
+	[NAMESPACE_PID] = &pid_namespace_type,       [NAMESPACE_NET] = &net_namespace_type,
 	[NAMESPACE_CGROUP] = &cgroup_namespace_type,
 };
 

@@ -146,7 +146,8 @@ static int change_type(const struct path *p, uint64_t flags)
 // MS_RELATIME is how every mount is that has no other of these: naming it changes nothing.
 int mount_may_change_flags(const struct mount *m, uint32_t flags)
 {
-	if (m->locked_flags & ~flags || (m->atime_locked && (m->flags ^ flags) & (MOUNT_ATIME_FLAGS & ~(uint32_t)MS_RELATIME)))
+	if (m->locked_flags & ~flags ||
+	    (m->atime_locked && (m->flags ^ flags) & (MOUNT_ATIME_FLAGS & ~(uint32_t)MS_RELATIME)))
 		return -EPERM;
 	return flags & ~m->flags & MS_RDONLY && __atomic_load_n(&m->writers, __ATOMIC_RELAXED) ? -EBUSY : 0;
 }

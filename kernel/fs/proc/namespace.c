@@ -46,10 +46,7 @@ static struct namespace *namespace_named(struct task *t, const char *name)
 }
 
 // Of the kinds that a cell has one of; 0: it is none of them.
-static uint32_t only_number(const char *name)
-{
-	return !strncmp(name, "time", 4) ? NAMESPACE_INO_TIME : 0;
-}
+static uint32_t only_number(const char *name) { return !strncmp(name, "time", 4) ? NAMESPACE_INO_TIME : 0; }
 
 ssize_t proc_namespace_readlink(struct pseudo *n, char *buffer, size_t size)
 {

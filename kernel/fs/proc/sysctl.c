@@ -382,14 +382,10 @@ static ssize_t limit_write(struct pseudo *n, struct file *f, const char *data, s
 		}                                                                               \
 	}
 static const struct pseudo_entry user_entries[] = {
-	LIMIT("max_user_namespaces", NAMESPACE_USER),
-	LIMIT("max_uts_namespaces", NAMESPACE_UTS),
-	LIMIT("max_ipc_namespaces", NAMESPACE_IPC),
-	LIMIT("max_pid_namespaces", NAMESPACE_PID),
-	LIMIT("max_net_namespaces", NAMESPACE_NET),
-	LIMIT("max_mnt_namespaces", NAMESPACE_MNT),
-	LIMIT("max_cgroup_namespaces", NAMESPACE_CGROUP),
-	{ NULL },
+	LIMIT("max_user_namespaces", NAMESPACE_USER),     LIMIT("max_uts_namespaces", NAMESPACE_UTS),
+	LIMIT("max_ipc_namespaces", NAMESPACE_IPC),       LIMIT("max_pid_namespaces", NAMESPACE_PID),
+	LIMIT("max_net_namespaces", NAMESPACE_NET),       LIMIT("max_mnt_namespaces", NAMESPACE_MNT),
+	LIMIT("max_cgroup_namespaces", NAMESPACE_CGROUP), { NULL },
 };
 
 const struct pseudo_entry proc_sys_entries[] = {

@@ -67,7 +67,8 @@ extern const struct namespace_type uts_namespace_type, ipc_namespace_type, user_
 	pid_namespace_type, net_namespace_type, cgroup_namespace_type;
 extern struct namespace *const uts_namespace_initial,
 	*const ipc_namespace_initial, *const mnt_namespace_initial, *const pid_namespace_initial,
-	*const net_namespace_initial, *const cgroup_namespace_initial;
+									    *const net_namespace_initial,
+										    *const cgroup_namespace_initial;
 
 // Head of a new namespace: one reference, a number of its own, `owner` referenced and charged. 0, -ENOSPC: too many of the kind.
 int namespace_init(struct namespace *n, const struct namespace_type *type, struct user_namespace *owner);
@@ -90,8 +91,7 @@ void namespaces_put(struct namespaces *s); // NULL: nothing
 // The set of a child made by clone(2) with `flags` and these credentials, referenced. err_ptr: -EPERM, -ENOMEM, -ENOSPC...
 struct namespaces *namespaces_for_child(uint64_t flags, const struct cred *c, struct fs_context *fs);
 #define NAMESPACE_FLAGS     (NAMESPACE_SET_FLAGS | CLONE_NEWUSER) // of unshare(2), clone(2) and setns(2)
-#define NAMESPACE_SET_FLAGS \
-	(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP)
+#define NAMESPACE_SET_FLAGS (CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP)
 
 // The one of `t`, referenced; NULL: it has ended.
 struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind);
