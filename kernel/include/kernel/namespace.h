@@ -65,10 +65,8 @@ struct namespace
 extern const struct namespace_type *const namespace_types[NAMESPACE_KINDS];
 extern const struct namespace_type uts_namespace_type, ipc_namespace_type, user_namespace_type, mnt_namespace_type,
 	pid_namespace_type, net_namespace_type, cgroup_namespace_type;
-extern struct namespace *const uts_namespace_initial,
-	*const ipc_namespace_initial, *const mnt_namespace_initial, *const pid_namespace_initial,
-									    *const net_namespace_initial,
-										    *const cgroup_namespace_initial;
+extern struct namespace *const uts_namespace_initial, *const ipc_namespace_initial, *const mnt_namespace_initial;
+extern struct namespace *const pid_namespace_initial, *const net_namespace_initial, *const cgroup_namespace_initial;
 
 // Head of a new namespace: one reference, a number of its own, `owner` referenced and charged. 0, -ENOSPC: too many of the kind.
 int namespace_init(struct namespace *n, const struct namespace_type *type, struct user_namespace *owner);
