@@ -76,10 +76,24 @@ static uint64_t host_chunk(struct mm *mm, uint64_t start, uint64_t end, uint8_t 
 	return pages;
 }
 
+// A mapping that memory cannot fill is reserved for what is far apart (the shadow of a sanitizer: 14 TiB), and to look through it takes
+// the host seconds. What little is there is not counted.
+#define VAST_PAGES ((UINT64_C(64) << 30) >> PAGE_SHIFT)
+static bool is_vast(uint64_t pages)
+{
+	struct page_stats stats;
+	if (pages <= VAST_PAGES)
+		return false;
+	page_stats_get(&stats);
+	return pages > stats.total_pages;
+}
+
 static uint64_t host_resident(struct mm *mm, uint64_t start, uint64_t end)
 {
 	uint8_t chunk[CHUNK_PAGES];
 	uint64_t resident = 0;
+	if (is_vast((end - start) >> PAGE_SHIFT))
+		return 0;
 	while (start < end) {
 		uint64_t pages = host_chunk(mm, start, end, chunk);
 		for (uint64_t i = 0; i < pages; i++)

@@ -313,6 +313,27 @@ static void others(void)
 	check_wait(pid);
 }
 
+// Memory that is reserved for what is far apart is not looked through.
+static void status_with_vast_mappings(void)
+{
+	const size_t size = 8ul << 40;
+	char *vast = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char text[4096];
+
+	CHECK(vast != MAP_FAILED);
+	vast[size / 2] = 1;
+	alarm(20);
+	for (int i = 0; i < 10; i++) {
+		int fd = CHECK_OK(open("/proc/self/status", O_RDONLY));
+		ssize_t got = CHECK_OK(read(fd, text, sizeof(text) - 1));
+		text[got < 0 ? 0 : got] = 0;
+		CHECK(strstr(text, "VmRSS:") != NULL);
+		close(fd);
+	}
+	alarm(0);
+	CHECK_OK(munmap(vast, size));
+}
+
 int main(int argc, char **argv)
 {
 	check_tmpdir();
@@ -325,5 +346,6 @@ int main(int argc, char **argv)
 	descriptors();
 	tasks();
 	others();
+	status_with_vast_mappings();
 	return check_done();
 }
