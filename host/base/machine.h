@@ -57,7 +57,9 @@ struct machine_kind {
 	// Was part of it killed, so that the program's status may come of that? NULL: never.
 	bool (*killed)(const struct machine *m);
 	bool (*explain)(const struct machine *m, struct err *e); // MACHINE_BROKEN in one line; always false
-	void (*ended)(struct machine *m);                        // its process was reaped; NULL: nothing to do
+	// The kernel told how the program ended, which is the last it has to say: what is left may go at once. NULL: it goes by itself.
+	void (*finished)(struct machine *m);
+	void (*ended)(struct machine *m); // its process was reaped; NULL: nothing to do
 	// machine.notice was ready, a moment ago or now: who uses how much, when somebody has to go, else 0.
 	unsigned (*memory_low)(struct machine *m, struct control_usage *out, unsigned max);
 	// Ends and frees whatever is there; idempotent. `flush`: the cell ended by itself, and helpers may take some seconds to pass

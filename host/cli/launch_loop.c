@@ -84,6 +84,8 @@ static void on_exit(void *context, int32_t wait_status)
 	l->wait_status = wait_status;
 	l->deadline_ns = monotonic_ns() + EXIT_PATIENCE_NS;
 	launch_say(l, "the program ended");
+	if (l->machine.kind->finished)
+		l->machine.kind->finished(&l->machine);
 }
 
 // One line a counter, marked, so that a reader finds them between what else is printed.

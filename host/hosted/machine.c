@@ -444,6 +444,16 @@ static bool killed(const struct machine *m)
 		(h->report->end == SUPERVISOR_BROKER && WIFSIGNALED(h->report->status)));
 }
 
+// The cell's processes end one after the other when the kernel does: its own, the broker that sees it gone, the supervisor. All
+// that they did is done by now, and the host ends them side by side when it ends their namespace.
+static void finished(struct machine *m)
+{
+	const struct hosted_machine *h = m->private;
+
+	if (m->process.pid && (m->process.namespaces & CLONE_NEWPID) && h->report->end == SUPERVISOR_RUNS)
+		kill(m->process.pid, SIGKILL);
+}
+
 // Without a pid namespace the supervisor's death by force leaves the others.
 static void ended(struct machine *m)
 {
@@ -501,6 +511,7 @@ const struct machine_kind hosted_machine_kind = {
 	.end = end,
 	.killed = killed,
 	.explain = explain,
+	.finished = finished,
 	.ended = ended,
 	.memory_low = memory_low,
 	.stop = stop,
