@@ -228,6 +228,30 @@ static int op_lookup_open(struct request *r)
 	return 0;
 }
 
+static int op_walk(struct request *r)
+{
+	struct broker_walk_out head = { 0 };
+	struct fuse_entry_out entries[BROKER_WALK_MAX];
+	char path[1024], text[BROKER_LINK_MAX];
+	snprintf(path, sizeof(path), "%s", r->path);
+	for (char *name = strtok(r->at, "/"); name && head.count < BROKER_WALK_MAX; name = strtok(NULL, "/")) {
+		struct fuse_entry_out *e = &entries[head.count];
+		snprintf(path + strlen(path), sizeof(path) - strlen(path), "/%s", name);
+		int error = entry(path, e);
+		if (error && !head.count)
+			return error;
+		head.count += !error;
+		if (error || !S_ISDIR(e->attr.mode))
+			break;
+	}
+	ssize_t n = readlink(path, text, sizeof(text));
+	head.link_bytes = n > 0 ? (uint32_t)n : 0;
+	put(r, &head, sizeof(head));
+	put(r, entries, head.count * sizeof(*entries));
+	put(r, text, head.link_bytes);
+	return 0;
+}
+
 static void put_file(struct request *r, int fd)
 {
 	if (fd >= 0 && r->a->fd < 0)
@@ -382,6 +406,7 @@ static int serve(struct request *r)
 		return n < 0 ? -errno : 0;
 	}
 	case BROKER_LOOKUP_OPEN: return op_lookup_open(r);
+	case BROKER_WALK: return op_walk(r);
 	case BROKER_OPEN_MANY: return op_open_many(r);
 	case BROKER_READ_DIRECTORY: return op_read_directory(r);
 	case FUSE_SYNCFS: return 0;

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "../../kernel/vfs/test_support.h"
+#include "test_support.h"
 
 #include <asm/stat.h>
 #include <linux/falloc.h>
@@ -19,23 +19,7 @@
 #include "abi/broker.h"
 #include "broker.h"
 #include "broker_fakes.h"
-#include "kernel/leak.h"
 #include "lib/fmt.h"
-
-struct iovec;
-
-// ---- what the VFS's fakes lack ----
-
-paddr_t page_to_frame(const struct page *p) { return (paddr_t)page_address(p); }
-void *port_frame_address(paddr_t frame) { return (void *)frame; }
-static unsigned fake_kicks;
-void port_task_kick(struct port_task *p) { fake_kicks++; }
-void trace_event(const char *what, uint64_t a, uint64_t b) {}
-void leak_counter_register(struct leak_counter *c) {}
-void mobj_read_done(struct page *p, int error) {}
-bool mutex_try_lock(struct mutex *m) { return m->word ? false : (m->word = 1, true); }
-bool mutex_is_mine(const struct mutex *m) { return m->word; }
-struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg) { return err_ptr(-ENOMEM); }
 
 #define REQUESTS(opcode) fake_requests_of[(opcode) < 56 ? (opcode) : 56 + (opcode) % 8]
 
@@ -311,6 +295,21 @@ static void questions_are_few(void **state)
 	assert_int_equal(size_of("/g/none"), -ENOENT);
 	assert_int_equal(sys_open(U("/g/none"), O_RDONLY, 0), -ENOENT);
 	assert_int_equal(fake_requests, before);
+}
+
+static void a_path_is_one_question(void **state)
+{
+	fake_host_mkdir("a");
+	fake_host_mkdir("a/b");
+	fake_host_write("a/b/f", "abc");
+	assert_int_equal(sys_symlink(U("b/f"), U("/g/made")), 0);
+	fake_host_rename("made", "a/link");
+	unsigned before = fake_requests;
+	assert_int_equal(size_of("/g/a/b/f"), 3);
+	assert_int_equal(fake_requests, before + 1);
+	assert_int_equal(size_of("/g/a/link"), 3); // its text came along
+	assert_int_equal(fake_requests, before + 2);
+	assert_int_equal(REQUESTS(FUSE_READLINK), 0);
 }
 
 static void directories_fill_the_cache(void **state)
@@ -966,6 +965,7 @@ int main(void)
 		TEST(only_programs_ask_the_host_to_store),
 		TEST(vectors_and_copies),
 		TEST(questions_are_few),
+		TEST(a_path_is_one_question),
 		TEST(directories_fill_the_cache),
 		TEST(timeouts_end),
 		TEST(watched_entries_last),

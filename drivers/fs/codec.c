@@ -55,10 +55,14 @@ static bool time_decode(uint64_t seconds, uint32_t nanoseconds, struct fuse_time
 
 // Bits 12 to 15 of a mode are the type, inode(7): FIFO 1, character device 2, directory 4, block device 6, file 8, symlink 10,
 // socket 12. (<linux/stat.h> hides the names from programs that use libc, as this file's tests do.)
+#define TYPE_DIRECTORY 4u
+#define TYPE_LINK      10u
+static unsigned type_of(mode_t mode) { return mode >> 12; }
+
 static bool mode_is_known(mode_t mode)
 {
 	const unsigned types = 1u << 1 | 1u << 2 | 1u << 4 | 1u << 6 | 1u << 8 | 1u << 10 | 1u << 12;
-	return mode < 0x10000 && types >> (mode >> 12) & 1;
+	return mode < 0x10000 && types >> type_of(mode) & 1;
 }
 
 static int attributes_decode(const struct fuse_attr *a, struct fuse_attributes *out)
@@ -124,6 +128,47 @@ int fuse_decode_lookup_open(const void *payload, size_t size, struct fuse_entry 
 	*opened = (struct fuse_opened){ o.fh, o.open_flags };
 	*open_error = -(int)o.padding;
 	return 0;
+}
+
+// `size` bytes behind an answer: the text of what it says last is there, if that is a symbolic link; or nothing.
+static int link_decode(const void *text, size_t size, const struct fuse_entry *of, char *out)
+{
+	out[0] = 0;
+	if (!size)
+		return 0;
+	if (!of->nodeid || type_of(of->attr.mode) != TYPE_LINK)
+		return -EIO;
+	long n = fuse_decode_link(text, size, out, BROKER_LINK_MAX + 1);
+	return n < 0 ? (int)n : 0;
+}
+
+int fuse_decode_lookup_open_link(const void *payload, size_t size, const struct fuse_entry *entry,
+				 char out[BROKER_LINK_MAX + 1])
+{
+	const size_t head = sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out);
+	return link_decode((const char *)payload + head, size > head ? size - head : 0, entry, out);
+}
+
+int fuse_decode_walk(const void *payload, size_t size, unsigned asked, struct fuse_walk *out)
+{
+	struct broker_walk_out head;
+	const char *at = payload;
+	if (!take(&head, payload, size) || !head.count || head.count > min(asked, BROKER_WALK_MAX))
+		return -EIO;
+	at += sizeof(head);
+	size -= sizeof(head);
+	out->count = head.count;
+	for (unsigned k = 0; k < head.count; k++) {
+		struct fuse_entry *e = &out->steps[k];
+		int error = fuse_decode_entry(at, size, e);
+		if (error)
+			return error;
+		if (k + 1 < head.count && (!e->nodeid || type_of(e->attr.mode) != TYPE_DIRECTORY))
+			return -EIO;
+		at += sizeof(struct fuse_entry_out);
+		size -= sizeof(struct fuse_entry_out);
+	}
+	return size == head.link_bytes ? link_decode(at, size, &out->steps[head.count - 1], out->link) : -EIO;
 }
 
 int fuse_decode_attributes(const void *payload, size_t size, struct fuse_attributes *out, uint64_t *valid)

@@ -8,6 +8,7 @@
 
 #include <linux/fuse.h>
 
+#include "abi/broker.h"
 #include "kernel/errno.h"
 #include "kernel/types.h"
 #include "lib/compiler.h"
@@ -43,6 +44,12 @@ struct fuse_opened {
 	uint32_t flags; // FOPEN_*
 };
 
+struct fuse_walk { // BROKER_WALK
+	unsigned count;
+	struct fuse_entry steps[BROKER_WALK_MAX]; // all but the last are directories
+	char link[BROKER_LINK_MAX + 1];           // the last one's text; "": to be asked for, if it is a symbolic link
+};
+
 struct fuse_parameters { // what INIT settled
 	uint32_t minor, max_write, max_readahead, time_granularity;
 	uint64_t flags;
@@ -74,6 +81,11 @@ int fuse_decode_create(const void *payload, size_t size, struct fuse_entry *entr
 // BROKER_LOOKUP_OPEN (abi/broker.h): *open_error 0 when it was opened too; -ENOENT with nodeid 0.
 int fuse_decode_lookup_open(const void *payload, size_t size, struct fuse_entry *entry, struct fuse_opened *opened,
 			    int *open_error);
+// The text of a symbolic link that came with it, else "".
+int fuse_decode_lookup_open_link(const void *payload, size_t size, const struct fuse_entry *entry,
+				 char out[BROKER_LINK_MAX + 1]);
+// Of so many names that were asked for.
+int fuse_decode_walk(const void *payload, size_t size, unsigned asked, struct fuse_walk *out);
 int fuse_decode_attributes(const void *payload, size_t size, struct fuse_attributes *out, uint64_t *valid_ns);
 int fuse_decode_opened(const void *payload, size_t size, struct fuse_opened *out);
 int fuse_decode_written(const void *payload, size_t size, uint32_t asked, uint32_t *written); // WRITE, COPY_FILE_RANGE

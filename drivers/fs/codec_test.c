@@ -144,6 +144,43 @@ static void test_link(void **state)
 	assert_int_equal(fuse_decode_link("0123456789abcdef", 16, out, sizeof(out)), -EIO);
 }
 
+static void test_walk(void **state)
+{
+	struct {
+		struct broker_walk_out head;
+		struct fuse_entry_out e[2];
+		char link[4];
+	} m = { .head = { .count = 2, .link_bytes = 4 }, .link = "text" };
+	const size_t size = sizeof(m.head) + sizeof(m.e) + 4;
+	struct fuse_walk w;
+	m.e[0] = (struct fuse_entry_out){ .nodeid = 2, .attr = { .mode = 040755 } };
+	m.e[1] = (struct fuse_entry_out){ .nodeid = 3, .attr = { .mode = 0120777 } };
+	assert_int_equal(fuse_decode_walk(&m, size, 2, &w), 0);
+	assert_int_equal(w.count, 2);
+	assert_int_equal(w.steps[1].nodeid, 3);
+	assert_string_equal(w.link, "text");
+	assert_int_equal(fuse_decode_walk(&m, size, 1, &w), -EIO); // more than was asked for
+	assert_int_equal(fuse_decode_walk(&m, size - 1, 2, &w), -EIO);
+	assert_int_equal(fuse_decode_walk(&m, sizeof(m.head) + sizeof(m.e[0]), 2, &w), -EIO);
+	assert_int_equal(fuse_decode_walk(&m, 4, 2, &w), -EIO);
+	m.link[1] = 0;
+	assert_int_equal(fuse_decode_walk(&m, size, 2, &w), -EIO);
+	m.e[1].attr.mode = 0100644; // a text, and no link
+	assert_int_equal(fuse_decode_walk(&m, size, 2, &w), -EIO);
+	m.head.link_bytes = 0;
+	assert_int_equal(fuse_decode_walk(&m, size - 4, 2, &w), 0);
+	assert_string_equal(w.link, "");
+	m.e[0].attr.mode = 0100644; // a file with something in it
+	assert_int_equal(fuse_decode_walk(&m, size - 4, 2, &w), -EIO);
+	m.e[0].attr.mode = 040755;
+	m.e[0].nodeid = 0;
+	assert_int_equal(fuse_decode_walk(&m, size - 4, 2, &w), -EIO);
+	m.head.count = 0;
+	assert_int_equal(fuse_decode_walk(&m, sizeof(m.head), 2, &w), -EIO);
+	m.head.count = BROKER_WALK_MAX + 1;
+	assert_int_equal(fuse_decode_walk(&m, size - 4, 100, &w), -EIO);
+}
+
 // Builds an answer of directory entries.
 static size_t add_dirent(char *buffer, size_t at, bool plus, const char *name, size_t length, uint64_t nodeid)
 {
@@ -217,6 +254,7 @@ static void test_random_answers(void **state)
 		struct fuse_entry e;
 		struct fuse_opened o;
 		struct fuse_attributes a;
+		struct fuse_walk w;
 		struct fuse_parameters p;
 		uint64_t valid;
 		char link[64];
@@ -228,6 +266,7 @@ static void test_random_answers(void **state)
 		(void)!fuse_decode_attributes(buffer, size, &a, &valid);
 		(void)!fuse_decode_init(buffer, size, &p);
 		(void)!fuse_decode_link(buffer, size, link, sizeof(link));
+		(void)!fuse_decode_walk(buffer, size, BROKER_WALK_MAX, &w);
 		free(buffer);
 	}
 }
@@ -252,17 +291,12 @@ static void test_builder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_header),
-		cmocka_unit_test(test_entry),
-		cmocka_unit_test(test_entry_nonsense),
-		cmocka_unit_test(test_create),
-		cmocka_unit_test(test_written),
-		cmocka_unit_test(test_init),
-		cmocka_unit_test(test_link),
-		cmocka_unit_test(test_dirents),
-		cmocka_unit_test(test_dirent_nonsense),
-		cmocka_unit_test(test_random_answers),
-		cmocka_unit_test(test_builder),
+		cmocka_unit_test(test_header),         cmocka_unit_test(test_entry),
+		cmocka_unit_test(test_entry_nonsense), cmocka_unit_test(test_create),
+		cmocka_unit_test(test_written),        cmocka_unit_test(test_init),
+		cmocka_unit_test(test_link),           cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_dirents),        cmocka_unit_test(test_dirent_nonsense),
+		cmocka_unit_test(test_random_answers), cmocka_unit_test(test_builder),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

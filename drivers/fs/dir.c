@@ -56,8 +56,7 @@ static int lookup_call(struct inode *dir, const char *name, size_t length, struc
 	return error;
 }
 
-// `d` becomes what the server says of its name.
-static int entry_take(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t clock)
+int fs_entry_take(struct inode *dir, struct dentry *d, const struct fuse_entry *e, uint64_t clock)
 {
 	struct inode *i = NULL;
 	if (e->nodeid) {
@@ -82,10 +81,15 @@ static int fs_lookup(struct inode *dir, struct dentry *d)
 		d->expires_ns = UINT64_MAX;
 		return 0;
 	}
+	if (PORT_HOST && fs_supports(fs_connection_of(dir), BROKER_WALK)) {
+		int error = fs_path_lookup(dir, d);
+		if (error != -ENOSYS)
+			return error;
+	}
 	uint64_t clock = fs_clock_now(fs_connection_of(dir)), mark = fs_watch_mark(dir);
 	int error = lookup_call(dir, d->name, d->name_length, &e);
 	if (!error)
-		error = entry_take(dir, d, &e, clock);
+		error = fs_entry_take(dir, d, &e, clock);
 	if (!error)
 		fs_watch_bless(dir, d, &e, mark);
 	return error;
@@ -93,9 +97,10 @@ static int fs_lookup(struct inode *dir, struct dentry *d)
 
 // ---- lookup for open(2) ---- (abi/broker.h)
 
-// BROKER_LOOKUP_OPEN. 0 with an entry as LOOKUP gives it; *h: the file open, or NULL: it is none that can be opened so.
+// BROKER_LOOKUP_OPEN. 0 with an entry as LOOKUP gives it; *h: the file open, or NULL: it is none that can be opened so; `link`: a
+// symbolic link's text, "" unless that is known.
 static int lookup_open_call(struct inode *dir, const struct dentry *d, uint32_t flags, struct fuse_entry *e,
-			    struct fs_handle **h)
+			    struct fs_handle **h, char link[BROKER_LINK_MAX + 1])
 {
 	struct fs_connection *c = fs_connection_of(dir);
 	struct broker_lookup_open_in in = { .flags = flags };
@@ -106,11 +111,13 @@ static int lookup_open_call(struct inode *dir, const struct dentry *d, uint32_t 
 		return (int)ptr_err(r);
 	fs_arg(r, &in, sizeof(in));
 	fs_name(r, d);
-	fs_reply_room(r, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+	fs_reply_room(r, sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out) + BROKER_LINK_MAX);
 	r->wants_file = true;
 	int error = fs_call(r);
 	if (!error)
 		error = fuse_decode_lookup_open(r->reply, r->reply_bytes, e, &o, &open_error);
+	if (!error)
+		error = fuse_decode_lookup_open_link(r->reply, r->reply_bytes, e, link);
 	if (!error && e->nodeid && !open_error && r->file >= 0)
 		*h = fs_handle_create(c, e->nodeid, &o, flags, false, fs_request_file(r));
 	fs_request_put(r);
@@ -128,18 +135,21 @@ static int fs_lookup_open(struct inode *dir, struct dentry *d, int open_flags)
 	struct fs_connection *c = fs_connection_of(dir);
 	struct fuse_entry e;
 	struct fs_handle *h = NULL;
+	char link[BROKER_LINK_MAX + 1] = "";
 	uint32_t flags = (open_flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR;
 	if (!fs_supports(c, BROKER_LOOKUP_OPEN) || open_flags & (O_DIRECT | O_DIRECTORY) ||
 	    fs_names_are_known(dir, d->parent))
 		return fs_lookup(dir, d);
 	uint64_t clock = fs_clock_now(c), mark = fs_watch_mark(dir);
-	int error = lookup_open_call(dir, d, flags, &e, &h);
+	int error = lookup_open_call(dir, d, flags, &e, &h, link);
 	if (error == -ENOSYS)
 		return fs_lookup(dir, d);
 	if (!error)
-		error = entry_take(dir, d, &e, clock);
+		error = fs_entry_take(dir, d, &e, clock);
 	if (!error)
 		fs_watch_bless(dir, d, &e, mark);
+	if (!error && link[0])
+		fs_link_keep(d->inode, link);
 	bool wanted = h && !error && inode_is_reg(d->inode) &&
 		      (flags == O_RDONLY || !inode_permission(d->inode, MAY_WRITE)); // else it would block executing it
 	if (wanted)
@@ -523,6 +533,14 @@ static int fs_rename(struct inode *from_dir, struct dentry *from, struct inode *
 
 // ---- symbolic links ----
 
+void fs_link_keep(struct inode *i, const char *text)
+{
+	char *kept = i->link ? NULL : kstrdup(text);
+	const char *none = NULL;
+	if (kept && !__atomic_compare_exchange_n(&i->link, &none, kept, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		kfree(kept);
+}
+
 static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size_t size)
 {
 	struct fs_connection *c = fs_connection_of(i);
@@ -544,12 +562,7 @@ static ssize_t fs_readlink(struct inode *i, struct dentry *d, char *buffer, size
 		fs_request_put(r);
 	page_put(p);
 	if (result > 0) {
-		// A link's text never changes: keep it with the inode, for every later walk.
-		char *kept = i->link ? NULL : kstrdup(text);
-		const char *none = NULL;
-		if (kept &&
-		    !__atomic_compare_exchange_n(&i->link, &none, kept, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-			kfree(kept);
+		fs_link_keep(i, text);
 		result = min((ssize_t)string_copy(buffer, text, size), (ssize_t)size - 1);
 	}
 	kfree(text);

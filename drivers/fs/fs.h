@@ -398,6 +398,14 @@ void fs_window_close(struct file *f);    // the current address space's
 extern const struct inode_ops fs_dir_inode_ops, fs_file_inode_ops, fs_link_inode_ops, fs_special_inode_ops;
 extern const struct file_ops fs_dir_file_ops;
 extern const struct dentry_ops fs_dentry_ops;
+int fs_entry_take(struct inode *dir, struct dentry *d, const struct fuse_entry *e,
+		  uint64_t clock); // `d` becomes what the server says of its name
+// readdir.c: the same of a name that may be cached or not, in directory `parent`, whose lock is held; asked for with `mark`. False: it is
+// not cached. The lookup is counted or forgotten.
+bool fs_entry_link(struct dentry *parent, const char *name, size_t length, const struct fuse_entry *e, uint64_t clock,
+		   uint64_t mark);
+void fs_link_keep(struct inode *i, const char *text);    // a symbolic link's, for every later walk: it never changes
+int fs_path_lookup(struct inode *dir, struct dentry *d); // path.c: as inode_ops.lookup
 // May the name be put below `parent`? Not a directory that is one of its own ancestors: walks and locks would go round in circles.
 bool fs_entry_fits(struct dentry *parent, const struct inode *i);
 uint64_t fs_entry_expiry(struct fs_connection *c,

@@ -126,12 +126,11 @@ static bool entry_refresh(struct dentry *d, const struct fuse_entry *e, uint64_t
 	return true;
 }
 
-// False: it is not cached.
-static bool entry_link(struct dentry *parent, const struct fuse_directory_entry *entry, uint64_t clock, uint64_t mark)
+bool fs_entry_link(struct dentry *parent, const char *name, size_t length, const struct fuse_entry *e, uint64_t clock,
+		   uint64_t mark)
 {
-	const struct fuse_entry *e = &entry->entry;
 	struct super *s = parent->super;
-	struct dentry *d = dentry_lookup_cached(parent, entry->name, entry->name_length);
+	struct dentry *d = dentry_lookup_cached(parent, name, length);
 	if (d) {
 		bool same = entry_refresh(d, e, clock);
 		if (same)
@@ -150,7 +149,7 @@ static bool entry_link(struct dentry *parent, const struct fuse_directory_entry 
 	struct inode *i = fs_inode_get(s, parent->inode, e, clock);
 	if (is_err(i))
 		return false;
-	d = fs_entry_fits(parent, i) ? dentry_create(parent, entry->name, entry->name_length) : NULL;
+	d = fs_entry_fits(parent, i) ? dentry_create(parent, name, length) : NULL;
 	if (!d) {
 		inode_put(i);
 		return false;
@@ -186,7 +185,7 @@ static bool entries_link(struct dentry *parent, struct fs_open_dir *dir, const s
 		*end = e->next_offset;
 		entry_age(&e->entry, a->age_ns);
 		if (e->has_entry)
-			all &= entry_link(parent, e, a->clock, a->mark);
+			all &= fs_entry_link(parent, e->name, e->name_length, &e->entry, a->clock, a->mark);
 		else
 			all &= name_is_dots(e);
 	}

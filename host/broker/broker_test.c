@@ -245,6 +245,76 @@ static void lookup_and_open_in_one(void **state)
 	assert_true(e.nodeid);
 }
 
+// The answer to a BROKER_WALK; its entries and the text behind them. -errno.
+static int walk(struct client *c, const char *path, struct broker_walk_out *out, struct fuse_entry_out *entries,
+		char *link)
+{
+	int error = client_call(c, BROKER_WALK, 1, path, strlen(path) + 1, NULL);
+	const char *at = client_payload(c);
+
+	if (error)
+		return error;
+	memcpy(out, at, sizeof(*out));
+	assert_true(out->count <= BROKER_WALK_MAX && out->link_bytes <= BROKER_LINK_MAX);
+	assert_int_equal(c->answer_bytes, sizeof(*out) + out->count * sizeof(*entries) + out->link_bytes);
+	memcpy(entries, at + sizeof(*out), out->count * sizeof(*entries));
+	memcpy(link, at + sizeof(*out) + out->count * sizeof(*entries), out->link_bytes);
+	link[out->link_bytes] = 0;
+	return 0;
+}
+
+static void many_names_are_looked_up_in_one(void **state)
+{
+	struct client *c = *state;
+	struct fuse_entry_out e[BROKER_WALK_MAX];
+	struct broker_walk_out out;
+	char link[BROKER_LINK_MAX + 1];
+
+	assert_int_equal(mkdir(client_path(c, "root/a"), 0700), 0);
+	assert_int_equal(mkdir(client_path(c, "root/a/b"), 0700), 0);
+	client_write(c, "root/a/b/file", "hello");
+	assert_int_equal(symlink("b/file", client_path(c, "root/a/link")), 0);
+	assert_int_equal(walk(c, "a/b/file", &out, e, link), 0);
+	assert_int_equal(out.count, 3);
+	assert_int_equal(e[2].attr.size, 5);
+	assert_int_equal(client_node(c, 1, "a"), e[0].nodeid);
+	assert_int_equal(client_node(c, e[0].nodeid, "b"), e[1].nodeid);
+	// Up to what is not there, or has nothing in it.
+	assert_int_equal(walk(c, "a/none/file", &out, e, link), 0);
+	assert_int_equal(out.count, 2);
+	assert_int_equal(e[1].nodeid, 0);
+	assert_int_equal(walk(c, "a/b/file/c", &out, e, link), 0);
+	assert_int_equal(out.count, 3);
+	assert_int_equal(walk(c, "a/link/c", &out, e, link), 0);
+	assert_int_equal(out.count, 2);
+	assert_true(S_ISLNK(e[1].attr.mode));
+	assert_string_equal(link, "b/file");
+	// Names that are none, and ways out.
+	assert_int_equal(walk(c, "a/../a", &out, e, link), 0);
+	assert_int_equal(out.count, 1);
+	assert_int_equal(walk(c, "a//b", &out, e, link), 0);
+	assert_int_equal(out.count, 1);
+	assert_int_equal(walk(c, "../outside", &out, e, link), -EINVAL);
+	assert_int_equal(walk(c, "/a", &out, e, link), -EINVAL);
+	assert_int_equal(walk(c, "", &out, e, link), -EINVAL);
+	assert_int_equal(client_call(c, BROKER_WALK, 1, "a", (size_t)1, NULL), -EINVAL);
+	// No more than there is room for; of a link that is too long no text.
+	assert_int_equal(mkdir(client_path(c, "root/a/b/c"), 0700), 0);
+	assert_int_equal(mkdir(client_path(c, "root/a/b/c/d"), 0700), 0);
+	assert_int_equal(mkdir(client_path(c, "root/a/b/c/d/e"), 0700), 0);
+	client_write(c, "root/a/b/c/d/e/file", "");
+	assert_int_equal(walk(c, "a/b/c/d/e/file", &out, e, link), 0);
+	assert_int_equal(out.count, BROKER_WALK_MAX);
+	assert_int_equal(
+		symlink("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+			"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+			client_path(c, "root/long")),
+		0);
+	assert_int_equal(walk(c, "long", &out, e, link), 0);
+	assert_int_equal(out.count, 1);
+	assert_int_equal(out.link_bytes, 0);
+}
+
 static void create_makes_and_opens(void **state)
 {
 	struct client *c = *state;
@@ -784,6 +854,7 @@ static void several_channels(void **state)
 		cmocka_unit_test_setup_teardown(open_hands_over_the_descriptor, setup, teardown),        \
 		cmocka_unit_test_setup_teardown(open_tells_of_mappings, setup, teardown),                \
 		cmocka_unit_test_setup_teardown(lookup_and_open_in_one, setup, teardown),                \
+		cmocka_unit_test_setup_teardown(many_names_are_looked_up_in_one, setup, teardown),       \
 		cmocka_unit_test_setup_teardown(create_makes_and_opens, setup, teardown),                \
 		cmocka_unit_test_setup_teardown(new_inodes_belong_to_who_asked, setup, teardown),        \
 		cmocka_unit_test_setup_teardown(links_and_special_files, setup, teardown),               \

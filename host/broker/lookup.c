@@ -122,13 +122,78 @@ int op_lookup(struct request *r)
 	return error;
 }
 
+// The text of a symbolic link that was just looked up, unless it is long, or something else by now. Its length.
+static size_t link_put(struct request *r, const struct request_name *at, const struct node *n)
+{
+	char text[BROKER_LINK_MAX + 1];
+	ssize_t length = S_ISLNK(n->identity.type) ? readlinkat(at->fd, at->name, text, sizeof(text)) : 0;
+	struct statx sx;
+
+	if (length <= 0 || length > (ssize_t)BROKER_LINK_MAX ||
+	    statx(at->fd, at->name, AT_SYMLINK_NOFOLLOW, NODE_STATX_MASK, &sx) || !node_is_same(n, &sx))
+		return 0;
+	memcpy(request_put(r, (size_t)length), text, (size_t)length);
+	return (size_t)length;
+}
+
+// ---- several names ----
+
+// One more: *dir becomes its node if it is a directory, and 0 if the walk ends here.
+static int walk_step(struct request *r, const char *name, uint64_t *dir, struct broker_walk_out *out)
+{
+	struct request_name at;
+	struct statx sx;
+	struct node *n;
+	int error = request_name_find(r, *dir, name, &at);
+
+	*dir = 0;
+	if (error)
+		return error;
+	error = name_enter(&at, &sx, &n);
+	if (error == -ENOENT) {
+		absence_put(r, &at);
+		out->count++;
+	} else if (!error) {
+		entry_put(r, &at, n, &sx);
+		out->count++;
+		out->link_bytes = (uint32_t)link_put(r, &at, n);
+		if (node_is_dir(n))
+			*dir = n->id;
+		node_put(n);
+	}
+	request_name_put(&at);
+	return error == -ENOENT ? 0 : error;
+}
+
+int op_walk(struct request *r)
+{
+	const char *path = request_text(r);
+	struct broker_walk_out *out = request_put(r, sizeof(*out));
+	char name[NODE_NAME_MAX + 1];
+	uint64_t dir = r->header.nodeid;
+	int error = path ? 0 : -EINVAL;
+
+	while (!error && dir && *path && out->count < BROKER_WALK_MAX) {
+		size_t length = strcspn(path, "/");
+		if (length > NODE_NAME_MAX) {
+			error = -ENAMETOOLONG;
+			break;
+		}
+		memcpy(name, path, length);
+		name[length] = 0;
+		path += length + (path[length] == '/');
+		error = walk_step(r, name, &dir, out);
+	}
+	return out->count ? 0 : error ? error : -EINVAL;
+}
+
 // ---- lookup and open ----
 
 static int lookup_open(struct request *r, struct request_name *at, uint32_t asked)
 {
 	struct statx sx = { .stx_mask = 0 };
 	struct fuse_open_out *out;
-	struct node *n;
+	struct node *n = NULL;
 	int flags, error = file_flags(r->tree, asked, &flags);
 	int fd = error ? error : file_open_name(at, flags, &sx);
 
@@ -144,12 +209,15 @@ static int lookup_open(struct request *r, struct request_name *at, uint32_t aske
 		if (error)
 			return error;
 		entry_put(r, at, n, &sx);
-		node_put(n);
 	}
 	out = request_put(r, sizeof(*out));
 	out->fh = fd < 0 ? UINT64_MAX : 0;
 	out->padding = fd < 0 ? (uint32_t)-fd : 0;
 	out->open_flags = fd < 0 ? 0 : file_open_flags(fd);
+	if (n) {
+		link_put(r, at, n);
+		node_put(n);
+	}
 	request_put_fd(r, fd);
 	return 0;
 }

@@ -59,12 +59,11 @@ static int name_check(const char *name)
 	return strlen(name) > NODE_NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
-int request_name_get(struct request *r, uint64_t nodeid, struct request_name *n)
+int request_name_find(struct request *r, uint64_t nodeid, const char *name, struct request_name *n)
 {
-	int error;
+	int error = name_check(name);
 
-	n->name = request_text(r);
-	error = name_check(n->name);
+	n->name = name;
 	if (error)
 		return error;
 	n->dir = node_get(&r->broker->nodes, r->tree, nodeid);
@@ -81,6 +80,11 @@ int request_name_get(struct request *r, uint64_t nodeid, struct request_name *n)
 	}
 	n->watched = node_is_watched(n->dir);
 	return 0;
+}
+
+int request_name_get(struct request *r, uint64_t nodeid, struct request_name *n)
+{
+	return request_name_find(r, nodeid, request_text(r), n);
 }
 
 void request_name_put(struct request_name *n)
@@ -170,6 +174,7 @@ static const struct operation broker_operations[] = {
 	[BROKER_UNWATCH - BROKER_LOOKUP_OPEN] = { op_unwatch, .silent = true },
 	[BROKER_READ_DIRECTORY - BROKER_LOOKUP_OPEN] = { op_read_directory },
 	[BROKER_OPEN_MANY - BROKER_LOOKUP_OPEN] = { op_open_many },
+	[BROKER_WALK - BROKER_LOOKUP_OPEN] = { op_walk },
 };
 
 static const struct operation *operation_find(uint32_t opcode)

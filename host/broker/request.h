@@ -104,6 +104,8 @@ struct request_name {
 };
 // Takes the name from the arguments. -ESTALE, -EINVAL, -ENAMETOOLONG, -ENOTDIR, -ENOENT.
 int request_name_get(struct request *r, uint64_t nodeid, struct request_name *n);
+// The same of a name that stays where it is until request_name_put().
+int request_name_find(struct request *r, uint64_t nodeid, const char *name, struct request_name *n);
 void request_name_put(struct request_name *n);
 static inline struct node *request_node(struct request *r)
 {
@@ -156,6 +158,7 @@ int op_init(struct request *r);
 int op_destroy(struct request *r);
 int op_lookup(struct request *r);
 int op_lookup_open(struct request *r);
+int op_walk(struct request *r);
 int op_forget(struct request *r);
 int op_batch_forget(struct request *r);
 int op_getattr(struct request *r);

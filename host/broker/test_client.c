@@ -307,7 +307,7 @@ int client_lookup_open(struct client *c, uint64_t dir, const char *name, uint32_
 
 	if (error)
 		return error;
-	assert_int_equal(c->answer_bytes, sizeof(*entry) + sizeof(out));
+	assert_true(c->answer_bytes >= sizeof(*entry) + sizeof(out));
 	memcpy(&out, (const char *)client_payload(c) + sizeof(*entry), sizeof(out));
 	if (out.fh == UINT64_MAX) {
 		assert_int_equal(c->fd, -1);

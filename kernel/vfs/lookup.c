@@ -319,6 +319,28 @@ static struct dentry *find_again(struct walk *w, const char *name, size_t length
 	return d;
 }
 
+// Where the walk goes on after the text it is in.
+static const char *pending_rest(const struct walk *w)
+{
+	for (unsigned k = w->link_count; w->pending && k--;)
+		if (w->links[k].rest)
+			return w->links[k].rest;
+	return NULL;
+}
+
+// Asks the file system for a name. What comes after it may be asked for along with it.
+static struct dentry *find_slow(struct walk *w, const char *name, size_t length, bool last)
+{
+	if (last)
+		return dentry_lookup_slow(w->path.dentry, name, length, w->open_flags);
+	current->walk_rest[0] = name + length;
+	current->walk_rest[1] = pending_rest(w);
+	current->walk_leaves_last = w->pending < 2 && (w->open_flags != NO_OPEN || w->flags & LOOKUP_PARENT);
+	struct dentry *d = dentry_lookup_slow(w->path.dentry, name, length, NO_OPEN);
+	current->walk_rest[0] = current->walk_rest[1] = NULL;
+	return d;
+}
+
 // The child, with a reference, positive; or an error.
 static inline struct dentry *step_find(struct walk *w, const char *name, size_t length, uint32_t hash, bool last)
 {
@@ -327,7 +349,7 @@ static inline struct dentry *step_find(struct walk *w, const char *name, size_t 
 	if (unlikely(last && w->again)) {
 		d = find_again(w, name, length, hash);
 	} else if (unlikely(!d)) {
-		d = dentry_lookup_slow(parent, name, length, last ? w->open_flags : NO_OPEN);
+		d = find_slow(w, name, length, last);
 	} else if (dentry_needs_revalidate(d) && unlikely(dentry_revalidate(d) <= 0)) {
 		dentry_put(d);
 		d = dentry_lookup(parent, name, length);

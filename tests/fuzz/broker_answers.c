@@ -139,6 +139,20 @@ static size_t honest(char *out)
 		SAY(o);
 		break;
 	case FUSE_READLINK: *out++ = 'f'; break;
+	case BROKER_WALK: {
+		struct broker_walk_out w = { .count = 1 + what % BROKER_WALK_MAX, .link_bytes = what >> 3 & 1 };
+		struct fuse_entry_out above = e;
+		above.attr = attributes(040755);
+		SAY(w);
+		for (unsigned k = 1; k < w.count; k++) {
+			above.nodeid = 8 + k;
+			SAY(above);
+		}
+		SAY(e);
+		if (w.link_bytes)
+			*out++ = 'f';
+		break;
+	}
 	case BROKER_READ_DIRECTORY: SAY(o); /* fall through */
 	case FUSE_READDIRPLUS: out = directory(out, what % (DIRECTORIES + 1), &e); break;
 	default: SAY(e); break;

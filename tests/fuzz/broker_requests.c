@@ -183,7 +183,7 @@ static size_t names_put(struct input *in, char *to)
 static void serve_shaped(struct input *in)
 {
 	unsigned which = take(in) % 60;
-	struct fuse_in_header h = { .opcode = which < 52 ? which : BROKER_LOOKUP_OPEN + (which - 52) % 5,
+	struct fuse_in_header h = { .opcode = which < 52 ? which : BROKER_LOOKUP_OPEN + (which - 52) % 6,
 				    .unique = 1,
 				    .nodeid = nodes[take(in) % node_count] };
 	char *arguments = message + sizeof(struct broker_request) + sizeof(h), *at = arguments;

@@ -48,7 +48,7 @@ static_assert(sizeof(struct broker_request) == 8, "broker request layout");
 enum broker_opcode {
 	// struct broker_lookup_open_in, then the NUL-terminated name, nodeid = directory. Answer: struct fuse_entry_out, struct fuse_open_out.
 	// When the name is no regular file, or may not be opened so, the open part has fh = UINT64_MAX and the error in `padding`
-	// (as a positive errno), and no descriptor comes.
+	// (as a positive errno), and no descriptor comes. What follows is the text of a symbolic link, as with BROKER_WALK.
 	BROKER_LOOKUP_OPEN = 0x4001,
 	// nodeid = directory, nothing or struct broker_watch_in. From now on the broker tells of changes in it (struct broker_event), and
 	// entries and attributes in it are answered with long times to live. Answer: struct broker_watch_out. ENOSPC: no more watches.
@@ -66,7 +66,21 @@ enum broker_opcode {
 	// Opens several files for reading. struct broker_open_many_in, then the nodes' numbers, 64 bits each. Answer: for each 0 or a
 	// positive errno, 32 bits; with it come the descriptors of those with 0, in this order.
 	BROKER_OPEN_MANY = 0x4005,
+	// LOOKUPs of several names, each in the directory that the one before it is. nodeid = directory, then names with one '/' between
+	// them and a NUL. Answer: struct broker_walk_out, then a struct fuse_entry_out for each of the first names, up to one that is not
+	// there (nodeid 0), is no directory, or cannot be looked at, or BROKER_WALK_MAX; then the text of the last if that is a symbolic link.
+	// An error: of the first name.
+	BROKER_WALK = 0x4006,
 };
+
+#define BROKER_WALK_MAX 5u
+#define BROKER_LINK_MAX 200u // bytes of a symbolic link's text that comes unasked; longer ones do not
+
+struct broker_walk_out {
+	uint32_t count;      // of entries
+	uint32_t link_bytes; // of the text; 0: there is none, or it is to be asked for
+};
+static_assert(sizeof(struct broker_walk_out) == 8, "broker walk layout");
 
 // What a watch tells of unless it is said: everything that makes names or attributes known before wrong.
 #define BROKER_WATCH_DEFAULT                                                                                       \

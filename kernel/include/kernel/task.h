@@ -93,6 +93,9 @@ struct task {
 	struct restart_block restart;
 
 	// own task
+	// Of a path, behind the name that is being looked up, and behind the symbolic link it is from; NULL. A hint for file systems.
+	const char *walk_rest[2];
+	bool walk_leaves_last; // but for the last name, which is not just looked up
 	uint64_t clear_child_tid, set_child_tid;
 	uint64_t robust_list, robust_list_size;
 	uint64_t rseq_area;
