@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 unsigned host_kicks;
+static unsigned polls; // atomic
 
 static long result(long r) { return r < 0 ? -errno : r; }
 
@@ -35,6 +36,7 @@ int port_file_poll(struct pollfd *fds, unsigned count, uint64_t deadline_ns)
 		host_kicks--;
 		return -EINTR;
 	}
+	__atomic_fetch_add(&polls, 1, __ATOMIC_SEQ_CST);
 	return (int)result(poll(fds, count, deadline_ns ? -1 : 0));
 }
 
@@ -62,11 +64,14 @@ static void *run(void *fn)
 
 void host_beside(void (*fn)(void), void (*meanwhile)(void))
 {
+	const unsigned before = __atomic_load_n(&polls, __ATOMIC_SEQ_CST);
 	pthread_t thread;
 
 	if (pthread_create(&thread, NULL, run, (void *)fn))
 		abort();
-	usleep(20000); // the test passes without, but is about what happens after it
+	while (__atomic_load_n(&polls, __ATOMIC_SEQ_CST) == before)
+		usleep(1000);
+	usleep(20000); // about to sleep or asleep: both must do
 	meanwhile();
 	pthread_join(thread, NULL);
 }

@@ -12,4 +12,4 @@ int host_eventfd(void);
 long host_read(int fd, void *to, size_t size);
 long host_write(int fd, const void *from, size_t size);
 void host_close(int fd);
-void host_beside(void (*fn)(void), void (*meanwhile)(void)); // fn in a thread of its own
+void host_beside(void (*fn)(void), void (*meanwhile)(void)); // fn in a thread of its own; meanwhile when that polls

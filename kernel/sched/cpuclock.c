@@ -239,6 +239,18 @@ bool clock_is_cpu_time(int clock)
 	       (clock < 0 && (clock & CPU_CLOCK_KIND) != 3);
 }
 
+int cpu_clock_decode(int clock, pid_t *whose)
+{
+	bool thread = clock == CLOCK_THREAD_CPUTIME_ID || (clock < 0 && clock & CPU_CLOCK_THREAD);
+
+	if (!clock_is_cpu_time(clock) || (clock < 0 && (clock & CPU_CLOCK_KIND) == 1))
+		return -EOPNOTSUPP;
+	*whose = clock < 0 ? ~(clock >> 3) : 0;
+	if (!*whose)
+		*whose = pid_shown(thread ? current->tid : current->process->pid);
+	return thread ? CLOCK_THREAD_CPUTIME_ID : CLOCK_PROCESS_CPUTIME_ID;
+}
+
 static uint64_t by_kind(int kind, uint64_t user, uint64_t system) { return kind == 1 ? user : user + system; }
 
 static int read_thread_clock(pid_t tid, int kind, uint64_t *ns)

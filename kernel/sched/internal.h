@@ -96,6 +96,11 @@ extern unsigned sched_cpu_count;
 void timer_init_cpu(unsigned cpu);         // kallocs but for CPU 0; where the port schedules there is only that
 void timer_tick_set(uint64_t deadline_ns); // this CPU's scheduler tick
 
+// ---- cpuclock.c ----
+// Which of CLOCK_PROCESS_CPUTIME_ID and CLOCK_THREAD_CPUTIME_ID it is, and whose, as the caller's namespace numbers them.
+// -EOPNOTSUPP: it is no clock of CPU time, or of that in user mode only.
+int cpu_clock_decode(int clock, pid_t *whose);
+
 // ---- posix_timer.c ----
 
 void posix_cpu_timers_check(struct process *p); // interrupt context

@@ -28,6 +28,7 @@ struct posix_timer {
 	struct refcount refs;
 	struct process *process; // not counted: its exit deletes the timer
 	struct task *target;     // SIGEV_THREAD_ID, with a reference; else NULL
+	struct task *timed;      // whose CPU time it is that passes, with a reference; NULL: the process's, or no CPU time
 	int id, clock, notify;
 	bool deleted, armed;
 	uint64_t interval_ns;
@@ -47,6 +48,8 @@ static void timer_put(struct posix_timer *t)
 	waitq_remove(&clock_set_wait, &t->set_waiter);
 	if (t->target)
 		task_put(t->target);
+	if (t->timed)
+		task_put(t->timed);
 	kfree(t);
 }
 
@@ -150,11 +153,11 @@ void posix_cpu_timers_check(struct process *p)
 		due = NULL;
 		spin_lock(&p->lock);
 		list_for_each (t, &p->posix_timers, node) {
-			uint64_t now = t->clock == CLOCK_THREAD_CPUTIME_ID ? thread_now : process_now;
+			uint64_t now = t->timed ? thread_now : process_now;
 
 			if (!t->armed || !clock_is_cpu_time(t->clock) || t->deadline_ns > now)
 				continue;
-			if (t->clock == CLOCK_THREAD_CPUTIME_ID && t->target != current)
+			if (t->timed && t->timed != current)
 				continue;
 			count = advance(t, now);
 			if (!t->armed)
@@ -174,7 +177,7 @@ void posix_cpu_timers_check(struct process *p)
 }
 
 // Also tells it to look when it runs again; who is seen asleep after that sees it.
-static bool target_sleeps(struct task *t)
+static bool timed_sleeps(struct task *t)
 {
 	if (!cputimer_sleeps(t))
 		return false;
@@ -192,13 +195,12 @@ void posix_cpu_timers_left(struct process *p, uint64_t now, uint64_t *process_ns
 	if (!p->cpu_timers)
 		return;
 	list_for_each (t, &p->posix_timers, node) {
-		bool of_thread = t->clock == CLOCK_THREAD_CPUTIME_ID;
-		uint64_t *least = of_thread ? thread_ns : process_ns, user, system, used = now;
+		uint64_t *least = t->timed ? thread_ns : process_ns, user, system, used = now;
 
-		if (!is_armed_on_cpu_time(t) || (of_thread && target_sleeps(t->target)))
+		if (!is_armed_on_cpu_time(t) || (t->timed && timed_sleeps(t->timed)))
 			continue;
-		if (of_thread) {
-			sched_known_times(t->target, &user, &system);
+		if (t->timed) {
+			sched_known_times(t->timed, &user, &system);
 			used = user + system;
 		}
 		*least = min(*least, t->deadline_ns > used ? t->deadline_ns - used : 0);
@@ -211,22 +213,47 @@ void posix_cpu_timers_nudge(struct process *p)
 
 	spin_lock(&p->lock);
 	list_for_each (t, &p->posix_timers, node)
-		if (is_armed_on_cpu_time(t) && t->clock == CLOCK_THREAD_CPUTIME_ID)
-			sched_nudge(t->target);
+		if (is_armed_on_cpu_time(t) && t->timed)
+			sched_nudge(t->timed);
 	spin_unlock(&p->lock);
 }
 
 // ---- system calls ----
 
-static bool clock_allowed(int clock)
+// One of the caller's process; with a reference. NULL: there is none.
+static struct task *thread_find(pid_t number)
 {
-	return clock_is_wall(clock) || clock == CLOCK_PROCESS_CPUTIME_ID || clock == CLOCK_THREAD_CPUTIME_ID;
+	struct task *t = task_find(pid_meant(number));
+
+	if (t && t->process != current->process) {
+		task_put(t);
+		return NULL;
+	}
+	return t;
+}
+
+// The C library asks for the caller's own clocks of CPU time by their other numbers.
+static int choose_clock(int clock, struct posix_timer *t)
+{
+	uint64_t ns;
+	pid_t whose;
+	int error = clock_read(clock, &ns);
+
+	t->clock = clock;
+	if (error)
+		return -EINVAL;
+	if (clock_is_wall(clock))
+		return 0;
+	t->clock = cpu_clock_decode(clock, &whose);
+	if (t->clock == CLOCK_THREAD_CPUTIME_ID) {
+		t->timed = thread_find(whose);
+		return t->timed ? 0 : -EINVAL;
+	}
+	return t->clock < 0 || pid_meant(whose) != current->process->pid ? -EOPNOTSUPP : 0;
 }
 
 static int choose_target(const struct sigevent *e, struct task **target)
 {
-	struct task *t;
-
 	*target = NULL;
 	if (e->sigev_notify == SIGEV_NONE)
 		return 0;
@@ -236,13 +263,8 @@ static int choose_target(const struct sigevent *e, struct task **target)
 		return -EINVAL;
 	if (!(e->sigev_notify & SIGEV_THREAD_ID))
 		return 0;
-	t = task_find(pid_meant(e->_sigev_un._tid));
-	if (t && t->process != current->process) {
-		task_put(t);
-		t = NULL;
-	}
-	*target = t;
-	return t ? 0 : -EINVAL;
+	*target = thread_find(e->_sigev_un._tid);
+	return *target ? 0 : -EINVAL;
 }
 
 // The smallest free number. process.lock held.
@@ -295,31 +317,24 @@ long sys_timer_create(int clock, struct uptr event, struct uptr id)
 	struct list *before;
 	int error;
 
-	if (!clock_allowed(clock)) {
-		uint64_t ns;
-
-		return clock_read(clock, &ns) ? -EINVAL : -EOPNOTSUPP;
-	}
 	if (!default_value && get_user(&e, event))
 		return -EFAULT;
 	t = kalloc(sizeof(*t));
 	if (!t)
 		return -EAGAIN;
-	error = choose_target(&e, &t->target);
+	refcount_set(&t->refs, 1);
+	list_init(&t->set_waiter.node);
+	error = choose_clock(clock, t);
+	if (!error)
+		error = choose_target(&e, &t->target);
 	if (error) {
-		kfree(t);
+		timer_put(t);
 		return error;
 	}
 	refcount_set(&t->refs, 2);
 	t->process = p;
-	t->clock = clock;
 	t->notify = e.sigev_notify;
-	if (clock == CLOCK_THREAD_CPUTIME_ID && !t->target) {
-		task_get(current);
-		t->target = current;
-	}
 	ktimer_init(&t->timer, wall_expired);
-	list_init(&t->set_waiter.node);
 	t->set_waiter.wake = clock_was_set;
 	list_init(&t->entry.node);
 	t->entry.preallocated = true;
@@ -348,8 +363,8 @@ long sys_timer_create(int clock, struct uptr event, struct uptr id)
 
 static uint64_t clock_now(const struct posix_timer *t)
 {
-	if (t->clock == CLOCK_THREAD_CPUTIME_ID)
-		return sched_task_cpu_time_ns(t->target);
+	if (t->timed)
+		return sched_task_cpu_time_ns(t->timed);
 	return t->clock == CLOCK_PROCESS_CPUTIME_ID ? process_cpu_time_ns(t->process) : port_time_ns();
 }
 

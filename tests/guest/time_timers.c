@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Do interval timers, POSIX timers and alarm fire, repeat, report what is left, and stop?
 #include "check.h"
+
+#include <pthread.h>
 #include <sys/time.h>
 
 static volatile int hits, last_value, last_code, last_overrun;
@@ -109,6 +111,71 @@ static void posix(clockid_t clock)
 	CHECK_ERR(timer_gettime(timer, &got), EINVAL);
 }
 
+static void spin_until(volatile int *flag)
+{
+	int64_t end = check_now_ns() + INT64_C(10000000000);
+
+	while (!*flag && check_now_ns() < end)
+		;
+}
+
+static volatile int rests;
+
+static void *spinner(void *unused)
+{
+	(void)unused;
+	spin_until(&rests);
+	return NULL;
+}
+
+// A timer on CPU time goes as far as its clock does: that of the thread that made it, of another, or of all.
+static void processor_time_of(clockid_t clock, bool mine)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN };
+	struct itimerspec set = { { 0, 0 }, { 0, 20000000 } }, got;
+	timer_t timer;
+
+	catch (SIGRTMIN);
+	if (!CHECK_OK(timer_create(clock, &event, &timer)))
+		CHECK_OK(timer_settime(timer, 0, &set, NULL));
+	if (mine) {
+		check_sleep_ms(40);
+		CHECK_EQ(hits, 0);
+		spin_until(&hits);
+	} else {
+		WAIT_UNTIL(hits == 1); // asleep
+	}
+	CHECK_EQ(hits, 1);
+	CHECK_EQ(last_code, SI_TIMER);
+	CHECK_OK(timer_gettime(timer, &got));
+	CHECK_EQ(got.it_value.tv_nsec, 0);
+	CHECK_OK(timer_delete(timer));
+}
+
+static void processor_times(void)
+{
+	sigset_t all;
+	pthread_t thread;
+	clockid_t clock;
+
+	processor_time_of(CLOCK_THREAD_CPUTIME_ID, true);
+	processor_time_of(CLOCK_PROCESS_CPUTIME_ID, true);
+	CHECK_OK(clock_getcpuclockid(getpid(), &clock));
+	processor_time_of(clock, true);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL); // the signal is the process's, and this thread's to take
+	CHECK_EQ(pthread_create(&thread, NULL, spinner, NULL), 0);
+	sigprocmask(SIG_UNBLOCK, &all, NULL);
+	CHECK_EQ(pthread_getcpuclockid(thread, &clock), 0);
+	processor_time_of(clock, false);
+	processor_time_of(CLOCK_PROCESS_CPUTIME_ID, false);
+	rests = 1;
+	pthread_join(thread, NULL);
+	timer_t timer;
+	CHECK_ERR(syscall(SYS_timer_create, clock, NULL, &timer), EINVAL); // it is gone
+	CHECK_ERR(syscall(SYS_timer_create, CLOCK_MONOTONIC_COARSE, NULL, &timer), EOPNOTSUPP);
+}
+
 static void overruns(void)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN };
@@ -195,6 +262,7 @@ int main(void)
 	processor_time(ITIMER_PROF, SIGPROF);
 	posix(CLOCK_MONOTONIC);
 	posix(CLOCK_REALTIME);
+	CHECK_CHILD(processor_times);
 	overruns();
 	no_notification_and_errors();
 	CHECK_CHILD(thread_notification);
