@@ -80,7 +80,10 @@ void sched_leave_idle(struct run_queue *q); // the idle task gives way to what i
 void sched_wake(struct task *t);            // the caller made it RUNNABLE from PARKED
 // Where the port schedules: `t` passes sched_reschedule() before it runs in user mode again, soon when it is there now.
 void sched_nudge(struct task *t);
-struct run_queue *run_queue_lock_of(struct task *t); // the queue of t's CPU, locked
+struct run_queue *run_queue_lock_of(
+	struct task *t); // the queue of t's CPU, locked: t is on that or on none, until it is unlocked
+void run_queue_lock_two(struct run_queue *a, struct run_queue *b); // may be the same
+void run_queue_unlock_two(struct run_queue *a, struct run_queue *b);
 
 // ---- placement.c ----
 

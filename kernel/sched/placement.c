@@ -82,12 +82,6 @@ void sched_kick_cpu(struct run_queue *q)
 		port_cpu_kick(q->cpu);
 }
 
-static void lock_two(struct run_queue *a, struct run_queue *b)
-{
-	spin_lock(a->cpu < b->cpu ? &a->lock : &b->lock);
-	spin_lock(a->cpu < b->cpu ? &b->lock : &a->lock);
-}
-
 bool sched_pull(struct run_queue *q)
 {
 	struct run_queue *fullest = NULL;
@@ -110,13 +104,12 @@ bool sched_pull(struct run_queue *q)
 	}
 	if (!fullest)
 		return false;
-	lock_two(q, fullest);
+	run_queue_lock_two(q, fullest);
 	t = run_queue_steal(fullest, q->cpu, port_time_ns());
 	if (t) {
 		run_queue_place(q, fullest, t);
 		run_queue_add(q, t);
 	}
-	spin_unlock(&fullest->lock);
-	spin_unlock(&q->lock);
+	run_queue_unlock_two(q, fullest);
 	return t != NULL;
 }

@@ -28,7 +28,7 @@ struct posix_timer {
 	struct refcount refs;
 	struct process *process; // not counted: its exit deletes the timer
 	struct task *target;     // SIGEV_THREAD_ID, with a reference; else NULL
-	struct task *timed;      // whose CPU time it is that passes, with a reference; NULL: the process's, or no CPU time
+	struct task *timed; // whose CPU time it is that passes, with a reference; NULL: the process's, or no CPU time
 	int id, clock, notify;
 	bool deleted, armed;
 	uint64_t interval_ns;

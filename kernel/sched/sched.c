@@ -38,6 +38,20 @@ struct run_queue *run_queue_lock_of(struct task *t)
 	}
 }
 
+void run_queue_lock_two(struct run_queue *a, struct run_queue *b)
+{
+	spin_lock(a->cpu < b->cpu ? &a->lock : &b->lock);
+	if (a != b)
+		spin_lock(a->cpu < b->cpu ? &b->lock : &a->lock);
+}
+
+void run_queue_unlock_two(struct run_queue *a, struct run_queue *b)
+{
+	spin_unlock(&a->lock);
+	if (a != b)
+		spin_unlock(&b->lock);
+}
+
 // ---- queueing ----
 
 static void want_reschedule(struct run_queue *q)
@@ -57,13 +71,27 @@ static void tick_for_waiting(struct run_queue *q, uint64_t now)
 		timer_tick_set(due);
 }
 
+// The queue that `t` goes to, locked together with `from`, the one it was in last: who holds that counts on its staying where it is, and
+// may change where it can run. Once more in that case: the choice was made without.
+static struct run_queue *choose_and_lock(struct task *t, struct run_queue *from, bool new)
+{
+	struct run_queue *q = run_queues[sched_place(t, new)];
+
+	run_queue_lock_two(q, from);
+	if (likely(sched_may_run_on(&t->sched, q->cpu)))
+		return q;
+	run_queue_unlock_two(q, from);
+	q = run_queues[sched_place(t, new)];
+	run_queue_lock_two(q, from);
+	return q;
+}
+
 static void enqueue(struct task *t, bool new)
 {
-	struct run_queue *here = run_queue_here(), *from = run_queues[t->sched.cpu],
-			 *q = run_queues[sched_place(t, new)];
+	struct run_queue *here = run_queue_here(), *from = run_queues[t->sched.cpu];
+	struct run_queue *q = choose_and_lock(t, from, new);
 	bool preempts;
 
-	spin_lock(&q->lock);
 	run_queue_place(q, from, t);
 	run_queue_add(q, t);
 	preempts = run_queue_preempts(q, t) && !(new &&q == here);
@@ -71,7 +99,7 @@ static void enqueue(struct task *t, bool new)
 		want_reschedule(q);
 	else if (q == here)
 		tick_for_waiting(q, q->clock_ns);
-	spin_unlock(&q->lock);
+	run_queue_unlock_two(q, from);
 	if (preempts && q != here) {
 		sched_note_idle(q->cpu, false); // the next waker shall look for another one
 		sched_kick_cpu(q);
@@ -98,9 +126,8 @@ void sched_start(struct task *t)
 		return;
 	}
 	t->sched.state = SCHED_RUNNABLE;
-	t->sched.cpu = port_cpu_index();
 	if (!sched_is_rt(&t->sched))
-		t->sched.vruntime_ns = run_queue_here()->min_vruntime_ns;
+		t->sched.vruntime_ns = run_queues[t->sched.cpu]->min_vruntime_ns;
 	enqueue(t, true);
 }
 

@@ -1,13 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Processes that come and go, each of which is told again and again by all the others where to run: does each go on, in its own code
-// and in system calls, however many of those come before it runs again?
+// Processes that come and go, each of which is told again and again by all the others where to run, and how: does each go on, in its own
+// code and in system calls, however many of those come before it runs again?
 #include "check.h"
+
+#include <sched.h>
+#include <sys/resource.h>
 
 #define PROCESSES 12
 #define CHILDREN  40
 #define ROUNDS    40
 
 static _Atomic(pid_t) *pids; // of the children that there are now
+
+// Another class or weight: it leaves its queue for that, wherever it is by now.
+static void change(pid_t pid, int round)
+{
+	static const int policies[] = { SCHED_OTHER, SCHED_BATCH, SCHED_RR, SCHED_IDLE };
+	struct sched_param p = { .sched_priority = round % 4 == 2 };
+
+	if (sched_setscheduler(pid, policies[round % 4], &p))
+		CHECK(errno == ESRCH || errno == EPERM);
+	if (setpriority(PRIO_PROCESS, (id_t)pid, round % 20))
+		CHECK(errno == ESRCH || errno == EACCES || errno == EPERM);
+}
 
 static void storm(const cpu_set_t *all, int cpu)
 {
@@ -22,6 +37,8 @@ static void storm(const cpu_set_t *all, int cpu)
 			CPU_SET(cpu, &one);
 			if (pids[i] && sched_setaffinity(pids[i], sizeof(one), &one))
 				CHECK_EQ(errno, ESRCH);
+			if (pids[i])
+				change(pids[i], round + i);
 		}
 }
 
