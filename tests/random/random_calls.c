@@ -23,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/sem.h>
@@ -186,6 +187,14 @@ static const int hot[] = {
 	SYS_rseq,
 	SYS_membarrier,
 	SYS_unshare,
+	SYS_setns,
+	SYS_open_tree,
+	SYS_move_mount,
+	SYS_fsopen,
+	SYS_fsconfig,
+	SYS_fsmount,
+	SYS_fspick,
+	SYS_mount_setattr,
 	SYS_execveat,
 	SYS_io_uring_enter,
 	SYS_io_uring_register,
@@ -226,7 +235,11 @@ static const int never[] = {
 	SYS_seccomp,
 };
 
+// What would change the cell for those who come after, unless the caller has mounts of its own.
+static const int own_mounts_only[] = { SYS_mount, SYS_move_mount, SYS_mount_setattr };
+
 static char *pool, *edge; // random structures; the end of a mapping
+static bool own_mounts;
 static __thread uint64_t state;
 
 static uint64_t random_word(void)
@@ -368,7 +381,8 @@ static void *make_calls(void *seed)
 
 		for (unsigned k = 0; k < COUNT(a); k++)
 			a[k] = argument();
-		if (is_among(never, COUNT(never), number) || !tame(number, a))
+		if (is_among(never, COUNT(never), number) || !tame(number, a) ||
+		    (!own_mounts && is_among(own_mounts_only, COUNT(own_mounts_only), number)))
 			continue;
 		if (!below(20))
 			fill_pool();
@@ -377,6 +391,29 @@ static void *make_calls(void *seed)
 		syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
 	return NULL;
+}
+
+// Namespaces of its own, a detached mount and an attached one, and descriptors of all of them.
+static void enter_spaces(void)
+{
+	static const int kinds[] = { CLONE_NEWUTS,    CLONE_NEWIPC, CLONE_NEWNET,
+				     CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWUSER };
+	static const char *const files[] = { "/proc/self/ns/mnt", "/proc/self/ns/net", "/proc/self/ns/pid",
+					     "/proc/self/ns/user" };
+	int flags = CLONE_NEWNS;
+
+	for (unsigned k = 0; k < COUNT(kinds); k++)
+		flags |= below(2) ? kinds[k] : 0;
+	own_mounts = !unshare(flags) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	if (!own_mounts)
+		return;
+	int made = (int)syscall(SYS_fsopen, "tmpfs", 0);
+	syscall(SYS_fsconfig, made, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	syscall(SYS_move_mount, syscall(SYS_fsmount, made, 0, 0), "", AT_FDCWD, "/tmp/d", MOVE_MOUNT_F_EMPTY_PATH);
+	syscall(SYS_open_tree, AT_FDCWD, "/tmp", OPEN_TREE_CLONE | (below(2) ? AT_RECURSIVE : 0));
+	syscall(SYS_fsopen, "tmpfs", 0);
+	for (unsigned k = 0; k < COUNT(files); k++)
+		(void)!open(files[k], O_RDONLY);
 }
 
 // A filter that is checked and run, and mostly lets calls pass.
@@ -443,6 +480,8 @@ static _Noreturn void child(uint64_t seed, unsigned round)
 	for (int k = 0; k < 3; k++)
 		dup2(null, k);
 	fill_pool();
+	if (below(2))
+		enter_spaces();
 	open_all();
 	if (round % 3 == 0)
 		add_filter();
