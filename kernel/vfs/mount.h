@@ -44,8 +44,12 @@ struct mount *mount_next(struct mount *m, const struct mount *top);
 #define MOUNT_COPY_SLAVE      4u  // the copies are slaves of what they are copied from
 #define MOUNT_COPY_SHARED     8u  // the copies are shared among their own
 #define MOUNT_COPY_DEMOTED    16u // copies of what is shared are slaves of it
+#define MOUNT_COPY_NAMESPACES 32u // also files of mount namespaces; else -EINVAL when it is the top, and left out below
 // A copy of `top` as seen from `root`, attached to nothing. Each mount of the tree has its copy in ->copy, or NULL. err_ptr.
 struct mount *mount_copy_tree(struct mount *top, struct dentry *root, unsigned flags);
+// Is it the file of a mount namespace as old as the caller's, or older? Mounted here it would keep alive what it is mounted in: only older
+// ones may keep younger ones.
+bool mount_would_loop(const struct dentry *root);
 // Puts a tree on `at`, whose references it keeps, and copies of it wherever that spreads. 0, -ENOTDIR, -ENOSPC, -ENOMEM.
 int mount_attach_tree(struct mount *top, const struct path *at);
 // Makes it the tree of a namespace.

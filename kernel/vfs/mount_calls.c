@@ -79,6 +79,8 @@ static bool has_hiding(struct mount *top, struct dentry *root)
 
 struct mount *mount_copy_seen(const struct path *from, bool all)
 {
+	if (mount_would_loop(from->dentry))
+		return err_ptr(-EINVAL);
 	if (!from->mount && from->dentry->super->type->flags & FS_BIND_ANY) {
 		refcount_get(&from->dentry->super->refs);
 		struct mount *m = mount_create(from->dentry->super, from->dentry, 0, NULL);
@@ -92,7 +94,7 @@ struct mount *mount_copy_seen(const struct path *from, bool all)
 		return err_ptr(-EINVAL);
 	if (all && has_hiding(from->mount, from->dentry))
 		return err_ptr(-EPERM);
-	return mount_copy_tree(from->mount, from->dentry, all ? MOUNT_COPY_ALL : 0);
+	return mount_copy_tree(from->mount, from->dentry, MOUNT_COPY_NAMESPACES | (all ? MOUNT_COPY_ALL : 0));
 }
 
 static int bind(struct path *at, const char *source, bool all)

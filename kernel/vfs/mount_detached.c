@@ -107,6 +107,14 @@ static bool has_unbindable(struct mount *top)
 	return false;
 }
 
+static bool has_loop(struct mount *top)
+{
+	for (struct mount *m = top; m; m = mount_next(m, top))
+		if (mount_would_loop(m->root))
+			return true;
+	return false;
+}
+
 static int may_move(const struct path *from, const struct path *to)
 {
 	struct mount *m = from->mount;
@@ -120,6 +128,8 @@ static int may_move(const struct path *from, const struct path *to)
 	for (const struct mount *above = to->mount; above; above = above->parent)
 		if (above == m)
 			return -ELOOP;
+	if (has_loop(m))
+		return -ELOOP;
 	return mount_place_is_there(to) ? 0 : -ENOENT;
 }
 

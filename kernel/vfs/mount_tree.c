@@ -214,15 +214,31 @@ static struct mount *copy_one(struct mount *of, struct dentry *root, unsigned fl
 	return c;
 }
 
+static const struct namespace *mount_namespace_of(const struct dentry *d)
+{
+	const struct namespace *n = namespace_of_inode(d->inode);
+	return n && n->type == &mnt_namespace_type ? n : NULL;
+}
+
+bool mount_would_loop(const struct dentry *root)
+{
+	const struct namespace *n = mount_namespace_of(root);
+	return n && n->ino <= mnt_namespace_mine()->common.ino; // numbers ascend
+}
+
 static bool is_to_copy(const struct mount *m, const struct mount *top, const struct dentry *root, unsigned flags)
 {
 	if (!m->parent->copy || (m->unbindable && !(flags & MOUNT_COPY_UNBINDABLE)))
+		return false;
+	if (!(flags & MOUNT_COPY_NAMESPACES) && mount_namespace_of(m->root))
 		return false;
 	return m->parent != top || dentry_is_below(m->mountpoint, (struct dentry *)root);
 }
 
 struct mount *mount_copy_tree(struct mount *top, struct dentry *root, unsigned flags)
 {
+	if (!(flags & MOUNT_COPY_NAMESPACES) && mount_namespace_of(root))
+		return err_ptr(-EINVAL);
 	top->copy = copy_one(top, root, flags);
 	if (!top->copy)
 		return err_ptr(-ENOMEM);

@@ -97,6 +97,9 @@ bool cred_capable_in(const struct cred *c, const struct user_namespace *n, unsig
 
 struct mnt_namespace mnt_namespace_first;
 struct mnt_namespace *mnt_namespace_mine(void) { return &mnt_namespace_first; }
+// No file stands for one.
+const struct namespace_type mnt_namespace_type;
+struct namespace *namespace_of_inode(const struct inode *i) { return (void)i, NULL; }
 struct user_namespace user_namespace_initial;
 struct user_namespace *cred_namespace(const struct cred *c) { return &user_namespace_initial; }
 bool user_namespace_is_below(const struct user_namespace *n, const struct user_namespace *above) { return true; }

@@ -332,6 +332,58 @@ static void in_namespace(void (*test)(void), const char *name)
 		fprintf(stderr, "in %s\n", name);
 }
 
+// The file of a mount namespace keeps it: only an older one may have a younger one's, or none would ever end.
+static void none_keeps_itself(void)
+{
+	int go[2], back[2];
+	char c, path[64];
+	cpu_set_t here;
+
+	// Newer kernels number namespaces in batches, one for each CPU.
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	CHECK_OK(sched_setaffinity(0, sizeof(here), &here));
+	CHECK_OK(unshare(CLONE_NEWNS));
+	CHECK_OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	check_write_file("self", "");
+	check_write_file("child", "");
+	CHECK_ERR(mount("/proc/self/ns/mnt", "self", NULL, MS_BIND, NULL), EINVAL);
+	CHECK_OK(pipe(go));
+	CHECK_OK(pipe(back));
+	int outer = CHECK_OK(open("/proc/self/ns/mnt", O_RDONLY));
+	pid_t pid = CHECK_OK(fork());
+	if (!pid) {
+		CHECK_OK(unshare(CLONE_NEWNS));
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", outer);
+		CHECK_ERR(mount(path, "self", NULL, MS_BIND, NULL), EINVAL);
+		CHECK_EQ(write(back[1], "x", 1), 1);
+		CHECK_EQ(read(go[0], &c, 1), 1);
+		check_child_exit();
+	}
+	CHECK_EQ(read(back[0], &c, 1), 1);
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", pid);
+	CHECK_OK(mount(path, "child", NULL, MS_BIND, NULL));
+	CHECK_EQ(write(go[1], "x", 1), 1);
+	CHECK_EQ(check_wait(pid), 0);
+	int kept = CHECK_OK(open("child", O_RDONLY)); // it is still there
+	CHECK_OK(setns(kept, CLONE_NEWNS));
+	CHECK_OK(setns(outer, CLONE_NEWNS));
+	CHECK_OK(chdir(check_dir));
+	// Copies of the tree are without it.
+	pid = CHECK_OK(fork());
+	if (!pid) {
+		struct stat in, out;
+
+		CHECK_OK(stat("child", &out));
+		CHECK_OK(unshare(CLONE_NEWNS));
+		CHECK_OK(stat("child", &in));
+		CHECK(in.st_dev != out.st_dev);
+		check_child_exit();
+	}
+	CHECK_EQ(check_wait(pid), 0);
+	CHECK_OK(umount2("child", MNT_DETACH));
+}
+
 int main(void)
 {
 	if (geteuid() || unshare(CLONE_NEWNS) < 0)
@@ -342,6 +394,7 @@ int main(void)
 	in_namespace(new_root, "new_root");
 	in_namespace(entered, "entered");
 	in_namespace(bound_namespace, "bound_namespace");
+	in_namespace(none_keeps_itself, "none_keeps_itself");
 	in_namespace(as_user, "as_user");
 	return check_done();
 }

@@ -114,10 +114,12 @@ int proc_namespace_follow(struct pseudo *n, struct path *out)
 	return error;
 }
 
-struct namespace *namespace_of_file(const struct file *f)
+struct namespace *namespace_of_inode(const struct inode *i)
 {
-	return f->ops == &namespace_file_ops ? f->inode->private : NULL;
+	return i->file_ops == &namespace_file_ops ? i->private : NULL;
 }
+
+struct namespace *namespace_of_file(const struct file *f) { return namespace_of_inode(f->inode); }
 
 long namespace_open(struct namespace *n)
 {

@@ -96,8 +96,10 @@ struct namespace *task_namespace_get(struct task *t, enum namespace_kind kind);
 
 // ---- files that stand for namespaces: kernel/fs/proc/namespace.c ----
 struct file;
-struct namespace *namespace_of_file(const struct file *f); // borrowed; NULL: it stands for none
-long namespace_open(struct namespace *n);                  // a new descriptor that stands for it, or -errno
+struct inode;
+struct namespace *namespace_of_inode(const struct inode *i); // borrowed; NULL: it stands for none
+struct namespace *namespace_of_file(const struct file *f);
+long namespace_open(struct namespace *n); // a new descriptor that stands for it, or -errno
 
 // ---- user namespaces: kernel/proc/user_namespace.c ----
 enum id_kind { ID_USER, ID_GROUP, ID_PROJECT, ID_KINDS };
