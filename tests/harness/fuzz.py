@@ -25,10 +25,10 @@ FUZZERS = {
     "fuse_codec": (KERNEL + ["-Idrivers/fs"], ["drivers/fs/codec.c"], 4096),
     "broker_answers": (KERNEL + ["-Idrivers/fs", "-Idrivers", "-Ikernel/vfs", "-Ikernel/include/freestanding", "-ffreestanding",
                                  "-DPORT_HOST=1"],
-                       [f"drivers/fs/{f}.c" for f in "codec dir handle inode mount readdir request xattr attr_host broker own "
+                       [f"drivers/fs/{f}.c" for f in "codec dir handle inode mount path readdir request xattr attr_host broker own "
                         "passthrough walk watch window ahead names".split()] +
                        [f"kernel/vfs/{f}.c" for f in "attr dentry fcntl fdtable file fs_context inode ioctl iov lease lock lookup mount "
-                         "mount_calls mount_tree "
+                         "mount_calls mount_detached mount_tree "
                         "namei open read_write readdir rename seq stat super sync xattr".split()] +
                        [f"kernel/fs/tmpfs/{f}.c" for f in "directory file super xattr".split()] +
                        [f"kernel/ipc/{f}.c" for f in "fsnotify inotify dnotify pipe splice".split()] +
