@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A network namespace's one interface, lo: its state, and the requests of netdevice(7). Netlink's are in netlink.c.
+// A network namespace's one interface, lo: its state, and the requests of netdevice(7). Netlink's are in route.c.
 #include "namespace.h"
 
 #include <linux/capability.h>

@@ -10,7 +10,7 @@ _Noreturn void abort(void);
 #define assert_int_equal(a, b) ((a) == (b) ? (void)0 : abort())
 #define fail_msg(...)          abort()
 
-#include "../../kernel/vfs/test_support.h"
+#include "../../drivers/fs/test_support.h"
 
 #include <asm/stat.h>
 #include <linux/fuse.h>
@@ -36,18 +36,6 @@ static struct question {
 	struct fuse_read_in reading; // the argument, of a directory
 } asked[CHANNELS], question;         // by channel; the one that is answered
 static unsigned files_held, files_offered;
-
-// ---- what the VFS's fakes lack ----
-
-paddr_t page_to_frame(const struct page *p) { return (paddr_t)page_address(p); }
-void *port_frame_address(paddr_t frame) { return (void *)frame; }
-void port_task_kick(struct port_task *p) {}
-void trace_event(const char *what, uint64_t a, uint64_t b) {}
-void leak_counter_register(struct leak_counter *c) {}
-void mobj_read_done(struct page *p, int error) {}
-bool mutex_try_lock(struct mutex *m) { return m->word ? false : (m->word = 1, true); }
-bool mutex_is_mine(const struct mutex *m) { return m->word; }
-struct task *kernel_task_create(const char *name, void (*fn)(void *), void *arg) { return err_ptr(-ENOMEM); }
 
 // ---- the host: what the input says ----
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mounts by descriptors: open_tree(2), move_mount(2), fsopen(2) and kin, mount_setattr(2), and what of that the root of a user namespace may do.
 // Natively in mount namespaces of its own; skipped where that is refused.
-#include "check.h"
+#include "in_namespace.h"
 
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -522,20 +522,6 @@ static void as_user(void)
 	CHECK_OK(setresuid(USER, USER, USER));
 	CHECK_OK(prctl(PR_SET_DUMPABLE, 1));
 	CHECK_CHILD(as_owner);
-}
-
-static void in_namespace(void (*test)(void), const char *name)
-{
-	pid_t pid = CHECK_OK(fork());
-
-	if (!pid) {
-		atomic_store(&check_failed, 0);
-		CHECK_OK(unshare(CLONE_NEWNS));
-		test();
-		check_child_exit();
-	}
-	if (!CHECK_EQ(check_wait(pid), 0))
-		fprintf(stderr, "in %s\n", name);
 }
 
 int main(void)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mount namespaces: who sees what another one mounts, pivot_root(2), moves, and what an ordinary user may do in one of its own.
-#include "check.h"
+#include "in_namespace.h"
 
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -316,20 +316,6 @@ static void as_user(void)
 	CHECK_OK(setresuid(USER, USER, USER));
 	CHECK_OK(prctl(PR_SET_DUMPABLE, 1));
 	CHECK_CHILD(as_owner);
-}
-
-static void in_namespace(void (*test)(void), const char *name)
-{
-	pid_t pid = CHECK_OK(fork());
-
-	if (!pid) {
-		atomic_store(&check_failed, 0);
-		CHECK_OK(unshare(CLONE_NEWNS));
-		test();
-		check_child_exit();
-	}
-	if (!CHECK_EQ(check_wait(pid), 0))
-		fprintf(stderr, "in %s\n", name);
 }
 
 // The file of a mount namespace keeps it: only an older one may have a younger one's, or none would ever end.

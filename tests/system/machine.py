@@ -235,9 +235,11 @@ def test_panic_says_where_and_ends_with_its_own_status(t):
     done = t.cell(["/bin/sh", "-c", "echo fault > /proc/cloister/panic; echo not reached"], status=124)
     text = done.err.decode()
     t.check("not reached" not in done.out.decode(), done.out)
-    fault = {"x86": ("kernel panic: page fault in the kernel", "CR2 "),
-             "hosted": ("kernel panic: fault at ", "address ffffdead")}
-    for part in (*fault[t.port], "panic_write+0x", "sys_write+0x", "trace ring:", "rip "):
+    fault = {"x86": ("kernel panic: page fault in the kernel", "CR2 ", "rip "),
+             "hosted": ("kernel panic: fault at ", "address ffffdead", "rip ")}
+    if t.port == "hosted" and "address sanitizer" in text:  # the debug kernel sees it coming, and there are no registers to tell
+        fault["hosted"] = ("kernel panic: address sanitizer: wild access: write of 4 bytes", "address ffffdead")
+    for part in (*fault[t.port], "panic_write+0x", "sys_write+0x", "trace ring:"):
         t.check(part in text, part, text)
     done = t.cell(["/bin/sh", "-c", "echo please > /proc/cloister/panic"], status=124)
     t.check("asked for by process 1" in done.err.decode(), done.err)
