@@ -19,7 +19,7 @@
 #include "abi/broker.h"
 
 #define CHANNELS  2
-#define NODES_MAX 4096u
+#define NODES_MAX 32768u // some file systems give no inode number twice
 
 unsigned fake_requests, fake_requests_of[64], fake_descriptors;
 bool fake_watches, fake_lose_descriptors, fake_incoherent;
@@ -111,7 +111,7 @@ bool fake_host_text(const char *name, char *out, size_t size)
 static uint64_t node_of(const char *path, ino_t ino)
 {
 	for (uint64_t k = 1; k < node_count; k++)
-		if (!strcmp(nodes[k].path, path) && nodes[k].ino == ino)
+		if (nodes[k].ino == ino && !strcmp(nodes[k].path, path))
 			return k;
 	if (node_count >= NODES_MAX)
 		abort();
@@ -328,18 +328,19 @@ static int op_read_directory(struct request *r)
 	struct fuse_open_out o = { .fh = UINT64_MAX, .open_flags = BROKER_FOPEN_EXACT };
 	if (in->read_flags & BROKER_READ_WATCH && fake_watches)
 		o.open_flags |= BROKER_FOPEN_COMPLETE;
-	DIR *d = opendir(r->path);
-	struct dirent *e;
-	if (!d)
+	struct dirent **list; // in order of names, whatever file system this runs on
+	int count = scandir(r->path, &list, NULL, alphasort);
+	if (count < 0)
 		return -errno;
 	put(r, &o, sizeof(o));
 	struct broker_read_opened none = { 0 }, *opened = (void *)(r->a->bytes + r->a->size);
 	bool open_files = in->read_flags & BROKER_READ_OPEN;
 	if (open_files)
 		put(r, &none, sizeof(none));
-	while ((e = readdir(d))) {
+	for (int k = 0; k < count; k++) {
+		struct dirent *e = list[k];
 		struct fuse_direntplus plus = { .dirent = { .ino = e->d_ino,
-							    .off = (uint64_t)e->d_off,
+							    .off = (uint64_t)k + 1,
 							    .namelen = (uint32_t)strlen(e->d_name),
 							    .type = e->d_type } };
 		size_t size = FUSE_DIRENTPLUS_SIZE(&plus);
@@ -357,8 +358,9 @@ static int op_read_directory(struct request *r)
 		memcpy(at, (char *)&plus + skipped, head);
 		memcpy(at + head, e->d_name, plus.dirent.namelen);
 		r->a->size += size;
+		free(e);
 	}
-	closedir(d);
+	free(list);
 	return 0;
 }
 

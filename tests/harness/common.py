@@ -21,6 +21,13 @@ PORTS = ("native", *CELL_PORTS)
 DEFAULT_PORTS = "native,hosted,x86"
 
 
+def scratch_base():
+    """Where tests keep files on the host: on no tmpfs of Linux, whose pages are no cache to drop, and which shows what a mapping stored
+    beyond the end when the file grows."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", "/tmp"], capture_output=True, text=True, check=True).stdout.strip()
+    return "/var/tmp" if kind == "tmpfs" else "/tmp"
+
+
 def parse_ports(text):
     """"native,hosted", "qemu" (another word for x86) or "all"."""
     names = list(PORTS) if text == "all" else ["x86" if p == "qemu" else p for p in text.split(",")]

@@ -85,11 +85,11 @@ class GuestSuite:
                                 port=port, build=self.build)
 
     def run_batch(self, port, names, variant, suffix):
-        scratch = tempfile.mkdtemp(prefix="cloister-guest-")
+        scratch = tempfile.mkdtemp(prefix="cloister-guest-", dir=common.scratch_base())
         os.chmod(scratch, 0o777)
         errors = tempfile.TemporaryFile()
         process = subprocess.Popen(self.argv(port, names, variant, scratch), stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=errors)
+                                   stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "TMPDIR": scratch})
         try:
             return self.follow(process, errors, port, names, suffix)
         finally:

@@ -49,7 +49,7 @@ class Test:
     def __init__(self, arguments, port):
         self.arguments = arguments
         self.port = port
-        self.scratch = tempfile.mkdtemp(prefix="cloister-system-")
+        self.scratch = tempfile.mkdtemp(prefix="cloister-system-", dir=common.scratch_base())
         os.chmod(self.scratch, 0o755)
         self.environment = dict(ENVIRONMENT)
 
